@@ -1,0 +1,2 @@
+//! The coreloop binary.
+fn main() {}

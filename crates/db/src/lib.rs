@@ -1,0 +1,1 @@
+//! Postgres: pools, migrations, transactions, constraint names, leases.

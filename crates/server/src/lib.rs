@@ -1,0 +1,1 @@
+//! Serves modules: listeners, layers, health, reflection, admin HTTP, telemetry, drain.

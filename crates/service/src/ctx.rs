@@ -1,0 +1,78 @@
+//! What a domain may ask for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use coreloop_access::Gate;
+use coreloop_config::Section;
+use coreloop_core::{Clock, Ids};
+use prometheus_client::registry::Registry;
+use redis::aio::ConnectionManager;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::{BuildError, Links};
+
+/// Where the process runs. Insecure development defaults refuse to start in [`Mode::Production`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A developer's machine or a test: seeded data, sandbox providers, keys made on the spot.
+    Local,
+    /// Anywhere else. The default: security is closed unless asked otherwise.
+    #[default]
+    Production,
+}
+
+/// Everything a domain is given. Cheap to clone.
+#[derive(Clone)]
+pub struct Ctx {
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Arc<dyn Ids>,
+    /// Where the process runs.
+    pub mode: Mode,
+    /// The domain's own section of the settings, read by its options.
+    pub settings: Section,
+    /// The domain's own database: its role, its schema, its share of connections.
+    pub db: Option<PgPool>,
+    /// Redis, reconnecting.
+    pub redis: Option<ConnectionManager>,
+    /// Peers.
+    pub links: Links,
+    /// Token verification and policy, shared by the process.
+    pub gate: Arc<Gate>,
+    /// Where metrics are registered.
+    pub metrics: Metrics,
+    /// Cancelled when the process drains.
+    pub stopping: CancellationToken,
+}
+
+impl Ctx {
+    /// The database, for a domain that has migrations.
+    ///
+    /// # Errors
+    /// When the process was started without one.
+    pub fn require_db(&self) -> Result<PgPool, BuildError> {
+        self.db.clone().ok_or_else(|| "no database is configured (database.url)".into())
+    }
+
+    /// Redis, for a domain that cannot do without.
+    ///
+    /// # Errors
+    /// When the process was started without one.
+    pub fn require_redis(&self) -> Result<ConnectionManager, BuildError> {
+        self.redis.clone().ok_or_else(|| "no Redis is configured (redis.url)".into())
+    }
+}
+
+/// The process's metrics registry (Prometheus); clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(Arc<Mutex<Registry>>);
+
+impl Metrics {
+    /// Registers or encodes under the lock; keep it short.
+    pub fn with<T>(&self, act: impl FnOnce(&mut Registry) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,6 @@
+//! `cargo xtask …`: the tasks of the project.
+mod codegen;
+
+fn main() -> anyhow::Result<()> {
+    codegen::run()
+}
