@@ -10,7 +10,7 @@ use redis::aio::ConnectionManager;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::{BuildError, Links};
+use crate::{BuildError, Links, Readiness};
 
 /// Where the process runs. Insecure development defaults refuse to start in [`Mode::Production`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize, Default)]
@@ -44,6 +44,8 @@ pub struct Ctx {
     pub gate: Arc<Gate>,
     /// Where metrics are registered.
     pub metrics: Metrics,
+    /// What the readiness checks of this process last said.
+    pub readiness: Readiness,
     /// Cancelled when the process drains.
     pub stopping: CancellationToken,
 }

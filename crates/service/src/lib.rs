@@ -8,9 +8,11 @@
 pub mod ctx;
 pub mod link;
 pub mod module;
+pub mod readiness;
 pub mod worker;
 
 pub use ctx::{Ctx, Metrics, Mode};
 pub use link::{Link, Links};
 pub use module::{BuildError, Built, Check, Module};
+pub use readiness::{Component, Readiness};
 pub use worker::Worker;
