@@ -1,1 +1,41 @@
-//! Real parts for tests: a database per test, a mesh, personas, Envoy, fault proxy, OTLP receiver.
+//! Real parts for tests: no mocks of our own code, no sleeps, nothing left running.
+//!
+//! A test starts a [`TestMesh`] (its own database from a template, its own Redis, every module in this process or each
+//! behind its own socket, a real Envoy when asked), makes [`Persona`]s and reads as a sentence. Three decisions shape
+//! the kit. **One runtime for the whole test process** ([`run`]): a mesh may outlive the test that started it, so the
+//! tests of a file can share one ([`Shared`]). **Children die with us**: Redis and Envoy are started with a parent-death
+//! signal by a thread that lives as long as the process, so a panic, a kill or an abort leaves nothing behind.
+//! **Each persona has an address of its own** (127.x.y.z), so limits by address never couple two tests.
+//!
+//! What surrounds the kit is told by the environment, which only `cargo xtask test` sets (see [`surroundings`]).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a fixture that cannot be made fails the test that asked for it, with its reason"
+)]
+
+pub mod child;
+pub mod database;
+pub mod envoy;
+pub mod otlp;
+pub mod port;
+pub mod proxy;
+pub mod raw;
+pub mod redis_server;
+pub mod rest;
+pub mod rpc;
+pub mod runtime;
+pub mod surroundings;
+pub mod wait;
+
+pub use database::TestDb;
+pub use envoy::Envoy;
+pub use otlp::OtlpReceiver;
+pub use proxy::{Fault, FaultProxy};
+pub use redis_server::TestRedis;
+pub use rest::{Answer, Rest};
+pub use runtime::{Shared, run};
+pub use wait::wait_until;

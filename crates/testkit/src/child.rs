@@ -1,0 +1,72 @@
+//! Child processes that end with us, however we end.
+
+use std::{
+    process::{Child as Process, Command, Stdio},
+    sync::{LazyLock, Mutex, PoisonError, mpsc},
+};
+
+type Order = (Command, mpsc::Sender<std::io::Result<Process>>);
+
+/// The kernel sends the parent-death signal when the *thread* that started a child ends, so one thread that never ends
+/// starts them all.
+static STARTER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
+    let (orders, inbox) = mpsc::channel::<Order>();
+    std::thread::Builder::new()
+        .name("children".into())
+        .spawn(move || {
+            for (mut command, reply) in inbox {
+                let _ = reply.send(command.spawn());
+            }
+        })
+        .expect("the thread that starts children starts");
+    Mutex::new(orders)
+});
+
+/// A running child process. Dropping it kills it.
+#[derive(Debug)]
+pub struct Child {
+    process: Process,
+}
+
+impl Child {
+    /// Starts `program` with `args`; its output goes to `log`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(program: &str, args: &[String], log: std::fs::File) -> Self {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--", program]).args(args);
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("log file")).stderr(log);
+        let (reply, answer) = mpsc::channel();
+        STARTER.lock().unwrap_or_else(PoisonError::into_inner).send((command, reply)).expect("starter lives");
+        let process = answer.recv().expect("starter answers");
+        Self { process: process.unwrap_or_else(|error| panic!("{program} did not start: {error}")) }
+    }
+
+    /// Sends a signal by name, as `STOP` or `CONT`.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.process.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "signal {name} could not be sent");
+    }
+
+    /// Kills it (SIGKILL) and waits for its end.
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// It has not ended.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

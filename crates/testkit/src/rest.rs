@@ -1,0 +1,234 @@
+//! A REST client that changes nothing: paths go out as written, redirects and encodings come back as sent.
+
+use std::{net::IpAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+
+/// A client of one address.
+#[derive(Debug, Clone)]
+pub struct Rest {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+    bearer: Option<String>,
+}
+
+impl Rest {
+    /// A client of `base` (`http://host:port`).
+    #[must_use]
+    pub fn to(base: impl Into<String>) -> Self {
+        Self::from(None, base)
+    }
+
+    /// A client of `base` whose connections come from `source`.
+    #[must_use]
+    pub fn from(source: Option<IpAddr>, base: impl Into<String>) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_local_address(source);
+        connector.set_connect_timeout(Some(Duration::from_secs(5)));
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Self { client, base: base.into(), bearer: None }
+    }
+
+    /// The same client, sending `token` with every call.
+    #[must_use]
+    pub fn with_token(&self, token: impl Into<String>) -> Self {
+        Self { bearer: Some(token.into()), ..self.clone() }
+    }
+
+    /// Where it calls.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// A GET of `path`.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Call {
+        self.call(Method::GET, path)
+    }
+
+    /// A DELETE of `path`.
+    #[must_use]
+    pub fn delete(&self, path: &str) -> Call {
+        self.call(Method::DELETE, path)
+    }
+
+    /// A POST of `json` to `path`.
+    #[must_use]
+    pub fn post(&self, path: &str, json: &Value) -> Call {
+        self.call(Method::POST, path).json(json)
+    }
+
+    /// A call of `method` to `path`, which goes out as written.
+    #[must_use]
+    pub fn call(&self, method: Method, path: &str) -> Call {
+        let call = Call {
+            client: self.client.clone(),
+            method,
+            uri: format!("{}{path}", self.base),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            timeout: Duration::from_secs(30),
+        };
+        match &self.bearer {
+            Some(token) => call.bearer(token),
+            None => call,
+        }
+    }
+}
+
+/// A call that is being put together.
+#[derive(Debug, Clone)]
+pub struct Call {
+    client: Client<HttpConnector, Full<Bytes>>,
+    method: Method,
+    uri: String,
+    headers: HeaderMap,
+    body: Bytes,
+    timeout: Duration,
+}
+
+impl Call {
+    /// Adds a header (a repeated name stays repeated).
+    ///
+    /// # Panics
+    /// When it is not a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a header name");
+        self.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).expect("a header value"));
+        self
+    }
+
+    /// Sends `token` as bearer token, instead of the client's own.
+    #[must_use]
+    pub fn bearer(mut self, token: &str) -> Self {
+        self.headers.remove(http::header::AUTHORIZATION);
+        if token.is_empty() { self } else { self.header("authorization", &format!("Bearer {token}")) }
+    }
+
+    /// Sends `json`.
+    #[must_use]
+    pub fn json(self, json: &Value) -> Self {
+        self.header("content-type", "application/json").body(json.to_string())
+    }
+
+    /// Sends these bytes.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Gives up after `timeout`.
+    #[must_use]
+    pub fn within(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Makes the call.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn send(self) -> Answer {
+        let what = format!("{} {}", self.method, self.uri);
+        self.try_send().await.unwrap_or_else(|error| panic!("{what}: {error:#}"))
+    }
+
+    /// Makes the call; a missing answer is an error.
+    ///
+    /// # Errors
+    /// When the connection fails or the time is up.
+    pub async fn try_send(self) -> anyhow::Result<Answer> {
+        let mut request = http::Request::builder().method(self.method).uri(&self.uri).body(Full::new(self.body))?;
+        *request.headers_mut() = self.headers;
+        tokio::time::timeout(self.timeout, async {
+            let response = self.client.request(request).await?;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok(Answer { status: parts.status, headers: parts.headers, body })
+        })
+        .await?
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body as sent.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {} {}", self.status, self.text()))
+    }
+
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A header, empty when it is absent.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The reason of the ErrorInfo in an error body, empty when there is none.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        detail(&body, "google.rpc.ErrorInfo").and_then(|info| info["reason"].as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// The detail of an error body whose type is `name`.
+    #[must_use]
+    pub fn detail(&self, name: &str) -> Option<Value> {
+        detail(&serde_json::from_slice(&self.body).ok()?, name)
+    }
+
+    /// Asserts the status and answers the JSON body.
+    ///
+    /// # Panics
+    /// When the status is another.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "answer: {}", self.text());
+        if self.body.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// Asserts the status and the reason of an error.
+    ///
+    /// # Panics
+    /// When either is another.
+    #[track_caller]
+    pub fn refused(&self, status: u16, reason: &str) {
+        let seen = (self.status.as_u16(), self.reason());
+        assert_eq!(seen, (status, reason.to_owned()), "answer: {}", self.text());
+    }
+}
+
+fn detail(body: &Value, name: &str) -> Option<Value> {
+    body["details"].as_array()?.iter().find(|detail| detail["@type"].as_str().is_some_and(|t| t.ends_with(name))).cloned()
+}

@@ -1,0 +1,24 @@
+//! What `cargo xtask test` tells the tests by environment. A missing variable is a failure, never a skip.
+
+/// Superuser address of the Postgres that test databases are made in: `CORELOOP_TEST_DATABASE_URL`.
+#[must_use]
+pub fn database_url() -> String {
+    required("CORELOOP_TEST_DATABASE_URL")
+}
+
+/// Address of a Redis for tests that need no server of their own: `CORELOOP_TEST_REDIS_URL`.
+#[must_use]
+pub fn redis_url() -> String {
+    required("CORELOOP_TEST_REDIS_URL")
+}
+
+/// Path of the Envoy binary: `CORELOOP_TEST_ENVOY`.
+#[must_use]
+pub fn envoy_binary() -> String {
+    required("CORELOOP_TEST_ENVOY")
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one place where tests read their environment")]
+fn required(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))
+}

@@ -1,0 +1,36 @@
+//! Waiting on a condition. The only place of the tests where time passes by.
+
+use std::{fmt::Display, future::Future, time::Duration};
+
+use tokio::time::Instant;
+
+const TICK: Duration = Duration::from_millis(10);
+
+/// Waits until `holds` answers true and tells how long that took.
+///
+/// # Panics
+/// When it does not within `deadline`; `what` names the condition.
+pub async fn wait_until<F, Fut>(what: impl Display, deadline: Duration, mut holds: F) -> Duration
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let start = Instant::now();
+    wait_for(what, deadline, async || holds().await.then_some(())).await;
+    start.elapsed()
+}
+
+/// Waits until `look` answers something.
+///
+/// # Panics
+/// When it does not within `deadline`; `what` names the condition.
+pub async fn wait_for<T>(what: impl Display, deadline: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(start.elapsed() < deadline, "{what} did not come true within {deadline:?}");
+        tokio::time::sleep(TICK).await;
+    }
+}
