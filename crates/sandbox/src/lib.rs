@@ -1,1 +1,112 @@
 //! Local stand-ins for third parties on the internet: true wire formats, switchable faults.
+//!
+//! The mesh signs people in with Google, Kakao and Naver, sends mail through a SendGrid-compatible API and hears of
+//! verified ages by webhook. Tests, demos and a developer's machine need all of these offline, and attacks on them need
+//! a provider that enforces what a real one enforces. So the sandbox speaks what the real ones speak, quirks included
+//! (Kakao's `KOE` codes, Naver's errors with status 200 and its `expires_in` as text), and is strict where they are:
+//! **a code is good once, expires, and is bound to its client, its redirect URI and its PKCE challenge.**
+//!
+//! Who signs in is a persona, chosen by `login_hint` (or `persona`) on the authorize address, by
+//! [`Options::auto_persona`], or by hand on a small page. Faults are switched over `/_sandbox/faults`: latency, errors,
+//! garbage, silence, a reset connection, and for Google ID tokens that lie in a chosen way (`tamper`). Everything held is
+//! bounded, so a sandbox that is left running does not grow.
+//!
+//! Rejected: mocks inside the services. A mock agrees with its author; a wire does not.
+
+mod age;
+mod chooser;
+mod control;
+mod fault;
+mod google;
+mod grant;
+mod kakao;
+mod mail;
+mod naver;
+mod options;
+mod persona;
+mod secret;
+mod signing;
+mod state;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+mod tests;
+
+use std::{io, sync::Arc};
+
+use axum::Router;
+use tokio::net::TcpListener;
+
+pub use options::{Client, Options};
+use state::State;
+
+/// Why a sandbox cannot start or has stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The listener failed.
+    #[error("the sandbox's listener failed")]
+    Listen(#[from] io::Error),
+    /// A signing key could not be made.
+    #[error("the sandbox cannot make its signing key")]
+    Key,
+    /// The HTTP client for webhooks could not be made.
+    #[error("the sandbox cannot make its HTTP client")]
+    Client(#[source] reqwest::Error),
+}
+
+/// A sandbox, ready to be served. Clones share personas, codes, mail and faults.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    state: Arc<State>,
+}
+
+impl Sandbox {
+    /// A sandbox that names itself `options.base_url` in what it answers.
+    ///
+    /// # Errors
+    /// When its signing key or its HTTP client cannot be made.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        Ok(Self { state: Arc::new(State::new(options)?) })
+    }
+
+    /// Every stand-in under one router: `/google`, `/kakao`, `/naver`, `/v3/mail/send`, `/age`, and `/_sandbox` to
+    /// steer them.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        let state = &self.state;
+        Router::new()
+            .merge(google::routes(state))
+            .merge(kakao::routes(state))
+            .merge(naver::routes(state))
+            .merge(mail::routes(state))
+            .merge(age::routes(state))
+            .merge(control::routes())
+            .with_state(Arc::clone(state))
+    }
+
+    /// Serves until the future is dropped. An empty `options.base_url` becomes the listener's address.
+    ///
+    /// # Errors
+    /// As [`Sandbox::new`], or when the listener fails.
+    pub async fn serve(listener: TcpListener, options: Options) -> Result<(), Error> {
+        Self::serve_until(listener, options, std::future::pending()).await
+    }
+
+    /// Serves until `stop` resolves, then ends without waiting for calls that hang on purpose.
+    ///
+    /// # Errors
+    /// As [`Sandbox::serve`].
+    pub async fn serve_until(
+        listener: TcpListener,
+        mut options: Options,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), Error> {
+        if options.base_url.is_empty() {
+            options.base_url = format!("http://{}", listener.local_addr()?);
+        }
+        let router = Self::new(options)?.router();
+        tokio::select! {
+            served = async { axum::serve(listener, router).await } => Ok(served?),
+            () = stop => Ok(()),
+        }
+    }
+}

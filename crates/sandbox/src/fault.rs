@@ -1,0 +1,208 @@
+//! Faults that are switched from outside, and counters of what was asked.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+use crate::state::State;
+
+/// Most faults switched on at once.
+const MOST: usize = 100;
+/// Longest wait of a fault, in milliseconds.
+const LONGEST_MS: u64 = 120_000;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// The answer comes `ms` later.
+    Latency,
+    /// `status` with an error body of the provider.
+    Error,
+    /// Status 200 and a body that is no JSON.
+    Garbage,
+    /// Nothing is answered for `ms` (default 60 s).
+    Timeout,
+    /// The connection breaks in the middle of the answer.
+    Reset,
+    /// An ID token that lies; `what` says how. Google's token endpoint only.
+    Tamper,
+}
+
+/// A fault, switched on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fault {
+    /// `google`, `kakao`, `naver`, `sendgrid`, `age`, or `*`.
+    pub(crate) provider: String,
+    /// `authorize`, `token`, `userinfo`, `discovery`, `jwks`, `send`; absent: any.
+    pub(crate) endpoint: Option<String>,
+    /// What goes wrong.
+    pub(crate) kind: Kind,
+    /// Status of `error`; default 503.
+    pub(crate) status: Option<u16>,
+    /// How often; absent: until switched off.
+    pub(crate) times: Option<u32>,
+    /// Wait in milliseconds.
+    pub(crate) ms: Option<u64>,
+    /// How a token lies.
+    pub(crate) what: Option<String>,
+}
+
+/// Where a request arrives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    /// Provider.
+    pub(crate) provider: &'static str,
+    /// Endpoint.
+    pub(crate) endpoint: &'static str,
+}
+
+impl Fault {
+    fn hits(&self, at: At) -> bool {
+        (self.provider == "*" || self.provider == at.provider)
+            && self.endpoint.as_deref().is_none_or(|endpoint| endpoint == at.endpoint)
+    }
+
+    fn wait(&self, default_ms: u64) -> Duration {
+        Duration::from_millis(self.ms.unwrap_or(default_ms).min(LONGEST_MS))
+    }
+}
+
+/// What an endpoint has seen.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Count {
+    /// Requests that arrived.
+    requests: u64,
+    /// Requests that a fault met.
+    faulted: u64,
+    /// Answers below 400.
+    ok: u64,
+    /// Answers of 400 and more.
+    refused: u64,
+}
+
+/// The switched faults and the counters.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    switched: Mutex<Vec<Fault>>,
+    counts: Mutex<BTreeMap<String, Count>>,
+}
+
+impl Faults {
+    /// Switches a fault on. `false` when too many are.
+    pub(crate) fn switch_on(&self, fault: Fault) -> bool {
+        let mut switched = self.switched();
+        let room = switched.len() < MOST;
+        if room {
+            switched.push(fault);
+        }
+        room
+    }
+
+    /// Switches every fault off.
+    pub(crate) fn clear(&self) {
+        self.switched().clear();
+    }
+
+    /// Takes the first fault that meets a request, once of its times.
+    fn take(&self, at: At, tamper: bool) -> Option<Fault> {
+        let mut switched = self.switched();
+        let place = switched.iter().position(|fault| (fault.kind == Kind::Tamper) == tamper && fault.hits(at))?;
+        let fault = switched.get_mut(place)?;
+        let taken = fault.clone();
+        if let Some(times) = &mut fault.times {
+            *times = times.saturating_sub(1);
+            if *times == 0 {
+                switched.remove(place);
+            }
+        }
+        Some(taken)
+    }
+
+    /// How the next ID token lies.
+    pub(crate) fn tamper(&self, at: At) -> Option<String> {
+        self.take(at, true).map(|fault| fault.what.unwrap_or_default())
+    }
+
+    /// Counters by `provider/endpoint`.
+    pub(crate) fn counts(&self) -> BTreeMap<String, Count> {
+        self.counting().clone()
+    }
+
+    fn count(&self, at: At, act: impl FnOnce(&mut Count)) {
+        act(self.counting().entry(format!("{}/{}", at.provider, at.endpoint)).or_default());
+    }
+
+    fn switched(&self) -> MutexGuard<'_, Vec<Fault>> {
+        self.switched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counting(&self) -> MutexGuard<'_, BTreeMap<String, Count>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a request, and lets a fault meet it.
+pub(crate) async fn play(state: Arc<State>, at: At, request: Request, next: Next) -> Response {
+    state.faults.count(at, |count| count.requests += 1);
+    let fault = state.faults.take(at, false);
+    if fault.is_some() {
+        state.faults.count(at, |count| count.faulted += 1);
+    }
+    let response = match fault {
+        None => next.run(request).await,
+        Some(fault) => match fault.kind {
+            Kind::Latency => {
+                tokio::time::sleep(fault.wait(200)).await;
+                next.run(request).await
+            }
+            Kind::Error => failure(at, fault.status),
+            Kind::Timeout => {
+                tokio::time::sleep(fault.wait(60_000)).await;
+                failure(at, Some(504))
+            }
+            Kind::Reset => broken(),
+            Kind::Garbage | Kind::Tamper => garbage(),
+        },
+    };
+    let refused = response.status().as_u16() >= 400;
+    state.faults.count(at, |count| if refused { count.refused += 1 } else { count.ok += 1 });
+    response
+}
+
+/// An error as the provider words it.
+fn failure(at: At, status: Option<u16>) -> Response {
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let body = match (at.provider, at.endpoint) {
+        ("kakao", "userinfo") => r#"{"msg":"internal error","code":-1}"#,
+        ("kakao", _) => r#"{"error":"server_error","error_description":"internal error","error_code":"KOE9999"}"#,
+        ("naver", "userinfo") => r#"{"resultcode":"500","message":"Internal Server Error"}"#,
+        ("sendgrid", _) => r#"{"errors":[{"message":"Internal Server Error","field":null,"help":null}]}"#,
+        _ => r#"{"error":"server_error","error_description":"Internal error encountered."}"#,
+    };
+    (status, [(header::CONTENT_TYPE, "application/json;charset=UTF-8")], body).into_response()
+}
+
+fn garbage() -> Response {
+    ([(header::CONTENT_TYPE, "application/json;charset=UTF-8")], "\u{0}<html>{\"access_token\":").into_response()
+}
+
+/// Promises a body and breaks off: hyper closes the connection.
+fn broken() -> Response {
+    let body = Body::from_stream(futures::stream::once(async {
+        Err::<Vec<u8>, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+    }));
+    ([(header::CONTENT_LENGTH, "1024")], body).into_response()
+}

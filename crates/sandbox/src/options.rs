@@ -1,0 +1,61 @@
+//! Settings of the sandbox (section `sandbox`).
+
+use serde::{Deserialize, Serialize};
+
+/// An application registered at a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// Provider: `google`, `kakao` or `naver`.
+    pub provider: String,
+    /// Client id.
+    pub id: String,
+    /// Client secret; empty: the provider asks for none (Kakao allows it).
+    #[serde(default)]
+    pub secret: String,
+    /// Redirect URIs, compared exactly; empty: any.
+    #[serde(default)]
+    pub redirect_uris: Vec<String>,
+}
+
+/// Settings of the sandbox. The defaults are public knowledge: they guard nothing and name only stand-ins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Where the sandbox is reached, without a slash at the end; empty: the listener's address.
+    pub base_url: String,
+    /// Persona that signs in when an authorize address names none; empty: a page to choose on.
+    pub auto_persona: String,
+    /// Life of an authorization code in seconds.
+    pub code_ttl_secs: i64,
+    /// Registered applications.
+    pub clients: Vec<Client>,
+    /// Key that the mail API expects as bearer.
+    pub mail_api_key: String,
+    /// Secret that the age provider signs its webhooks with.
+    pub age_webhook_secret: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let client = |provider: &str, name: &str| Client {
+            provider: provider.to_owned(),
+            id: format!("{name}-{provider}"),
+            secret: format!("{name}-{provider}-secret"),
+            redirect_uris: Vec::new(),
+        };
+        let clients = ["google", "kakao", "naver"]
+            .into_iter()
+            // `stranger` is another application at the same provider: what is issued to it must not work for us.
+            .flat_map(|provider| [client(provider, "sandbox"), client(provider, "stranger")])
+            .collect();
+        Self {
+            base_url: String::new(),
+            auto_persona: String::new(),
+            code_ttl_secs: 300,
+            clients,
+            mail_api_key: "sandbox-mail-key".to_owned(),
+            age_webhook_secret: "sandbox-age-webhook-secret".to_owned(),
+        }
+    }
+}
