@@ -1,0 +1,73 @@
+//! Leases: one of many replicas does a piece of work, by a Postgres advisory lock.
+//!
+//! The lock belongs to a connection of its own, so it is given up when the holder dies, at the latest when Postgres
+//! notices the lost connection. A holder that was cut off may overlap with its successor for that long: work under a
+//! lease is safe to repeat, the lease only keeps it from being done in vain.
+
+use sqlx::{Connection as _, PgConnection, PgPool};
+
+use crate::DbError;
+
+/// A held lease; given up when dropped.
+#[derive(Debug)]
+pub struct Lease {
+    connection: PgConnection,
+}
+
+impl Lease {
+    /// Takes the lease `name` (as `auth.rotate_keys`) unless another holds it.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn try_take(pool: &PgPool, name: &str) -> Result<Option<Self>, DbError> {
+        let mut connection = pool.acquire().await?;
+        if !lock(&mut connection, name).await? {
+            return Ok(None);
+        }
+        // Out of the pool, so that nobody is handed a connection that holds a lock.
+        Ok(Some(Self { connection: connection.detach() }))
+    }
+
+    /// Whether it is still held. Asked before each piece of work.
+    pub async fn held(&mut self) -> bool {
+        self.connection.ping().await.is_ok()
+    }
+
+    /// Gives it up and waits until Postgres knows.
+    pub async fn give_up(self) {
+        let _already_gone_is_as_good = self.connection.close().await;
+    }
+}
+
+async fn lock(connection: &mut PgConnection, name: &str) -> Result<bool, DbError> {
+    let taken: (bool,) =
+        sqlx::query_as("select pg_try_advisory_lock($1)").bind(key(name)).fetch_one(connection).await?;
+    Ok(taken.0)
+}
+
+/// Takes the lease `name` for the rest of the transaction of `connection`; false when another holds it.
+///
+/// # Errors
+/// What Postgres says.
+pub async fn in_transaction(connection: &mut PgConnection, name: &str) -> Result<bool, DbError> {
+    let taken: (bool,) =
+        sqlx::query_as("select pg_try_advisory_xact_lock($1)").bind(key(name)).fetch_one(connection).await?;
+    Ok(taken.0)
+}
+
+/// FNV-1a of the name: stable across builds, which the standard hasher is not.
+pub(crate) fn key(name: &str) -> i64 {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    hash.cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn keys_are_stable() {
+        assert_eq!(super::key(""), 0xcbf2_9ce4_8422_2325_u64.cast_signed());
+        assert_eq!(super::key("a"), 0xaf63_dc4c_8601_ec8c_u64.cast_signed());
+    }
+}
