@@ -73,6 +73,15 @@ impl Ctx {
 pub struct Metrics(Arc<Mutex<Registry>>);
 
 impl Metrics {
+    /// The text that Prometheus reads (OpenMetrics).
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail; what a collector could not write is left out.
+        let _complete = self.with(|registry| prometheus_client::encoding::text::encode(&mut text, registry));
+        text
+    }
+
     /// Registers or encodes under the lock; keep it short.
     pub fn with<T>(&self, act: impl FnOnce(&mut Registry) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))

@@ -5,14 +5,16 @@
 //! with others in one process, or under test. Peers are reached through a [`Link`]: the stock generated client over
 //! either a slot in this process or a remote channel, with the same layers, metadata and status codes in both.
 
+pub mod call;
 pub mod ctx;
 pub mod link;
 pub mod module;
 pub mod readiness;
 pub mod worker;
 
+pub use call::{Call, Target, Trace};
 pub use ctx::{Ctx, Metrics, Mode};
-pub use link::{Link, Links};
-pub use module::{BuildError, Built, Check, Module};
+pub use link::{Link, Links, Local};
+pub use module::{BuildError, Built, Check, Module, RouteName};
 pub use readiness::{Component, Readiness};
 pub use worker::Worker;

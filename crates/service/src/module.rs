@@ -58,6 +58,11 @@ impl fmt::Debug for Built {
     }
 }
 
+/// Extension of a response of plain HTTP: the route that answered, as `/api/v1/auth/tokens/{jti}`, for metrics. A path as
+/// sent would make a time series of every id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteName(pub Arc<str>);
+
 /// A readiness check of one dependency.
 #[derive(Clone)]
 pub struct Check {
