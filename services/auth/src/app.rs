@@ -1,0 +1,104 @@
+//! What every call of the service shares.
+
+use std::{sync::Arc, time::Duration};
+
+use coreloop_access::token::Rules;
+use coreloop_core::{Clock, Ids, Problem, Reason, TokenId};
+use coreloop_service::Mode;
+use jiff::Timestamp;
+use redis::aio::ConnectionManager;
+use sqlx::{PgPool, Postgres, Transaction};
+
+use crate::{
+    Error, Options, audit::Audits, guard::Guard, hashing::Hasher, keys::KeyStore, metrics::Metrics,
+    store::revocations::Revocation, vault::Vault,
+};
+
+/// Longest wait for Redis on a request's path.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The service's parts. Made once; calls share it behind an [`Arc`].
+#[derive(Debug)]
+pub struct App {
+    /// Database: pool of the role `auth`.
+    pub db: PgPool,
+    /// Redis.
+    pub redis: Redis,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Arc<dyn Ids>,
+    /// Where the process runs.
+    pub mode: Mode,
+    /// Settings.
+    pub options: Arc<Options>,
+    /// What every token must satisfy: issuer, audiences, leeway.
+    pub rules: Rules,
+    /// Signing keys.
+    pub keys: Arc<KeyStore>,
+    /// Seals what the database must not know.
+    pub vault: Arc<Vault>,
+    /// Argon2id on its own threads.
+    pub hasher: Hasher,
+    /// Lockout.
+    pub guard: Guard,
+    /// The audit queue.
+    pub audits: Audits,
+    /// Metrics of the domain.
+    pub metrics: Metrics,
+    /// Client of third parties: bounded in time, follows no redirect.
+    pub http: reqwest::Client,
+}
+
+/// Redis, bounded in time.
+#[derive(Clone)]
+pub struct Redis(ConnectionManager);
+
+impl App {
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        Ok(self.db.begin().await?)
+    }
+}
+
+impl Redis {
+    /// Wraps a connection.
+    #[must_use]
+    pub fn new(connection: ConnectionManager) -> Self {
+        Self(connection)
+    }
+
+    /// A connection for commands; give them to [`Redis::within`].
+    #[must_use]
+    pub fn connection(&self) -> ConnectionManager {
+        self.0.clone()
+    }
+
+    /// Waits for `answer`, at most two seconds.
+    ///
+    /// # Errors
+    /// When Redis fails or does not answer in time.
+    pub async fn within<T>(&self, answer: impl Future<Output = redis::RedisResult<T>>) -> Result<T, Error> {
+        match tokio::time::timeout(REDIS_TIMEOUT, answer).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                Err(Problem::common(Reason::DependencyUnavailable, "redis does not answer").retry_after(Duration::from_secs(1)).into())
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Redis")
+    }
+}

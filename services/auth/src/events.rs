@@ -1,0 +1,123 @@
+//! What happened to an account: one row of its history and one of the outbox, in the transaction of the act.
+
+use coreloop_access::Roles;
+use coreloop_core::{SessionId, UserId};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use crate::{App, Client, Error, store};
+
+/// A fact about an account, as `coreloop.auth.v1` events say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// `auth.user_registered`.
+    UserRegistered {
+        /// `password` or the provider.
+        method: String,
+    },
+    /// `auth.user_logged_in`.
+    UserLoggedIn {
+        /// `password`, `admin` or the provider.
+        method: String,
+        /// Session.
+        session: SessionId,
+    },
+    /// `auth.user_logged_out`.
+    UserLoggedOut {
+        /// Session; none: all of them.
+        session: Option<SessionId>,
+    },
+    /// `auth.token_revoked`.
+    TokenRevoked {
+        /// Session; none: all of the user's.
+        session: Option<SessionId>,
+        /// Why.
+        reason: &'static str,
+    },
+    /// `auth.role_changed`.
+    RoleChanged {
+        /// Roles from now on.
+        roles: Roles,
+    },
+    /// `auth.user_withdrawn`.
+    UserWithdrawn,
+}
+
+impl Event {
+    /// Name of the event in the domain, as `user_registered`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::UserRegistered { .. } => "user_registered",
+            Self::UserLoggedIn { .. } => "user_logged_in",
+            Self::UserLoggedOut { .. } => "user_logged_out",
+            Self::TokenRevoked { .. } => "token_revoked",
+            Self::RoleChanged { .. } => "role_changed",
+            Self::UserWithdrawn => "user_withdrawn",
+        }
+    }
+
+    /// ProtoJSON of the event's message (field names as in the proto).
+    #[must_use]
+    pub fn payload(&self, user: UserId, at: Timestamp) -> Value {
+        let session = |id: &Option<SessionId>| id.map(|id| id.to_string()).unwrap_or_default();
+        let mut json = json!({ "user_id": user.to_string(), "occurred_at": at.to_string() });
+        let more = match self {
+            Self::UserRegistered { method } => json!({ "method": method }),
+            Self::UserLoggedIn { method, session } => json!({ "method": method, "session_id": session.to_string() }),
+            Self::UserLoggedOut { session: id } => json!({ "session_id": session(id) }),
+            Self::TokenRevoked { session: id, reason } => json!({ "session_id": session(id), "reason": reason }),
+            Self::RoleChanged { roles } => {
+                json!({ "roles": roles.iter().map(|r| format!("ROLE_{}", r.as_str())).collect::<Vec<_>>() })
+            }
+            Self::UserWithdrawn => json!({}),
+        };
+        if let (Some(json), Value::Object(more)) = (json.as_object_mut(), more) {
+            json.extend(more);
+        }
+        json
+    }
+}
+
+/// Records `events` of `user` in order. Locks the account's row: call it in the transaction of the act.
+///
+/// # Errors
+/// When the database fails or the account is not there.
+pub async fn record(
+    app: &App,
+    conn: &mut PgConnection,
+    user: UserId,
+    client: &Client,
+    events: &[Event],
+) -> Result<(), Error> {
+    let now = app.now();
+    let rows: Vec<_> = events
+        .iter()
+        .map(|event| store::events::Row { id: app.ids.uuid(), name: event.name(), payload: event.payload(user, now) })
+        .collect();
+    store::events::append(conn, user, &rows, client, now).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_the_messages_in_protojson() {
+        let user = UserId(uuid::Uuid::from_u128(1));
+        let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let event = Event::TokenRevoked { session: None, reason: "logout" };
+        assert_eq!(
+            event.payload(user, at),
+            json!({
+                "user_id": "00000000-0000-0000-0000-000000000001",
+                "occurred_at": "2026-01-02T03:04:05Z",
+                "session_id": "",
+                "reason": "logout",
+            })
+        );
+        let roles = [coreloop_access::Role::Standard, coreloop_access::Role::Vip].into_iter().collect();
+        assert_eq!(Event::RoleChanged { roles }.payload(user, at)["roles"], json!(["ROLE_STANDARD", "ROLE_VIP"]));
+    }
+}

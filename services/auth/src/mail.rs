@@ -1,0 +1,6 @@
+//! Mail to account holders.
+
+/// Settings of mail.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct Options {}

@@ -1,0 +1,275 @@
+//! `auth.sessions`.
+
+use coreloop_core::{SessionId, TokenId, UserId};
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use crate::{Client, Error};
+
+/// A session to be opened.
+#[derive(Debug, Clone)]
+pub struct NewSession<'a> {
+    /// Id.
+    pub id: SessionId,
+    /// Account.
+    pub user: UserId,
+    /// `user` or `admin`.
+    pub audience: &'static str,
+    /// How it was opened.
+    pub method: &'a str,
+    /// Provider of a social sign-in.
+    pub provider: &'a str,
+    /// Device.
+    pub client: &'a Client,
+    /// First access token.
+    pub access_jti: TokenId,
+    /// When that expires.
+    pub access_expires_at: Timestamp,
+    /// First refresh token; administrators have none.
+    pub refresh_jti: Option<TokenId>,
+    /// When the session ends unless refreshed.
+    pub expires_at: Timestamp,
+}
+
+/// Opens a session.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert(conn: &mut PgConnection, new: &NewSession<'_>, now: Timestamp) -> Result<(), Error> {
+    sqlx::query!(
+        r#"insert into auth.sessions (id, user_id, audience, method, provider, device_id, device_name, ip, user_agent,
+                                      access_jti, access_expires_at, refresh_jti, created_at, last_used_at, expires_at)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14)"#,
+        new.id.0,
+        new.user.0,
+        new.audience,
+        new.method,
+        new.provider,
+        new.client.device_id,
+        new.client.device_name,
+        new.client.ip,
+        new.client.user_agent,
+        new.access_jti.0,
+        new.access_expires_at.to_sqlx() as _,
+        new.refresh_jti.map(|id| id.0),
+        now.to_sqlx() as _,
+        new.expires_at.to_sqlx() as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What the rule of refreshing looks at.
+#[derive(Debug, Clone)]
+pub struct Family {
+    /// Account.
+    pub user_id: UserId,
+    /// The only refresh token that is good now.
+    pub refresh_jti: Option<Uuid>,
+    /// The one traded last.
+    pub traded_jti: Option<Uuid>,
+    /// Who traded it.
+    pub traded_by: Option<Vec<u8>>,
+    /// When.
+    pub traded_at: Option<jiff_sqlx::Timestamp>,
+    /// For what, sealed.
+    pub traded_pair: Option<Vec<u8>>,
+    /// The session has ended.
+    pub ended: bool,
+}
+
+/// A session, its row locked: of any number of parallel refreshes one at a time decides.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_family(conn: &mut PgConnection, id: SessionId) -> Result<Option<Family>, Error> {
+    Ok(sqlx::query_as!(
+        Family,
+        r#"select user_id, refresh_jti, traded_jti, traded_by, traded_at as "traded_at: jiff_sqlx::Timestamp",
+                  traded_pair, ended_at is not null as "ended!"
+             from auth.sessions where id = $1 and audience = 'user' for no key update"#,
+        id.0,
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// A trade of one refresh token for the next pair.
+#[derive(Debug, Clone)]
+pub struct Trade<'a> {
+    /// Session.
+    pub id: SessionId,
+    /// The token traded.
+    pub old: TokenId,
+    /// Its successor.
+    pub refresh_jti: TokenId,
+    /// The new access token.
+    pub access_jti: TokenId,
+    /// When that expires.
+    pub access_expires_at: Timestamp,
+    /// When the session ends unless refreshed again.
+    pub expires_at: Timestamp,
+    /// Who trades.
+    pub client: &'a Client,
+    /// The new pair, sealed by the old token.
+    pub pair: &'a [u8],
+}
+
+/// Records a trade. Only the current token can be traded, whatever the caller decided before.
+///
+/// # Errors
+/// When the database fails; `NOT_FOUND` when the token is not the session's current one.
+pub async fn trade(conn: &mut PgConnection, trade: &Trade<'_>, now: Timestamp) -> Result<(), Error> {
+    let done = sqlx::query!(
+        r#"update auth.sessions
+              set generation = generation + 1, refresh_jti = $3, access_jti = $4, access_expires_at = $5, expires_at = $6,
+                  traded_jti = $2, traded_by = $7, traded_at = $8, traded_pair = $9, last_used_at = $8, ip = $10
+            where id = $1 and refresh_jti = $2 and ended_at is null"#,
+        trade.id.0,
+        trade.old.0,
+        trade.refresh_jti.0,
+        trade.access_jti.0,
+        trade.access_expires_at.to_sqlx() as _,
+        trade.expires_at.to_sqlx() as _,
+        trade.client.fingerprint(),
+        now.to_sqlx() as _,
+        trade.pair,
+        trade.client.ip,
+    )
+    .execute(conn)
+    .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(Error::NotFound) }
+}
+
+/// A session that was ended, and what of it may still be alive.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Session.
+    pub id: SessionId,
+    /// Its newest access token.
+    pub access_jti: TokenId,
+    /// When that expires; older ones of the session expire before.
+    pub access_expires_at: Timestamp,
+}
+
+/// Ends live sessions of `user`: `only` that one, or all but `except`, or all.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end(
+    conn: &mut PgConnection,
+    user: UserId,
+    only: Option<SessionId>,
+    except: Option<SessionId>,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Vec<Ended>, Error> {
+    Ok(sqlx::query_as!(
+        Ended,
+        r#"update auth.sessions set ended_at = $5, end_reason = $4, traded_pair = null
+            where user_id = $1 and ended_at is null and expires_at > $5
+              and ($2::uuid is null or id = $2) and ($3::uuid is null or id <> $3)
+        returning id, access_jti, access_expires_at as "access_expires_at: jiff_sqlx::Timestamp""#,
+        user.0,
+        only.map(|id| id.0),
+        except.map(|id| id.0),
+        reason,
+        now.to_sqlx() as _,
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// A live session, as its owner sees it.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// Session.
+    pub id: SessionId,
+    /// Newest access token.
+    pub access_jti: TokenId,
+    /// Shown name of the device.
+    pub device_name: String,
+    /// Address at the last use.
+    pub ip: String,
+    /// User agent at sign-in.
+    pub user_agent: String,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// Last sign-in or refresh.
+    pub last_used_at: Timestamp,
+    /// When it ends unless refreshed.
+    pub expires_at: Timestamp,
+}
+
+/// Live sessions of `user`, newest first, from below `before`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    db: impl PgExecutor<'_>,
+    user: UserId,
+    before: Option<Uuid>,
+    limit: i64,
+    now: Timestamp,
+) -> Result<Vec<Live>, Error> {
+    Ok(sqlx::query_as!(
+        Live,
+        r#"select id, access_jti, device_name, ip, user_agent, created_at as "created_at: jiff_sqlx::Timestamp",
+                  last_used_at as "last_used_at: jiff_sqlx::Timestamp", expires_at as "expires_at: jiff_sqlx::Timestamp"
+             from auth.sessions
+            where user_id = $1 and ended_at is null and expires_at > $2 and ($3::uuid is null or id < $3)
+            order by id desc limit $4"#,
+        user.0,
+        now.to_sqlx() as _,
+        before,
+        limit,
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// The live session of `user` that a token of it names: by its newest access token.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_token(db: impl PgExecutor<'_>, user: UserId, jti: TokenId) -> Result<Option<SessionId>, Error> {
+    let id = sqlx::query_scalar!(
+        "select id from auth.sessions where user_id = $1 and access_jti = $2 and ended_at is null",
+        user.0,
+        jti.0,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(id.map(SessionId))
+}
+
+/// How many sessions are live, for the gauge.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_live(db: impl PgExecutor<'_>, now: Timestamp) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select count(*) as "count!" from auth.sessions where ended_at is null and expires_at > $1"#,
+        now.to_sqlx() as _,
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// Drops sessions that ended or expired before `before`, at most 1,000; answers how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sweep(db: impl PgExecutor<'_>, before: Timestamp) -> Result<u64, Error> {
+    Ok(sqlx::query!(
+        r#"delete from auth.sessions where id in
+             (select id from auth.sessions where expires_at < $1 order by expires_at limit 1000)"#,
+        before.to_sqlx() as _,
+    )
+    .execute(db)
+    .await?
+    .rows_affected())
+}

@@ -1,0 +1,1 @@
+//! Second factor of administrators: TOTP (RFC 6238) and recovery codes.
