@@ -1,0 +1,160 @@
+//! Who may call what, read from the descriptors. **There is no other list.**
+
+use std::{collections::HashMap, sync::Arc};
+
+use coreloop_transcode::{
+    descriptor, options,
+    pb::option::Access,
+    router::{self, Match, Router},
+};
+use prost_reflect::DescriptorPool;
+
+pub use coreloop_transcode::pb::option::Level;
+
+/// The access option of one RPC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RpcPolicy {
+    /// gRPC path, as `/coreloop.auth.v1.AuthService/GetMe`. For a foreign service its prefix, as `/grpc.health.v1.Health/`.
+    pub path: Arc<str>,
+    /// The service that owns it (`auth`), the audience of internal tokens for it. Empty for a foreign service.
+    pub target: Arc<str>,
+    /// Least standing. `Unspecified` denies everybody.
+    pub level: Level,
+    /// Refused while revocations cannot be read.
+    pub fresh: bool,
+    /// Never admitted from outside the mesh.
+    pub mesh_only: bool,
+}
+
+impl RpcPolicy {
+    fn new(path: String, target: &str, access: Option<Access>) -> Self {
+        let access = access.unwrap_or_default();
+        Self {
+            path: path.into(),
+            target: target.into(),
+            // A number that names no level is from a newer contract; it denies as a missing option does.
+            level: Level::try_from(access.level).unwrap_or(Level::Unspecified),
+            fresh: access.fresh,
+            mesh_only: access.mesh_only,
+        }
+    }
+}
+
+/// The descriptors cannot be read as a policy.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The REST bindings contradict each other.
+    #[error("the REST bindings cannot be read: {0}")]
+    Routes(String),
+}
+
+/// Where a request leads.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    Rpc(Arc<RpcPolicy>),
+    WrongMethod { allow: String },
+    NotFound,
+    BadEscape,
+}
+
+/// Every RPC's access, and the routes that lead to it.
+pub struct Policy {
+    rpcs: HashMap<Arc<str>, Arc<RpcPolicy>>,
+    /// Access of foreign services, by full name.
+    foreign: HashMap<Arc<str>, Arc<RpcPolicy>>,
+    /// By the index of the route.
+    routes: Vec<Option<Arc<RpcPolicy>>>,
+    /// None is the committed router.
+    router: Option<Box<Router>>,
+}
+
+impl Policy {
+    /// The policy of the committed descriptors, over the router that the edge uses.
+    ///
+    /// # Errors
+    /// Never for descriptors that pass the unit tests.
+    pub fn committed() -> Result<Self, PolicyError> {
+        Ok(Self::build(descriptor::pool(), None))
+    }
+
+    /// The policy of other descriptors, for tests.
+    ///
+    /// # Errors
+    /// When their REST bindings contradict each other.
+    pub fn of_pool(pool: &DescriptorPool) -> Result<Self, PolicyError> {
+        let router = Router::new(pool).map_err(|errors| PolicyError::Routes(format!("{errors:?}")))?;
+        Ok(Self::build(pool, Some(Box::new(router))))
+    }
+
+    fn build(pool: &DescriptorPool, router: Option<Box<Router>>) -> Self {
+        let mut rpcs = HashMap::new();
+        for service in pool.services().filter(|service| service.full_name().starts_with("coreloop.")) {
+            let target = service.full_name().split('.').nth(1).unwrap_or_default().to_owned();
+            for method in service.methods() {
+                let path = format!("/{}/{}", service.full_name(), method.name());
+                let rpc = Arc::new(RpcPolicy::new(path, &target, options::access(&method)));
+                rpcs.insert(Arc::clone(&rpc.path), rpc);
+            }
+        }
+        let foreign = options::foreign_access(pool)
+            .into_iter()
+            .map(|entry| {
+                let rpc = Arc::new(RpcPolicy::new(format!("/{}/", entry.service), "", entry.access));
+                (Arc::from(entry.service), rpc)
+            })
+            .collect();
+        let routes = matcher(&router)
+            .routes()
+            .iter()
+            .map(|route| rpcs.get(route.rpc_path.as_str()).cloned())
+            .collect();
+        Self { rpcs, foreign, routes, router }
+    }
+
+    /// The access of a gRPC path, compared byte for byte; none for a path that no RPC has.
+    #[must_use]
+    pub fn rpc(&self, path: &str) -> Option<&Arc<RpcPolicy>> {
+        self.rpcs.get(path).or_else(|| {
+            let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+            let named = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            self.foreign.get(service).filter(|_| named)
+        })
+    }
+
+    /// Where a REST request leads, by the edge's own matcher.
+    pub(crate) fn find(&self, method: &str, raw_path: &str) -> Place {
+        match matcher(&self.router).find(method, raw_path) {
+            Match::Found { route, .. } => match self.routes.get(route.index) {
+                Some(Some(rpc)) => Place::Rpc(Arc::clone(rpc)),
+                _ => Place::NotFound,
+            },
+            Match::WrongMethod { allow } => Place::WrongMethod { allow },
+            Match::NotFound => Place::NotFound,
+            Match::BadEscape => Place::BadEscape,
+        }
+    }
+
+    /// Every RPC of our own packages, in no order.
+    pub fn rpcs(&self) -> impl Iterator<Item = &Arc<RpcPolicy>> {
+        self.rpcs.values()
+    }
+
+    /// Every foreign service that has a policy, in no order.
+    pub fn foreign(&self) -> impl Iterator<Item = &Arc<RpcPolicy>> {
+        self.foreign.values()
+    }
+}
+
+/// The own router, else the committed one.
+fn matcher(own: &Option<Box<Router>>) -> &Router {
+    match own {
+        Some(own) => own,
+        None => router::router(),
+    }
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policy").field("rpcs", &self.rpcs.len()).field("foreign", &self.foreign.len()).finish()
+    }
+}

@@ -1,0 +1,189 @@
+//! The revocations in memory: three maps of 20-byte entries, sharded.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hasher},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use coreloop_core::{SessionId, TokenId, UserId};
+use uuid::Uuid;
+
+use super::{Revocation, Revoked};
+
+/// Shards of each map: growing one stops readers of a sixty-fourth, and its old and new table exist together only there.
+const SHARDS: usize = 64;
+
+/// Seconds an entry outlives its expiry, so that leeway never lets a revoked token back in.
+const MARGIN_SECS: i64 = 120;
+
+/// Longest life of any token in seconds: how long a user's entry must be kept.
+const LONGEST_LIFE_SECS: i64 = 90 * 24 * 3_600;
+
+/// Everything known to be revoked. About 44 bytes an entry at a million.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// jti → expiry.
+    tokens: Map,
+    /// sid → expiry.
+    sessions: Map,
+    /// user → last second of issue that is refused.
+    users: Map,
+}
+
+/// What is asked about a token.
+#[derive(Debug, Clone, Copy)]
+pub struct Question {
+    /// `jti`.
+    pub token: TokenId,
+    /// `sub` and `sid` of a user's token.
+    pub user: Option<(UserId, SessionId)>,
+    /// `iat`.
+    pub issued_at: i64,
+}
+
+impl Known {
+    /// The token is among the revoked. Takes no lock while nothing at all is.
+    #[must_use]
+    pub fn holds(&self, question: &Question) -> bool {
+        if self.tokens.get(question.token.0).is_some() {
+            return true;
+        }
+        let Some((user, session)) = question.user else { return false };
+        self.sessions.get(session.0).is_some()
+            || self.users.get(user.0).is_some_and(|until| question.issued_at <= i64::from(until))
+    }
+
+    /// Adds a revocation; what is already known is only ever extended.
+    pub fn add(&self, revocation: &Revocation) {
+        let secs = |value: i64| u32::try_from(value.max(0)).unwrap_or(u32::MAX);
+        match revocation.what {
+            Revoked::Token(id) => self.tokens.raise(id.0, secs(revocation.expires_at)),
+            Revoked::Session(id) => self.sessions.raise(id.0, secs(revocation.expires_at)),
+            Revoked::User { id, issued_until } => self.users.raise(id.0, secs(issued_until)),
+        }
+    }
+
+    /// Forgets what no living token can need, as of `now` (Unix seconds).
+    pub fn sweep(&self, now: i64) {
+        let secs = |value: i64| u32::try_from(value.max(0)).unwrap_or(u32::MAX);
+        let ended = secs(now - MARGIN_SECS);
+        self.tokens.drop_below(ended);
+        self.sessions.drop_below(ended);
+        self.users.drop_below(secs(now - MARGIN_SECS - LONGEST_LIFE_SECS));
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tokens.len() + self.sessions.len() + self.users.len()
+    }
+
+    /// Nothing is revoked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of the tables, by the layout of the standard map: a slot and a control byte for each bucket.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        [&self.tokens, &self.sessions, &self.users].into_iter().map(Map::bytes).sum()
+    }
+}
+
+type Table = HashMap<[u8; 16], u32, Fold>;
+
+#[derive(Debug)]
+struct Map {
+    shards: Box<[RwLock<Table>]>,
+    len: AtomicUsize,
+}
+
+impl Default for Map {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), len: AtomicUsize::new(0) }
+    }
+}
+
+impl Map {
+    fn shard(&self, id: Uuid) -> Option<&RwLock<Table>> {
+        // Bits that the hash below spreads elsewhere, so a shard's table is not crowded.
+        let shard = id.as_bytes().iter().rev().take(2).fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        self.shards.get(shard % SHARDS)
+    }
+
+    fn get(&self, id: Uuid) -> Option<u32> {
+        if self.len.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.shard(id)?.read().unwrap_or_else(PoisonError::into_inner).get(id.as_bytes()).copied()
+    }
+
+    fn raise(&self, id: Uuid, value: u32) {
+        let Some(shard) = self.shard(id) else { return };
+        let mut table = shard.write().unwrap_or_else(PoisonError::into_inner);
+        let before = table.len();
+        let entry = table.entry(*id.as_bytes()).or_insert(value);
+        *entry = (*entry).max(value);
+        self.len.fetch_add(table.len() - before, Ordering::Release);
+    }
+
+    fn drop_below(&self, least: u32) {
+        for shard in &self.shards {
+            let mut table = shard.write().unwrap_or_else(PoisonError::into_inner);
+            let before = table.len();
+            table.retain(|_, value| *value >= least);
+            self.len.fetch_sub(before - table.len(), Ordering::Release);
+            if table.capacity() > 64 && table.len() < table.capacity() / 8 {
+                table.shrink_to_fit();
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    fn bytes(&self) -> usize {
+        let slot = size_of::<([u8; 16], u32)>() + 1;
+        let capacity = |shard: &RwLock<Table>| shard.read().unwrap_or_else(PoisonError::into_inner).capacity();
+        // The standard map fills seven eighths of a power of two of buckets.
+        let buckets = |capacity: usize| if capacity == 0 { 0 } else { (capacity * 8 / 7).next_power_of_two() };
+        self.shards.iter().map(|shard| buckets(capacity(shard)) * slot + size_of::<RwLock<Table>>()).sum()
+    }
+}
+
+/// Hash of an id of ours: its random half, multiplied to reach the top bits. Ids are made by us and signed, so no stranger
+/// chooses where they land.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fold(u64);
+
+impl Hasher for Fold {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let mut low = [0; 8];
+        for (to, from) in low.iter_mut().zip(bytes.iter().rev()) {
+            *to = *from;
+        }
+        let product = u128::from(u64::from_le_bytes(low)) * 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+
+    // The length of a slice, always 16 here.
+    fn write_usize(&mut self, _: usize) {}
+}
+
+impl BuildHasher for Fold {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        Self(0)
+    }
+}
