@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
@@ -27,9 +27,23 @@ const HOMES: &[(&str, &str)] = &[
 /// Where the descriptor set of everything is written.
 const DESCRIPTORS: &str = "crates/transcode/src/gen/coreloop.binpb";
 
-/// Generates everything in place.
-pub(crate) fn run() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+/// Generates everything in place; with `check` changes nothing and fails when a file is not current.
+pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
+    let mut out = Output { check, stale: Vec::new() };
+    generate(root, &mut out)?;
+    if out.stale.is_empty() {
+        return Ok(());
+    }
+    bail!("not current, run `cargo xtask codegen`:\n  {}", out.stale.join("\n  "))
+}
+
+/// Where generated files go: to disk, or to a comparison.
+struct Output {
+    check: bool,
+    stale: Vec<String>,
+}
+
+fn generate(root: &Path, out: &mut Output) -> Result<()> {
     let proto = root.join("proto");
     let mut files = Vec::new();
     protos(&proto.join("coreloop"), &mut files)?;
@@ -43,9 +57,9 @@ pub(crate) fn run() -> Result<()> {
     compiler.open_files(&files)?;
     // protox's own encoding keeps the options; a prost FileDescriptorSet drops extensions.
     let encoded = strip_foreign_source_info(&compiler.encode_file_descriptor_set())?;
-    write(&root.join(DESCRIPTORS), &encoded)?;
+    out.write(&root.join(DESCRIPTORS), &encoded)?;
     let set = compiler.file_descriptor_set();
-    stubs(&root, set)
+    stubs(root, set, out)
 }
 
 fn protos(dir: &Path, out: &mut Vec<PathBuf>) -> Result<()> {
@@ -93,8 +107,8 @@ fn strip_foreign_source_info(encoded: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn stubs(root: &Path, set: FileDescriptorSet) -> Result<()> {
-    let tmp = root.join("target/codegen");
+fn stubs(root: &Path, set: FileDescriptorSet, out: &mut Output) -> Result<()> {
+    let tmp = root.join(format!("target/codegen-{}", std::process::id()));
     let _ = fs::remove_dir_all(&tmp);
     fs::create_dir_all(&tmp)?;
     let packages: Vec<String> = {
@@ -133,8 +147,9 @@ fn stubs(root: &Path, set: FileDescriptorSet) -> Result<()> {
             continue;
         }
         let text = fs::read_to_string(&source)?;
-        write(&root.join(home).join(format!("{package}.rs")), text.as_bytes())?;
+        out.write(&root.join(home).join(format!("{package}.rs")), text.as_bytes())?;
     }
+    let _ = fs::remove_dir_all(&tmp);
     Ok(())
 }
 
@@ -146,12 +161,39 @@ fn home(package: &str) -> Option<String> {
     Some(format!("services/{domain}/api/src/gen"))
 }
 
-fn write(path: &Path, content: &[u8]) -> Result<()> {
-    if fs::read(path).is_ok_and(|now| now == content) {
-        return Ok(());
+impl Output {
+    fn write(&mut self, path: &Path, content: &[u8]) -> Result<()> {
+        if fs::read(path).is_ok_and(|now| now == content) {
+            return Ok(());
+        }
+        if self.check {
+            self.stale.push(path.display().to_string());
+            return Ok(());
+        }
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        fs::write(path, content).with_context(|| format!("{}", path.display()))
     }
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn committed_code_is_current() {
+        run(&crate::place::root().unwrap(), true).unwrap();
     }
-    fs::write(path, content).with_context(|| format!("{}", path.display()))
+
+    #[test]
+    fn a_stale_file_is_named_and_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.rs");
+        fs::write(&path, "old").unwrap();
+        let mut out = Output { check: true, stale: Vec::new() };
+        out.write(&path, b"new").unwrap();
+        assert_eq!(out.stale, [path.display().to_string()]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+    }
 }

@@ -1,0 +1,147 @@
+//! `cargo xtask lint`: everything that is wrong with the text, all of it in one run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail};
+use cargo_metadata::MetadataCommand;
+
+use crate::{
+    child, codegen, packages,
+    progress::{say, seconds},
+    tidy, tools,
+};
+
+/// The committed description of the REST API.
+const OPENAPI: &str = "gateway/openapi.json";
+
+type Check<'a> = (&'static str, &'a dyn Fn() -> Result<()>);
+
+/// Runs every check, then names those that failed.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let checks: &[Check<'_>] = &[
+        ("rustfmt", &|| cargo(root, &["fmt", "--check"])),
+        ("tidy", &|| tidy::run(root)),
+        ("codegen is current", &|| codegen::run(root, true)),
+        ("buf lint", &|| buf(root, &["lint"])),
+        ("buf breaking", &|| breaking(root)),
+        ("clippy", &|| cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        ("openapi is current", &|| openapi(root, true)),
+        ("cargo-deny", &|| deny(root)),
+    ];
+    let mut failed = Vec::new();
+    for (name, check) in checks {
+        crate::interrupt::check()?;
+        let begin = Instant::now();
+        match check() {
+            Ok(()) => say(&format!("{name}: ok ({})", seconds(begin.elapsed()))),
+            Err(error) => {
+                say(&format!("{name}: FAILED\n{error:#}"));
+                failed.push(*name);
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
+}
+
+/// Writes the description of the REST API, or compares it.
+pub(crate) fn openapi(root: &Path, check: bool) -> Result<()> {
+    let binary = binary(root, false)?;
+    let current = child::output(Command::new(binary).arg("openapi").current_dir(root))?;
+    let path = root.join(OPENAPI);
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    if committed.trim() == current {
+        return Ok(());
+    }
+    if check {
+        bail!("{OPENAPI} is not what the descriptors say, run `cargo xtask openapi`");
+    }
+    fs::write(&path, format!("{current}\n")).with_context(|| format!("{}", path.display()))
+}
+
+/// Builds the product and answers where it is. The whole workspace is named, so that features are those of the tests
+/// and nothing is built twice.
+pub(crate) fn binary(root: &Path, release: bool) -> Result<PathBuf> {
+    let mut args = vec!["build", "--workspace", "--bin", "coreloop"];
+    args.extend(release.then_some("--release"));
+    cargo(root, &args)?;
+    let metadata = MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps().exec()?;
+    let profile = if release { "release" } else { "debug" };
+    Ok(metadata.target_directory.into_std_path_buf().join(profile).join("coreloop"))
+}
+
+fn cargo(root: &Path, args: &[&str]) -> Result<()> {
+    finish(Command::new("cargo").args(args).current_dir(root))
+}
+
+fn buf(root: &Path, args: &[&str]) -> Result<()> {
+    finish(Command::new(tools::buf(root)?).args(args).current_dir(root))
+}
+
+fn finish(command: &mut Command) -> Result<()> {
+    let status = child::run(command)?;
+    if status.success() { Ok(()) } else { bail!("{} {status}", command.get_program().display()) }
+}
+
+/// Compares the contracts with those of the branch point, or of the commit before.
+fn breaking(root: &Path) -> Result<()> {
+    let Some(base) = base(root) else {
+        say("buf breaking: no earlier commit to compare with");
+        return Ok(());
+    };
+    let old = root.join(format!("target/breaking-{}", std::process::id()));
+    fs::create_dir_all(&old)?;
+    let extracted = extract(root, &base, &old);
+    let compared = match extracted {
+        Ok(true) => {
+            let against = old.display().to_string();
+            buf(root, &["breaking", "--against", &against]).with_context(|| format!("compared with commit {base}"))
+        }
+        Ok(false) => {
+            say(&format!("buf breaking: commit {base} has no contracts to compare with"));
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    let _ = fs::remove_dir_all(&old);
+    compared
+}
+
+/// Writes the contracts of a commit into a folder; false when it had none.
+fn extract(root: &Path, commit: &str, into: &Path) -> Result<bool> {
+    let names = ["buf.yaml", "proto"];
+    let has = |name: &str| git(root, &["cat-file", "-e", &format!("{commit}:{name}")]).is_ok();
+    if !names.iter().all(|name| has(name)) {
+        return Ok(false);
+    }
+    let archive = into.join("old.tar");
+    git(root, &["archive", "--format=tar", "--output", &archive.display().to_string(), commit, "buf.yaml", "proto"])?;
+    child::output(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(into))?;
+    fs::remove_file(archive)?;
+    Ok(true)
+}
+
+/// The commit to compare with: where this branch left origin's main; on main itself, the commit before.
+fn base(root: &Path) -> Option<String> {
+    let head = git(root, &["rev-parse", "HEAD"]).ok()?;
+    let fork = git(root, &["merge-base", "HEAD", "origin/main"]).ok().filter(|fork| *fork != head);
+    fork.or_else(|| git(root, &["rev-parse", "HEAD~1"]).ok())
+}
+
+fn git(root: &Path, args: &[&str]) -> Result<String> {
+    // The checkout may belong to another user than the one who checks it, as in a container.
+    let safe = format!("safe.directory={}", root.display());
+    child::output(Command::new("git").args(["-c", &safe]).args(args).current_dir(root).stderr(Stdio::null()))
+}
+
+fn deny(root: &Path) -> Result<()> {
+    if packages::in_path("cargo-deny").is_none() {
+        say("cargo-deny: NOT RUN, it is not installed (`cargo install cargo-deny`); licences and advisories unchecked");
+        return Ok(());
+    }
+    cargo(root, &["deny", "check"])
+}

@@ -1,0 +1,112 @@
+//! `cargo xtask test`: everything a test needs, started for the run and thrown away after it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    child, packages, place,
+    postgres::{self, Plan, Postgres},
+    progress::{Step, say, seconds},
+    redis::{self, Redis},
+    state, tools,
+};
+
+/// What a test run is given, through the environment.
+#[derive(Debug)]
+struct Bench {
+    root: PathBuf,
+    name: String,
+    postgres: Option<Postgres>,
+    redis: Option<Redis>,
+}
+
+impl Bench {
+    /// Starts a PostgreSQL that does not care for crashes, and a Redis that keeps nothing.
+    fn start(root: &Path) -> Result<Self> {
+        let logs = place::private(root)?.join("logs");
+        packages::ensure_servers(&logs)?;
+        let name = format!("test-{}", std::process::id());
+        let mut bench = Self { root: root.to_owned(), name: name.clone(), postgres: None, redis: None };
+        let step = Step::begin("PostgreSQL and Redis for this run");
+        let port = state::any_free(&[]).context("no free port")?;
+        let plan = Plan { root, name: &format!("{name}-pg"), port, durable: false };
+        bench.postgres = Some(postgres::start(&plan)?);
+        let port = state::any_free(&[port]).context("no free port")?;
+        bench.redis = Some(redis::start(root, &format!("{name}-redis"), port, false)?);
+        step.done("up");
+        Ok(bench)
+    }
+
+    fn environment(&self, envoy: &Path) -> Vec<(&'static str, String)> {
+        let mut variables = vec![("CORELOOP_TEST_ENVOY", envoy.display().to_string())];
+        if let Some(postgres) = &self.postgres {
+            variables.push(("CORELOOP_TEST_DATABASE_URL", postgres.url.clone()));
+        }
+        if let Some(redis) = &self.redis {
+            variables.push(("CORELOOP_TEST_REDIS_URL", redis.url.clone()));
+        }
+        variables
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let patience = Duration::from_secs(20);
+        let stopped = [
+            self.redis.take().map(|mut redis| redis.server.stop(patience)),
+            self.postgres.take().map(|mut postgres| postgres.server.stop(patience)),
+        ];
+        for error in stopped.into_iter().flatten().filter_map(Result::err) {
+            say(&format!("{error:#}"));
+        }
+        let pg = format!("{}-pg", self.name);
+        let private = self.root.join(".coreloop");
+        let removed = place::drop_data(&private.join(&pg))
+            .and_then(|()| Ok(std::fs::remove_file(private.join(format!("{pg}.password")))?))
+            .and_then(|()| Ok(std::fs::remove_file(private.join("logs").join(format!("{pg}.log")))?))
+            .and_then(|()| redis::forget(&self.root, &format!("{}-redis", self.name)));
+        if let Err(error) = removed {
+            say(&format!("the throw-away data is not all removed: {error:#}"));
+        }
+    }
+}
+
+/// Runs the tests, all or those whose name contains `filter`; `deep` asks the fault tests for their large figures.
+pub(crate) fn run(root: &Path, package: Option<&str>, filter: &[String], deep: bool) -> Result<()> {
+    let begin = Instant::now();
+    let bench = Bench::start(root)?;
+    let envoy = tools::envoy(root)?;
+    let cargo = |args: &[&str]| {
+        let mut command = Command::new("cargo");
+        command.current_dir(root).arg("test").args(args).envs(bench.environment(&envoy));
+        if deep {
+            command.env("CORELOOP_TEST_DEEP", "1");
+        }
+        match package {
+            Some(package) => command.args(["--package", package]),
+            None => command.arg("--workspace"),
+        };
+        command
+    };
+    let built = Instant::now();
+    if !child::run(&mut cargo(&["--no-run"]))?.success() {
+        bail!("the tests do not build");
+    }
+    let built = built.elapsed();
+    let ran = Instant::now();
+    let mut command = cargo(&["--no-fail-fast"]);
+    command.args(filter);
+    let status = child::run(&mut command)?;
+    let ran = ran.elapsed();
+    drop(bench);
+    say(&format!("built in {}, ran in {}, all in {}", seconds(built), seconds(ran), seconds(begin.elapsed())));
+    if !status.success() {
+        bail!("tests failed (above)");
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The settings file of the mesh that `up` starts: `.coreloop/coreloop.toml`. Any `coreloop` command takes it with
+//! `--config`.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+
+use crate::{place, postgres};
+
+/// Ports of everything.
+#[derive(Debug, Clone)]
+pub(super) struct Ports {
+    pub(super) envoy: u16,
+    pub(super) envoy_admin: u16,
+    pub(super) gateway: u16,
+    pub(super) admin: u16,
+    pub(super) sandbox: u16,
+    pub(super) postgres: u16,
+    pub(super) redis: u16,
+    /// Port of each module's gRPC listener.
+    pub(super) grpc: Vec<(String, u16)>,
+}
+
+/// Addresses of the databases.
+#[derive(Debug)]
+pub(super) struct Urls {
+    /// With the superuser's name and password.
+    pub(super) postgres: String,
+    pub(super) redis: String,
+}
+
+/// Writes the file; the password of the services' roles is made once.
+pub(super) fn write(private: &Path, ports: &Ports, urls: &Urls) -> Result<PathBuf> {
+    let kept = private.join("services.password");
+    if !kept.exists() {
+        place::write_secret(&kept, &postgres::random_hex()?)?;
+    }
+    let password = fs::read_to_string(&kept)?;
+    let path = private.join("coreloop.toml");
+    place::write_secret(&path, &render(ports, urls, password.trim())?)?;
+    Ok(path)
+}
+
+fn render(ports: &Ports, urls: &Urls, password: &str) -> Result<String> {
+    let mut text = String::new();
+    writeln!(text, "# Written by `cargo xtask up`; changes are overwritten by the next one.")?;
+    writeln!(text, "mode = \"local\"\n")?;
+    writeln!(text, "[database]")?;
+    writeln!(text, "url = \"postgres://127.0.0.1:{}/coreloop\"", ports.postgres)?;
+    writeln!(text, "admin_url = \"{}\"", urls.postgres)?;
+    writeln!(text, "password = \"{password}\"\n")?;
+    writeln!(text, "[redis]\nurl = \"{}\"\n", urls.redis)?;
+    writeln!(text, "[server]\nadmin_port = {}\n", ports.admin)?;
+    writeln!(text, "[server.ports]\ngateway = {}", ports.gateway)?;
+    for (service, port) in &ports.grpc {
+        writeln!(text, "{service} = {port}")?;
+    }
+    Ok(text)
+}
