@@ -1,0 +1,161 @@
+//! The edge as one HTTP service: what every request meets, whichever protocol it speaks.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{body::Body, extract::ConnectInfo};
+use coreloop_core::{Ids, Reason};
+use coreloop_service::{BuildError, Links, Metrics};
+use coreloop_transcode::{options::Lang, request::Decoder, response::Encoder, router::Router};
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+use crate::{
+    Options, compress,
+    cors::Cors,
+    fail::{Failure, Refused},
+    inbound::Origin,
+    metrics::Families,
+    request_id, rest, rpc,
+    table::Table,
+};
+
+/// The edge: an HTTP service for any path. Cheap to clone.
+#[derive(Clone)]
+pub struct Edge(pub(crate) Arc<Shared>);
+
+/// What all requests share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) router: &'static Router,
+    pub(crate) decoder: Decoder<'static>,
+    pub(crate) encoder: Encoder<'static>,
+    pub(crate) table: Table,
+    pub(crate) links: Links,
+    pub(crate) families: Families,
+    pub(crate) stopping: CancellationToken,
+    ids: Arc<dyn Ids>,
+    cors: Cors,
+}
+
+/// What the edge stands on.
+pub struct Ground {
+    /// Routes of the contracts.
+    pub router: &'static Router,
+    /// Peers.
+    pub links: Links,
+    /// Ids of requests that bring none.
+    pub ids: Arc<dyn Ids>,
+    /// Where metrics are registered.
+    pub metrics: Metrics,
+    /// Ends open streams.
+    pub stopping: CancellationToken,
+}
+
+impl Edge {
+    /// Builds the table of routes.
+    ///
+    /// # Errors
+    /// When a contract cannot be served as written.
+    pub fn new(options: Options, on: Ground) -> Result<Self, BuildError> {
+        let families = Families::register(&on.metrics);
+        let table = Table::new(on.router, &options, &on.links, &families)?;
+        Ok(Self(Arc::new(Shared {
+            decoder: Decoder::new(on.router),
+            encoder: Encoder::new(on.router),
+            router: on.router,
+            table,
+            links: on.links,
+            families,
+            stopping: on.stopping,
+            ids: on.ids,
+            cors: Cors::new(&options.cors),
+            options,
+        })))
+    }
+}
+
+impl Service<Request<Body>> for Edge {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move { Ok(shared.serve(request).await) })
+    }
+}
+
+impl Shared {
+    async fn serve(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        if let Some(preflight) = self.cors.preflight(&parts) {
+            return preflight;
+        }
+        let id = request_id::of(&parts.headers, &*self.ids);
+        let page = self.cors.admitted(&parts.headers);
+        let accept = self.options.compression.then(|| parts.headers.get(header::ACCEPT_ENCODING).cloned()).flatten();
+        let mut response = match self.refuse_early(&parts) {
+            Some(failure) => self.refused(failure, lang(&parts.headers)),
+            None => self.dispatch(parts, body, &id).await,
+        };
+        response.headers_mut().insert(request_id::REQUEST_ID, id);
+        if let Some(origin) = page {
+            self.cors.expose(origin, response.headers_mut());
+        }
+        match accept {
+            Some(accept) => compress::apply(response, accept, self.options.compression_floor_bytes).await,
+            None => response,
+        }
+    }
+
+    async fn dispatch(self: &Arc<Self>, parts: Parts, body: Body, id: &HeaderValue) -> Response<Body> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        let origin = Origin { peer, request_id: id };
+        match rpc::Protocol::of(&parts.headers) {
+            Some(protocol) => rpc::serve(self, protocol, parts, body, origin).await,
+            None => rest::serve(self, &parts, body, origin).await,
+        }
+    }
+
+    /// What is too large to look at.
+    fn refuse_early(&self, parts: &Parts) -> Option<Failure> {
+        if parts.uri.path_and_query().is_some_and(|path| path.as_str().len() > self.options.path_limit_bytes) {
+            let failure = Failure::common(Reason::HeadersTooLarge, "the path is longer than admitted");
+            return Some(failure.answered(StatusCode::URI_TOO_LONG));
+        }
+        let size: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        (size > self.options.header_limit_bytes)
+            .then(|| Failure::common(Reason::HeadersTooLarge, "the headers are larger than admitted"))
+    }
+
+    /// The reply to a request that no service saw; counted by its reason.
+    pub(crate) fn refused(&self, failure: Failure, lang: Option<Lang>) -> Response<Body> {
+        let response = failure.reply(&self.encoder, lang);
+        if let Some(Refused(reason)) = response.extensions().get() {
+            self.families.refused(reason);
+        }
+        response
+    }
+
+    /// Time in which a body must have arrived.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(self.options.body_timeout_secs)
+    }
+}
+
+/// The language of the caller.
+pub(crate) fn lang(headers: &HeaderMap) -> Option<Lang> {
+    Lang::from_accept_language(headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()))
+}

@@ -1,0 +1,322 @@
+//! Request headers on their way to a service: what passes, under which name.
+//!
+//! REST headers are an allow-list (as grpc-gateway's): `authorization`, trace context and request id under their own
+//! names, `Grpc-Metadata-X` as `x`, permanent HTTP headers as `grpcgateway-x`. gRPC and gRPC-Web pass all metadata but
+//! what a client may not say. **A header that would speak as the mesh never passes, in any spelling**: `-` and `_` are
+//! one, since some software maps both to the same variable.
+
+use std::{fmt::Write as _, net::IpAddr, time::Duration};
+
+use base64::{
+    Engine as _,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use coreloop_core::{Problem, Reason};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::request_id::REQUEST_ID;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Beginnings of names that only the mesh says. Compared with `_` read as `-`.
+const MESH: &[&str] =
+    &["x-user-", "x-session-", "x-token-", "x-envoy-", "x-coreloop-caller", "x-coreloop-revocation", "grpcgateway-"];
+
+/// Beginnings of names that `Grpc-Metadata-` cannot set, because another header decides them.
+const RESERVED: &[&str] = &[
+    "grpc-", ":", "authorization", "proxy-", "cookie", "host", "te", "connection", "content-", "transfer-encoding",
+    "user-agent", "traceparent", "tracestate", "baggage", "x-request-id", "x-forwarded-", "forwarded", "x-real-ip",
+];
+
+/// What is known of a request beside its headers.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    /// Peer of the connection.
+    pub(crate) peer: Option<IpAddr>,
+    /// Id of the request.
+    pub(crate) request_id: &'a HeaderValue,
+}
+
+/// Metadata of a REST request.
+///
+/// # Errors
+/// `MALFORMED_REQUEST` for a `-bin` header that is not base64.
+pub(crate) fn rest(headers: &HeaderMap, origin: Origin<'_>, forward: &[HeaderName]) -> Result<HeaderMap, Problem> {
+    let mut out = HeaderMap::with_capacity(24);
+    for (name, value) in headers {
+        match name.as_str() {
+            "authorization" | "traceparent" | "tracestate" | "baggage" | "last-event-id" => {
+                out.append(name.clone(), value.clone());
+            }
+            plain => {
+                if let Some(mapped) = permanent(plain) {
+                    out.append(mapped, value.clone());
+                } else if let Some(key) = plain.strip_prefix("grpc-metadata-") {
+                    custom(key, value, &mut out)?;
+                } else if forward.contains(name) && !is_mesh(plain) {
+                    out.append(name.clone(), value.clone());
+                }
+            }
+        }
+    }
+    origin.write(headers, &mut out);
+    Ok(out)
+}
+
+/// Metadata of a gRPC or gRPC-Web request: all but what clients may not say.
+pub(crate) fn grpc(headers: &HeaderMap, origin: Origin<'_>) -> HeaderMap {
+    let mut out = HeaderMap::with_capacity(headers.len() + 4);
+    for (name, value) in headers {
+        if passes_grpc(name.as_str()) {
+            out.append(name.clone(), value.clone());
+        }
+    }
+    origin.write(headers, &mut out);
+    out
+}
+
+fn passes_grpc(name: &str) -> bool {
+    match name {
+        "grpc-timeout" | "grpc-encoding" | "grpc-accept-encoding" | "te" | "content-type" => true,
+        "host" | "connection" | "keep-alive" | "transfer-encoding" | "upgrade" | "content-length" | "cookie" => false,
+        "x-request-id" | "x-forwarded-for" | "x-forwarded-host" | "x-real-ip" => false,
+        _ => !is_mesh(name) && !begins(name, "grpc-") && !begins(name, "proxy-"),
+    }
+}
+
+/// The deadline a client asks for by `Grpc-Timeout`, none when it asks for none.
+///
+/// # Errors
+/// `MALFORMED_REQUEST` when it is not 1 to 8 digits and a unit.
+pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    let Some(value) = headers.get(TIMEOUT) else { return Ok(None) };
+    let malformed = || Problem::common(Reason::MalformedRequest, "grpc-timeout is 1 to 8 digits and one of H M S m u n");
+    let text = value.to_str().map_err(|_| malformed())?;
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(malformed)?;
+    if !matches!(digits.len(), 1..=8) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(malformed());
+    }
+    let amount: u64 = digits.parse().map_err(|_| malformed())?;
+    Ok(Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return Err(malformed()),
+    }))
+}
+
+/// Writes a deadline as `grpc-timeout`, in milliseconds while they fit 8 digits.
+pub(crate) fn set_timeout(out: &mut HeaderMap, timeout: Duration) {
+    let ms = timeout.as_millis();
+    let text = if ms < 100_000_000 { format!("{ms}m") } else { format!("{}S", timeout.as_secs().min(99_999_999)) };
+    if let Ok(value) = HeaderValue::try_from(text) {
+        out.insert(TIMEOUT, value);
+    }
+}
+
+/// The name would speak as the mesh.
+pub(crate) fn is_mesh(name: &str) -> bool {
+    MESH.iter().any(|prefix| begins(name, prefix))
+}
+
+/// `name` begins with `prefix`, reading `_` as `-`.
+fn begins(name: &str, prefix: &str) -> bool {
+    name.len() >= prefix.len()
+        && name.bytes().zip(prefix.bytes()).all(|(b, p)| b == p || (b == b'_' && p == b'-') || b.to_ascii_lowercase() == p)
+}
+
+fn custom(key: &str, value: &HeaderValue, out: &mut HeaderMap) -> Result<(), Problem> {
+    if key.is_empty() || is_mesh(key) || RESERVED.iter().any(|prefix| begins(key, prefix)) {
+        return Ok(());
+    }
+    let Ok(name) = HeaderName::try_from(key) else { return Ok(()) };
+    if key.ends_with("-bin") {
+        out.append(name, binary(value)?);
+    } else {
+        out.append(name, value.clone());
+    }
+    Ok(())
+}
+
+/// Any base64 of the client becomes the one that gRPC writes.
+fn binary(value: &HeaderValue) -> Result<HeaderValue, Problem> {
+    const ANY: GeneralPurpose = GeneralPurpose::new(
+        &STANDARD,
+        GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    let standard: Vec<u8> = value
+        .as_bytes()
+        .iter()
+        .map(|b| match b {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => *other,
+        })
+        .collect();
+    let malformed = || Problem::common(Reason::MalformedRequest, "a -bin header is base64");
+    let bytes = ANY.decode(standard).map_err(|_| malformed())?;
+    HeaderValue::try_from(ANY.encode(bytes)).map_err(|_| malformed())
+}
+
+impl Origin<'_> {
+    /// The peer is appended to `x-forwarded-for`: what stands left of the hops that services trust is the client's word.
+    fn write(self, headers: &HeaderMap, out: &mut HeaderMap) {
+        out.insert(REQUEST_ID, self.request_id.clone());
+        let mut chain = String::with_capacity(48);
+        for entry in headers.get_all(FORWARDED_FOR) {
+            if let Ok(entry) = entry.to_str() {
+                chain.push_str(entry);
+                chain.push_str(", ");
+            }
+        }
+        if let Some(peer) = self.peer {
+            let _ = write!(chain, "{}", peer.to_canonical());
+        }
+        if let Ok(chain) = HeaderValue::try_from(chain.trim_end_matches(", ")) {
+            out.insert(FORWARDED_FOR, chain);
+        }
+        if let Some(host) = headers.get(FORWARDED_HOST).or_else(|| headers.get(header::HOST)) {
+            out.insert(FORWARDED_HOST, host.clone());
+        }
+    }
+}
+
+macro_rules! mapped {
+    ($given:expr; $($plain:literal)*) => {
+        match $given {
+            $($plain => Some(const { HeaderName::from_static(concat!("grpcgateway-", $plain)) }),)*
+            _ => None,
+        }
+    };
+}
+
+/// Permanent HTTP headers (RFC 9110) that grpc-gateway hands on.
+fn permanent(name: &str) -> Option<HeaderName> {
+    mapped!(name;
+        "accept" "accept-charset" "accept-language" "accept-ranges" "cache-control" "content-type" "cookie" "date"
+        "expect" "from" "host" "if-match" "if-modified-since" "if-none-match" "if-schedule-tag-match"
+        "if-unmodified-since" "max-forwards" "origin" "pragma" "referer" "user-agent" "via" "warning")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const ID: HeaderValue = HeaderValue::from_static("id-1");
+
+    fn headers(list: &[(&str, &str)]) -> HeaderMap {
+        let pair = |(n, v): &(&str, &str)| (HeaderName::try_from(*n).unwrap(), HeaderValue::try_from(*v).unwrap());
+        let mut map = HeaderMap::new();
+        for (name, value) in list.iter().map(pair) {
+            map.append(name, value);
+        }
+        map
+    }
+
+    fn mapped(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        let origin = Origin { peer: Some("10.0.0.9".parse().unwrap()), request_id: &ID };
+        let mut out: Vec<_> = rest(&headers(list), origin, &[HeaderName::from_static("x-signature")])
+            .unwrap()
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned()))
+            .filter(|(n, _)| n != "x-request-id" && n != "x-forwarded-for")
+            .collect();
+        out.sort();
+        out
+    }
+
+    #[test]
+    fn the_table_of_request_headers() {
+        let cases: &[((&str, &str), Option<(&str, &str)>)] = &[
+            (("authorization", "Bearer a"), Some(("authorization", "Bearer a"))),
+            (("traceparent", "00-1-2-01"), Some(("traceparent", "00-1-2-01"))),
+            (("tracestate", "a=b"), Some(("tracestate", "a=b"))),
+            (("baggage", "k=v"), Some(("baggage", "k=v"))),
+            (("grpc-metadata-shop", "7"), Some(("shop", "7"))),
+            (("grpc-metadata-key-bin", "-_8="), Some(("key-bin", "+/8"))),
+            (("user-agent", "curl"), Some(("grpcgateway-user-agent", "curl"))),
+            (("accept-language", "ko"), Some(("grpcgateway-accept-language", "ko"))),
+            (("x-signature", "s"), Some(("x-signature", "s"))),
+            (("x-other", "dropped"), None),
+            (("x-user-id", "u"), None),
+            (("x_user_id", "u"), None),
+            (("x-user-roles", "ADMIN"), None),
+            (("x-session-id", "s"), None),
+            (("x-token-jti", "t"), None),
+            (("grpc-metadata-x-user-id", "u"), None),
+            (("grpc-metadata-x_user_id", "u"), None),
+            (("grpc-metadata-x-user_roles", "u"), None),
+            (("grpc-metadata-authorization", "Bearer b"), None),
+            (("grpc-metadata-grpc-timeout", "1S"), None),
+            (("grpc-metadata-grpcgateway-host", "h"), None),
+            (("grpc-metadata-x-forwarded-for", "1.1.1.1"), None),
+            (("grpc-metadata-", "empty"), None),
+            (("grpc-status", "0"), None),
+            (("grpc-encoding", "gzip"), None),
+            (("grpcgateway-user-agent", "forged"), None),
+            (("proxy-authorization", "x"), None),
+        ];
+        for (given, expected) in cases {
+            let expected: Vec<_> = expected.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+            assert_eq!(mapped(&[*given]), expected, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn two_authorization_entries_stay_two() {
+        assert_eq!(mapped(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]).len(), 2);
+    }
+
+    #[test]
+    fn a_binary_header_that_is_not_base64_is_refused() {
+        let origin = Origin { peer: None, request_id: &ID };
+        assert!(rest(&headers(&[("grpc-metadata-k-bin", "*")]), origin, &[]).is_err());
+    }
+
+    #[test]
+    fn the_peer_is_the_last_forwarded_address() {
+        let peer = Some("10.0.0.9".parse().unwrap());
+        let sent = headers(&[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "7.7.7.7")]);
+        let out = grpc(&sent, Origin { peer, request_id: &ID });
+        assert_eq!(out["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 10.0.0.9");
+        assert_eq!(grpc(&HeaderMap::new(), Origin { peer, request_id: &ID })["x-forwarded-for"], "10.0.0.9");
+    }
+
+    #[test]
+    fn grpc_passes_custom_metadata_but_not_identity() {
+        let sent = headers(&[
+            ("authorization", "Bearer a"),
+            ("my-key", "1"),
+            ("grpc-timeout", "1S"),
+            ("grpc-previous-rpc-attempts", "9"),
+            ("x-user-id", "u"),
+            ("x_user_id", "u"),
+            ("x-session-id", "s"),
+        ]);
+        let out = grpc(&sent, Origin { peer: None, request_id: &ID });
+        let mut names: Vec<_> = out.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["authorization", "grpc-timeout", "my-key", "x-forwarded-for", "x-request-id"]);
+    }
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        let read = |text: &str| timeout(&headers(&[("grpc-timeout", text)]));
+        assert_eq!(read("2S").unwrap(), Some(Duration::from_secs(2)));
+        assert_eq!(read("150m").unwrap(), Some(Duration::from_millis(150)));
+        assert_eq!(read("99999999H").unwrap(), Some(Duration::from_secs(99_999_999 * 3600)));
+        for bad in ["", "S", "1", "123456789S", "1s", "-1S", "1.5S"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        let mut out = HeaderMap::new();
+        set_timeout(&mut out, Duration::from_secs(10));
+        assert_eq!(out["grpc-timeout"], "10000m");
+    }
+}

@@ -1,0 +1,129 @@
+//! Settings of the edge: the section `[gateway]`.
+
+use coreloop_config::{Errors, Section};
+use serde::Deserialize;
+
+/// Settings of the edge, all with defaults that are safe on the open internet.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// Largest request body in bytes; an RPC's `edge.max_body_bytes` replaces it.
+    pub body_limit_bytes: u64,
+    /// Time in which a request body must have arrived, in seconds.
+    pub body_timeout_secs: u64,
+    /// Largest path with query, in bytes.
+    pub path_limit_bytes: usize,
+    /// Largest sum of header names and values, in bytes.
+    pub header_limit_bytes: usize,
+    /// Largest reply of a service, in bytes.
+    pub reply_limit_bytes: usize,
+    /// Time a unary call may take when neither the client nor the RPC states one, in seconds.
+    pub deadline_secs: u64,
+    /// Longest deadline a client may ask for, in seconds.
+    pub deadline_max_secs: u64,
+    /// Compress replies (zstd, gzip) of clients that accept it.
+    pub compression: bool,
+    /// Smallest reply that is compressed, in bytes.
+    pub compression_floor_bytes: u64,
+    /// Refuse unknown JSON fields and query parameters everywhere, not only where an RPC's `edge.strict` says so.
+    pub strict_unknown_fields: bool,
+    /// Serve `/docs` and `/openapi.json`.
+    pub docs: bool,
+    /// Seconds between heartbeats on an idle event stream.
+    pub heartbeat_secs: u64,
+    /// Which web pages may call.
+    pub cors: Cors,
+}
+
+/// Which web pages may call from a browser. Without origins, none.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Cors {
+    /// Exact origins, as `https://app.example.com`; `*` is any.
+    pub origins: Vec<String>,
+    /// Pages may send credentials (cookies, client certificates). Not with `*`.
+    pub credentials: bool,
+    /// Seconds a browser may keep the answer to a preflight.
+    pub max_age_secs: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            body_limit_bytes: 1024 * 1024,
+            body_timeout_secs: 10,
+            path_limit_bytes: 8 * 1024,
+            header_limit_bytes: 16 * 1024,
+            reply_limit_bytes: 16 * 1024 * 1024,
+            deadline_secs: 10,
+            deadline_max_secs: 300,
+            compression: true,
+            compression_floor_bytes: 1024,
+            strict_unknown_fields: false,
+            docs: true,
+            heartbeat_secs: 15,
+            cors: Cors::default(),
+        }
+    }
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        Self { origins: Vec::new(), credentials: false, max_age_secs: 600 }
+    }
+}
+
+impl Options {
+    /// Reads and checks the section.
+    ///
+    /// # Errors
+    /// Every unknown key, wrong type and value out of range at once.
+    pub fn read(section: &Section) -> Result<Self, Errors> {
+        section.read_with::<Self>(|o, report| {
+            report.within("body_limit_bytes", o.body_limit_bytes, 1024, 256 * 1024 * 1024);
+            report.within("body_timeout_secs", o.body_timeout_secs, 1, 600);
+            report.within("path_limit_bytes", o.path_limit_bytes, 256, 32 * 1024);
+            report.within("header_limit_bytes", o.header_limit_bytes, 1024, 256 * 1024);
+            report.within("deadline_secs", o.deadline_secs, 1, 3600);
+            report.within("deadline_max_secs", o.deadline_max_secs, 1, 3600);
+            report.within("heartbeat_secs", o.heartbeat_secs, 1, 300);
+            let any = o.cors.origins.iter().any(|origin| origin == "*");
+            if any && o.cors.credentials {
+                report.refuse("cors.credentials", "cannot go with the origin `*`: name the origins");
+            }
+            for origin in &o.cors.origins {
+                if origin != "*" && !is_origin(origin) {
+                    report.refuse("cors.origins", "an origin is scheme://host[:port], without path or trailing slash");
+                }
+            }
+        })
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == text)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_setting_is_reported_at_once() {
+        let section = Section::from_toml(
+            "gateway",
+            "body_limit_bytes = 1\nheartbeat_secs = 0\n[cors]\norigins = [\"*\", \"https://x/y\"]\ncredentials = true\n",
+        );
+        let errors = Options::read(&section.unwrap()).unwrap_err().to_string();
+        for key in ["body_limit_bytes", "heartbeat_secs", "cors.origins", "cors.credentials"] {
+            assert!(errors.contains(key), "{key} is not in {errors}");
+        }
+    }
+
+    #[test]
+    fn an_empty_section_is_the_defaults() {
+        let read = Options::read(&Section::default()).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", Options::default()));
+    }
+}

@@ -1,0 +1,183 @@
+//! One REST request, in a straight line: route, limits, JSON to protobuf, call, protobuf to JSON.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use coreloop_core::{Problem, Reason};
+use coreloop_transcode::{
+    request::Input,
+    response::Reply,
+    router::{Match, Route, Vars},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt as _, Full};
+
+use crate::{
+    body, call,
+    edge::{Shared, lang},
+    etag,
+    fail::Failure,
+    inbound::{self, Origin},
+    outbound, stream,
+    table::Row,
+};
+
+const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// The documentation page runs its own inline script and talks to its own origin, nothing else.
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
+);
+/// A service that keeps its deadline answers before the edge gives up on it, so the caller gets the service's status.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// A call that is ready to be made.
+pub(crate) struct Ready<'a> {
+    pub(crate) route: &'static Route,
+    pub(crate) row: &'a Row,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) metadata: HeaderMap,
+    pub(crate) message: Bytes,
+    pub(crate) deadline: Option<Duration>,
+}
+
+/// Serves one request, whatever becomes of it.
+pub(crate) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body, origin: Origin<'_>) -> Response<Body> {
+    let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let (route, vars) = match shared.router.find(parts.method.as_str(), target) {
+        Match::Found { route, vars } => (route, vars),
+        Match::WrongMethod { allow } => return shared.refused(Failure::method(allow), lang(&parts.headers)),
+        Match::NotFound => return shared.refused(Failure::no_route(), lang(&parts.headers)),
+        Match::BadEscape => {
+            let failure = Failure::common(Reason::MalformedRequest, "a percent escape of the path cannot be read");
+            return shared.refused(failure, lang(&parts.headers));
+        }
+    };
+    let Some(row) = shared.table.row(route) else { return shared.refused(Failure::no_route(), lang(&parts.headers)) };
+    let started = Instant::now();
+    let made = match ready(shared, (route, row), &vars, parts, body, origin).await {
+        Ok(ready) if route.server_streaming => stream::serve(shared, ready).await,
+        Ok(ready) => unary(shared, ready).await,
+        Err(failure) => Err(failure),
+    };
+    let mut response = made.unwrap_or_else(|failure| failure.reply(&shared.encoder, lang(&parts.headers)));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+    if row.deprecated {
+        deprecate(row, response.headers_mut());
+    }
+    row.meters.record(response.status(), started.elapsed());
+    response
+}
+
+async fn ready<'a>(
+    shared: &Shared,
+    (route, row): (&'static Route, &'a Row),
+    vars: &Vars<'_>,
+    parts: &'a Parts,
+    body: Body,
+    origin: Origin<'_>,
+) -> Result<Ready<'a>, Failure> {
+    let headers = &parts.headers;
+    let most = Duration::from_secs(shared.options.deadline_max_secs);
+    let deadline = inbound::timeout(headers)?.map(|asked| asked.min(most)).or(row.deadline);
+    let mut metadata = inbound::rest(headers, origin, &row.forward)?;
+    if let Some(deadline) = deadline {
+        inbound::set_timeout(&mut metadata, deadline);
+    }
+    let body = match row.reads_body {
+        true => body::read(headers, body, row.body_limit, shared.patience()).await?,
+        false if body::stated(headers).is_some_and(|length| length > row.body_limit as u64) => return Err(body::too_large()),
+        false => Bytes::new(),
+    };
+    let text = |name: &HeaderName| headers.get(name).map(HeaderValue::to_str).transpose().map_err(|_| unreadable());
+    let message = shared.decoder.decode(route, &Input {
+        vars,
+        query: parts.uri.query().unwrap_or_default(),
+        content_type: text(&header::CONTENT_TYPE)?,
+        body: &body,
+        idempotency_key: text(&IDEMPOTENCY_KEY)?,
+    })?;
+    Ok(Ready { route, row, headers, metadata, message, deadline })
+}
+
+fn unreadable() -> Failure {
+    Failure::common(Reason::MalformedRequest, "a header is not text")
+}
+
+async fn unary(shared: &Shared, ready: Ready<'_>) -> Result<Response<Body>, Failure> {
+    let row = ready.row;
+    let limit = shared.options.reply_limit_bytes;
+    let call = call::unary(row.link.clone(), row.path.clone(), ready.metadata, &ready.message, limit);
+    let reply = match ready.deadline {
+        Some(deadline) => tokio::time::timeout(deadline.saturating_add(GRACE), call).await.map_err(|_| late())??,
+        None => call.await?,
+    };
+    let encoded = shared.encoder.encode(ready.route, &reply.message)?;
+    Ok(respond(&ready, encoded, &reply))
+}
+
+/// The deadline passed without an answer.
+pub(crate) fn late() -> Failure {
+    Problem::common(Reason::DeadlineExceeded, "the deadline passed").into()
+}
+
+fn respond(ready: &Ready<'_>, encoded: Reply, reply: &call::Reply) -> Response<Body> {
+    let row = ready.row;
+    let mut headers = HeaderMap::with_capacity(12);
+    outbound::headers(&reply.headers, &mut headers);
+    headers.insert(header::CACHE_CONTROL, row.cache.clone());
+    if let Some(location) = encoded.location.and_then(|target| HeaderValue::try_from(target).ok()) {
+        headers.insert(header::LOCATION, location);
+    }
+    let kind = match encoded.content_type {
+        std::borrow::Cow::Borrowed(kind) => HeaderValue::from_static(kind),
+        std::borrow::Cow::Owned(kind) => HeaderValue::try_from(kind).unwrap_or(crate::fail::JSON),
+    };
+    if kind.as_bytes().starts_with(b"text/html") {
+        headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+    }
+    let mut status = StatusCode::from_u16(encoded.http_status).unwrap_or(StatusCode::OK);
+    let mut body = encoded.body;
+    if row.etag && status == StatusCode::OK {
+        let tag = etag::of(&body);
+        if etag::known(ready.headers, &tag) {
+            status = StatusCode::NOT_MODIFIED;
+            body = Bytes::new();
+        }
+        headers.insert(header::ETAG, tag);
+    }
+    if status != StatusCode::NOT_MODIFIED {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    let mut response = Response::new(Body::empty());
+    *response.body_mut() = with_trailers(ready.headers, body, &reply.trailers, &mut headers);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Trailers go only to a client that says it reads them.
+fn with_trailers(asked: &HeaderMap, body: Bytes, trailers: &HeaderMap, headers: &mut HeaderMap) -> Body {
+    let wants = asked.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let Some(trailers) = wants.then(|| outbound::trailers(trailers)).flatten() else { return Body::from(body) };
+    let names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+    if let Ok(names) = HeaderValue::try_from(names.join(", ")) {
+        headers.insert(header::TRAILER, names);
+    }
+    Body::new(Full::new(body).with_trailers(std::future::ready(Some(Ok(trailers)))))
+}
+
+fn deprecate(row: &Row, headers: &mut HeaderMap) {
+    headers.insert(DEPRECATION, HeaderValue::from_static("true"));
+    if let Some(successor) = &row.successor {
+        headers.insert(header::LINK, successor.clone());
+    }
+    if let Some(counter) = &row.meters.deprecated {
+        counter.inc();
+    }
+}

@@ -1,0 +1,118 @@
+//! gRPC-Web and native gRPC on the gateway port: handed to the links by path, translated where a browser speaks.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::body::Body;
+use coreloop_core::{Problem, Reason};
+use coreloop_service::Link;
+use http::{HeaderMap, Method, Request, Response, Uri, Version, header, request::Parts};
+use http_body_util::Limited;
+use tonic::{Status, body::Body as GrpcBody};
+use tonic_web::GrpcWebLayer;
+use tower::{Layer as _, ServiceExt as _};
+
+use crate::{
+    body, call,
+    edge::{Shared, lang},
+    fail::Failure,
+    inbound::{self, Origin},
+    table::module_of,
+};
+
+/// A way to speak gRPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/2 with trailers.
+    Native,
+    /// `application/grpc-web`, binary or text.
+    Web,
+    /// A spelling of `application/grpc…` that is neither.
+    Unknown,
+}
+
+impl Protocol {
+    /// What the content type says; none for anything but gRPC.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let kind = headers.get(header::CONTENT_TYPE)?.as_bytes().strip_prefix(b"application/grpc")?;
+        Some(match kind {
+            b"" | b"+proto" => Self::Native,
+            b"-web" | b"-web+proto" | b"-web-text" | b"-web-text+proto" => Self::Web,
+            _ => Self::Unknown,
+        })
+    }
+}
+
+/// Hands a call on.
+pub(crate) async fn serve(
+    shared: &Arc<Shared>,
+    protocol: Protocol,
+    parts: Parts,
+    body: Body,
+    origin: Origin<'_>,
+) -> Response<Body> {
+    let lang = lang(&parts.headers);
+    if protocol == Protocol::Unknown || (protocol == Protocol::Native && parts.version != Version::HTTP_2) {
+        let failure = Failure::common(Reason::UnsupportedMediaType, "gRPC needs HTTP/2 and protobuf; browsers use gRPC-Web");
+        return shared.refused(failure, lang);
+    }
+    if parts.method != Method::POST {
+        return shared.refused(Failure::method("POST".to_owned()), lang);
+    }
+    let limit = usize::try_from(shared.options.body_limit_bytes).unwrap_or(usize::MAX);
+    let too_large = protocol == Protocol::Web && body::stated(&parts.headers).is_some_and(|length| length > limit as u64);
+    let target = match too_large {
+        true => Err(body::too_large().into_status()),
+        false => target(shared, parts.uri.path()),
+    };
+    let mut request = Request::new(GrpcBody::empty());
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    if let Some(path) = parts.uri.path_and_query() {
+        *request.uri_mut() = Uri::from(path.clone());
+    }
+    *request.headers_mut() = inbound::grpc(&parts.headers, origin);
+    let peer = tower::service_fn(move |request: Request<GrpcBody>| hand_on(target.clone(), request));
+    let reply = match protocol {
+        Protocol::Web => {
+            shared.families.passed("grpc-web");
+            let request = request.map(|_| Body::new(Limited::new(body, limit)));
+            GrpcWebLayer::new().layer(peer).oneshot(request).await
+        }
+        _ => {
+            shared.families.passed("grpc");
+            peer.oneshot(request.map(|_| GrpcBody::new(body))).await
+        }
+    };
+    let Ok(response) = reply;
+    response.map(Body::new)
+}
+
+async fn hand_on(target: Result<Link, Status>, request: Request<GrpcBody>) -> Result<Response<GrpcBody>, Infallible> {
+    let link = match target {
+        Ok(link) => link,
+        Err(status) => return Ok(status.into_http()),
+    };
+    let peer = link.name().to_owned();
+    Ok(link.oneshot(request).await.unwrap_or_else(|error| {
+        tracing::warn!(peer, error = &error as &dyn std::error::Error, "call did not reach its peer");
+        call::away().into_http()
+    }))
+}
+
+/// Who serves a path. What the mesh keeps to itself is refused here too, though each service decides for itself.
+fn target(shared: &Shared, path: &str) -> Result<Link, Status> {
+    let module = match module_of(path) {
+        Some(module) => module,
+        // Health and reflection of the mesh as the edge's own server tells them.
+        None if path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.v1") => "edge",
+        None => return Err(unknown()),
+    };
+    if shared.table.is_mesh_only(path) {
+        return Err(Problem::common(Reason::AccessDenied, "this call is not served outside the mesh").into());
+    }
+    if shared.links.knows(module) { Ok(shared.links.to(module)) } else { Err(unknown()) }
+}
+
+fn unknown() -> Status {
+    Problem::common(Reason::Unimplemented, "no service answers this path").into()
+}

@@ -1,0 +1,206 @@
+//! Server streams: a JSON line a message, or server-sent events where the client asks for them.
+//!
+//! A failure before the first message is a reply of its own, `{"error":…}` with the mapped status. After it the status
+//! line is gone, so the failure is the last line. An event stream does not wait for its first message longer than a
+//! second: browsers report a stream as open only once its headers have come.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::body::Body;
+use bytes::Bytes;
+use coreloop_core::{Problem, Reason};
+use coreloop_transcode::{
+    options::Lang,
+    response::{ndjson_error, ndjson_result, sse_event},
+    router::Route,
+};
+use http::{HeaderMap, HeaderValue, Response, header};
+use tokio::time::{Instant, timeout, timeout_at};
+use tonic::Status;
+
+use crate::{
+    call::{self, Messages},
+    edge::{Shared, lang},
+    fail::{Failure, JSON},
+    outbound,
+    rest::{Ready, late},
+    table::NO_STORE,
+};
+
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const HEARTBEAT: Bytes = Bytes::from_static(b": keep-alive\n\n");
+/// How long an event stream waits for its first message before its headers are sent.
+const FIRST: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Lines,
+    Events,
+    Raw,
+}
+
+/// Opens the stream and answers its first message, or the failure that came instead.
+pub(crate) async fn serve(shared: &Arc<Shared>, ready: Ready<'_>) -> Result<Response<Body>, Failure> {
+    let shape = shape(&ready);
+    let until = ready.deadline.map(|deadline| Instant::now() + deadline);
+    let link = ready.row.link.clone();
+    let opening = call::open(link, ready.row.path.clone(), ready.metadata, &ready.message, shared.options.reply_limit_bytes);
+    let (metadata, messages) = bounded(until, opening).await.map_err(Failure::in_stream)?;
+    let mut pump = Pump {
+        shared: Arc::clone(shared),
+        route: ready.route,
+        messages,
+        shape,
+        lang: lang(ready.headers),
+        until,
+        sent: resume_from(ready.headers),
+        state: State::Open,
+    };
+    let first = match shape {
+        Shape::Events => match timeout(FIRST, pump.message()).await {
+            Ok(first) => first.map_err(Failure::in_stream)?,
+            Err(_) => First::Later,
+        },
+        _ => pump.message().await.map_err(Failure::in_stream)?,
+    };
+    let mut kind = if shape == Shape::Events { EVENTS } else { JSON };
+    let first = match first {
+        First::Message(message) => {
+            if shape == Shape::Raw {
+                kind = raw_kind(shared, ready.route, &message)?;
+            }
+            Some(pump.frame(&message)?)
+        }
+        First::End => {
+            pump.state = State::Ended;
+            None
+        }
+        First::Later => None,
+    };
+    Ok(respond(&metadata, kind, Body::from_stream(pump.chunks(first))))
+}
+
+fn respond(metadata: &HeaderMap, kind: HeaderValue, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    outbound::headers(metadata, response.headers_mut());
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    response
+}
+
+fn shape(ready: &Ready<'_>) -> Shape {
+    let accepts = |kind: &str| {
+        let accepted = ready.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        accepted.flat_map(|value| value.split(',')).any(|entry| entry.split(';').next().is_some_and(|k| k.trim() == kind))
+    };
+    match ready.row.raw {
+        true => Shape::Raw,
+        false if accepts("text/event-stream") => Shape::Events,
+        false => Shape::Lines,
+    }
+}
+
+/// Ids count on from the one a reconnecting client saw last; the service gets it as `last-event-id`.
+fn resume_from(headers: &HeaderMap) -> u64 {
+    headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0)
+}
+
+fn raw_kind(shared: &Shared, route: &Route, message: &[u8]) -> Result<HeaderValue, Failure> {
+    let kind = shared.encoder.encode(route, message)?.content_type;
+    Ok(HeaderValue::try_from(kind.as_ref()).unwrap_or(HeaderValue::from_static("application/octet-stream")))
+}
+
+async fn bounded<T>(until: Option<Instant>, act: impl Future<Output = Result<T, Status>>) -> Result<T, Failure> {
+    match until {
+        Some(until) => timeout_at(until, act).await.map_err(|_| late())?.map_err(Failure::from),
+        None => act.await.map_err(Failure::from),
+    }
+}
+
+enum First {
+    Message(Bytes),
+    End,
+    Later,
+}
+
+#[derive(PartialEq, Eq)]
+enum State {
+    Open,
+    Ended,
+}
+
+struct Pump {
+    shared: Arc<Shared>,
+    route: &'static Route,
+    messages: Messages,
+    shape: Shape,
+    lang: Option<Lang>,
+    until: Option<Instant>,
+    sent: u64,
+    state: State,
+}
+
+impl Pump {
+    /// The next message. Dropping the future loses nothing.
+    async fn message(&mut self) -> Result<First, Failure> {
+        match bounded(self.until, self.messages.next()).await? {
+            Some(message) => Ok(First::Message(message)),
+            None => Ok(First::End),
+        }
+    }
+
+    fn frame(&mut self, message: &[u8]) -> Result<Bytes, Failure> {
+        if self.shape == Shape::Raw {
+            return Ok(self.shared.encoder.encode(self.route, message)?.body);
+        }
+        let json = self.shared.encoder.stream_json(self.route, message)?;
+        if self.shape == Shape::Lines {
+            return Ok(ndjson_result(&json));
+        }
+        self.sent += 1;
+        Ok(sse_event(&self.sent.to_string(), &json))
+    }
+
+    fn last_words(&mut self, failure: Failure) -> Option<Bytes> {
+        self.state = State::Ended;
+        let error = ndjson_error(&failure.json(&self.shared.encoder, self.lang).body);
+        match self.shape {
+            Shape::Raw => None,
+            Shape::Lines => Some(error),
+            Shape::Events => Some([b"event: error\ndata: ", error.trim_ascii_end(), b"\n\n"].concat().into()),
+        }
+    }
+
+    /// The next piece of the body; none at its end.
+    async fn chunk(&mut self) -> Option<Bytes> {
+        if self.state == State::Ended {
+            return None;
+        }
+        let stopping = self.shared.stopping.clone();
+        let beat = Duration::from_secs(self.shared.options.heartbeat_secs);
+        let events = self.shape == Shape::Events;
+        let next = tokio::select! {
+            next = self.message() => next,
+            () = stopping.cancelled() => Err(Failure::from(Problem::common(Reason::DependencyUnavailable, "the edge restarts"))),
+            () = tokio::time::sleep(beat), if events => return Some(HEARTBEAT),
+        };
+        match next {
+            Ok(First::Message(message)) => match self.frame(&message) {
+                Ok(chunk) => Some(chunk),
+                Err(failure) => self.last_words(failure),
+            },
+            Ok(First::End | First::Later) => None,
+            Err(failure) => self.last_words(failure),
+        }
+    }
+
+    fn chunks(self, first: Option<Bytes>) -> impl futures::Stream<Item = Result<Bytes, std::convert::Infallible>> {
+        futures::stream::unfold((self, first), |(mut pump, first)| async move {
+            let chunk = match first {
+                Some(first) => Some(first),
+                None => pump.chunk().await,
+            };
+            chunk.map(|chunk| (Ok(chunk), (pump, None)))
+        })
+    }
+}

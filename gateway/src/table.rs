@@ -1,0 +1,168 @@
+//! One row a route: everything a request needs that does not change between requests.
+
+use std::{collections::HashSet, time::Duration};
+
+use coreloop_service::{Link, Links};
+use coreloop_transcode::{
+    options as read,
+    router::{Body, Route, Router},
+};
+use http::{HeaderName, HeaderValue, uri::PathAndQuery};
+use prost_reflect::{FieldDescriptor, Kind};
+
+use crate::{
+    Options,
+    metrics::{Families, Meters},
+};
+
+/// `Cache-Control` of everything that may not be kept.
+pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// What one route needs.
+pub(crate) struct Row {
+    /// Where its service is.
+    pub(crate) link: Link,
+    /// gRPC path.
+    pub(crate) path: PathAndQuery,
+    /// Deadline when the client states none; none for streams.
+    pub(crate) deadline: Option<Duration>,
+    /// Largest body.
+    pub(crate) body_limit: usize,
+    /// The body matters.
+    pub(crate) reads_body: bool,
+    /// Replies carry an ETag.
+    pub(crate) etag: bool,
+    /// Value of `Cache-Control`.
+    pub(crate) cache: HeaderValue,
+    /// Request headers that pass besides the usual.
+    pub(crate) forward: Vec<HeaderName>,
+    /// The binding is deprecated.
+    pub(crate) deprecated: bool,
+    /// `Link` to the successor.
+    pub(crate) successor: Option<HeaderValue>,
+    /// Messages of its stream are raw chunks (`google.api.HttpBody`).
+    pub(crate) raw: bool,
+    /// Meters.
+    pub(crate) meters: Meters,
+}
+
+/// The rows, by [`Route::index`].
+pub(crate) struct Table {
+    rows: Vec<Row>,
+    /// Paths of RPCs that are never served to callers outside the mesh.
+    mesh_only: HashSet<String>,
+}
+
+/// What cannot be built from the contracts.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TableError {
+    /// A path is no URI path.
+    #[error("{0} is not a gRPC path")]
+    Path(String),
+    /// A header name of `edge.forward_headers` is not one.
+    #[error("{0}: {1:?} is not a header name")]
+    Header(String, String),
+    /// The package is not `coreloop.<module>`.
+    #[error("{0} is in no package coreloop.<module>")]
+    Package(String),
+}
+
+impl Table {
+    /// Builds the rows of every route.
+    pub(crate) fn new(router: &Router, options: &Options, links: &Links, families: &Families) -> Result<Self, TableError> {
+        let rows = router.routes().iter().map(|route| row(route, options, links, families)).collect::<Result<_, _>>()?;
+        let mesh_only = router
+            .rpcs()
+            .filter(|(_, method)| read::access(method).is_none_or(|access| access.mesh_only))
+            .map(|(path, _)| path.to_owned())
+            .collect();
+        Ok(Self { rows, mesh_only })
+    }
+
+    /// The row of a route.
+    pub(crate) fn row(&self, route: &Route) -> Option<&Row> {
+        self.rows.get(route.index)
+    }
+
+    /// The RPC is not served to callers outside the mesh.
+    pub(crate) fn is_mesh_only(&self, rpc_path: &str) -> bool {
+        self.mesh_only.contains(rpc_path)
+    }
+}
+
+/// The module that serves a gRPC path: `auth` of `/coreloop.auth.v1.AuthService/Login`.
+pub(crate) fn module_of(rpc_path: &str) -> Option<&str> {
+    let module = rpc_path.strip_prefix("/coreloop.")?.split('.').next()?;
+    (!module.is_empty() && module.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')).then_some(module)
+}
+
+fn row(route: &Route, options: &Options, links: &Links, families: &Families) -> Result<Row, TableError> {
+    let rpc = route.method.full_name().to_owned();
+    let module = module_of(&route.rpc_path).ok_or_else(|| TableError::Package(rpc.clone()))?;
+    let header = |name: &String| HeaderName::try_from(name).map_err(|_| TableError::Header(rpc.clone(), name.clone()));
+    let edge = &route.edge;
+    Ok(Row {
+        link: links.to(module),
+        path: PathAndQuery::try_from(route.rpc_path.as_str()).map_err(|_| TableError::Path(route.rpc_path.clone()))?,
+        deadline: (!route.server_streaming).then(|| deadline(route, options)),
+        body_limit: match edge.max_body_bytes {
+            0 => usize::try_from(options.body_limit_bytes).unwrap_or(usize::MAX),
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+        },
+        reads_body: !matches!(route.body, Body::Absent),
+        etag: edge.etag,
+        cache: match edge.max_age_secs {
+            0 => NO_STORE,
+            secs => HeaderValue::try_from(format!("public, max-age={secs}")).unwrap_or(NO_STORE),
+        },
+        forward: edge.forward_headers.iter().map(header).collect::<Result<_, _>>()?,
+        deprecated: route.deprecated,
+        successor: route.successor.as_deref().and_then(successor),
+        raw: route.server_streaming && is_raw(route),
+        meters: families.meters(&rpc, &route.http_method, &route.template.to_string(), route.deprecated),
+    })
+}
+
+fn deadline(route: &Route, options: &Options) -> Duration {
+    let stated = route.edge.default_deadline.as_ref();
+    stated
+        .and_then(|d| Some(Duration::new(u64::try_from(d.seconds).ok()?, u32::try_from(d.nanos).ok()?)))
+        .filter(|d| !d.is_zero())
+        .unwrap_or(Duration::from_secs(options.deadline_secs))
+}
+
+/// RFC 8288; braces of a template are not allowed in a URI.
+fn successor(path: &str) -> Option<HeaderValue> {
+    let path = path.replace('{', "%7B").replace('}', "%7D");
+    HeaderValue::try_from(format!("<{path}>; rel=\"successor-version\"")).ok()
+}
+
+fn is_raw(route: &Route) -> bool {
+    const RAW: &str = "google.api.HttpBody";
+    match &route.response_body {
+        Some(field) => is_message(field, RAW),
+        None => route.method.output().full_name() == RAW,
+    }
+}
+
+fn is_message(field: &FieldDescriptor, name: &str) -> bool {
+    matches!(field.kind(), Kind::Message(message) if message.full_name() == name && !field.is_list())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_module_is_the_second_segment_of_the_package() {
+        assert_eq!(module_of("/coreloop.auth.v1.AuthService/Login"), Some("auth"));
+        for foreign in ["/grpc.health.v1.Health/Check", "/envoy.service.auth.v3.Authorization/Check", "/coreloop./x", "/"] {
+            assert_eq!(module_of(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_successor_is_a_link() {
+        assert_eq!(successor("/v2/{id}").as_ref().and_then(|v| v.to_str().ok()), Some("</v2/%7Bid%7D>; rel=\"successor-version\""));
+    }
+}
