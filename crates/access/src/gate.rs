@@ -10,7 +10,7 @@ use coreloop_core::Clock;
 use tokio_util::sync::CancellationToken;
 
 pub use explain::Explanation;
-pub use headers::HeaderView;
+pub use headers::{HeaderView, Picked};
 
 use crate::{
     Allowed, Caller, Decision, Denied, Keys, Metrics, Options, Policy, Revocations, RpcPolicy,
@@ -201,8 +201,8 @@ impl Gate {
     }
 
     fn deny(&self, denied: Denied) -> Decision {
-        let outcome = denied.reason().as_str_name();
-        self.metrics.denied.get_or_create(&crate::metrics::Outcome { outcome }).inc();
+        let reason = denied.reason().as_str_name();
+        self.metrics.denied.get_or_create(&crate::metrics::Outcome { reason }).inc();
         Decision::Deny(denied)
     }
 }

@@ -31,7 +31,7 @@ pub mod token;
 
 pub use caller::{Caller, Machine, User};
 pub use decision::{Allowed, Decision, Denied};
-pub use gate::{Explanation, Gate, HeaderView};
+pub use gate::{Explanation, Gate, HeaderView, Picked};
 pub use keys::Keys;
 pub use metrics::Metrics;
 pub use options::Options;

@@ -6,11 +6,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Outcome of a decision: `allow` or a reason constant.
+/// Why a call was denied.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Outcome {
-    /// `allow` or a reason constant.
-    pub outcome: &'static str,
+pub(crate) struct Outcome {
+    /// A reason constant.
+    pub(crate) reason: &'static str,
 }
 
 /// Metrics of the gate. Cloning shares them.

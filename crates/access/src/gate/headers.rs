@@ -20,8 +20,8 @@ pub enum HeaderView<'a> {
 /// The headers a decision looks at.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Picked<'a> {
-    /// `authorization`.
-    pub authorization: Option<&'a str>,
+    /// `authorization`, in bytes: what is no text is refused as a token, not overlooked.
+    pub authorization: Option<&'a [u8]>,
     /// `authorization` was there more than once.
     pub authorization_twice: bool,
     /// `content-type`.
@@ -40,7 +40,7 @@ impl<'a> HeaderView<'a> {
             Self::Map(map) => map.get(name)?.to_str().ok(),
             Self::Pairs(pairs) => pairs.get(name).map(String::as_str),
             Self::Picked(picked) => match name {
-                "authorization" => picked.authorization,
+                "authorization" => std::str::from_utf8(picked.authorization?).ok(),
                 "content-type" => picked.content_type,
                 "origin" => picked.origin,
                 "access-control-request-method" => picked.access_control_request_method,
@@ -66,7 +66,8 @@ impl<'a> HeaderView<'a> {
             }
             Self::Token(token) => return Ok(token.map(str::as_bytes)),
             Self::Picked(picked) if picked.authorization_twice => return Err(Invalid::TwoHeaders),
-            Self::Picked(_) | Self::Pairs(_) => self.get("authorization").map(str::as_bytes),
+            Self::Picked(picked) => picked.authorization,
+            Self::Pairs(pairs) => pairs.get("authorization").map(|value| value.as_bytes()),
         };
         value.map(token_of).transpose()
     }

@@ -136,7 +136,7 @@ impl Claims {
     }
 
     /// The payload as JSON.
-    pub(super) fn to_json(&self) -> serde_json::Value {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
         let (sub, sid) = match &self.subject {
             Subject::User { id, session } => (id.to_string(), Some(session.to_string())),
             Subject::Machine(name) => (name.to_string(), None),
