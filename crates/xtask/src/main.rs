@@ -26,7 +26,10 @@ mod tidy;
 mod tools;
 mod up;
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
@@ -94,8 +97,20 @@ enum Task {
     Ci,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let task = Cli::parse().task;
+    match run(task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The outermost says what was wanted, the causes why it was not had; no backtrace, whatever RUST_BACKTRACE says.
+            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+            eprintln!("\nxtask: {}", causes.join("\n  "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
     interrupt::watch()?;
     let root = place::root()?;
     match task {

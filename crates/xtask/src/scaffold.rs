@@ -1,12 +1,244 @@
-//! Scaffolding.
-use std::path::Path;
+//! Scaffolding: what docs/adding-a-service.md and docs/adding-an-rpc.md describe, written in one go.
+//!
+//! Only text is made and inserted; the result is checked by the same compiler, lints and tidy rules as what people
+//! write.
 
-use anyhow::Result;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-pub(crate) fn service(_root: &Path, _name: &str) -> Result<()> {
+use anyhow::{Context as _, Result, bail};
+
+use crate::{codegen, progress::say};
+
+macro_rules! template {
+    ($path:literal) => {
+        include_str!(concat!("../templates/", $path, ".tmpl"))
+    };
+}
+
+/// Files of a service: (path, template).
+const SERVICE: &[(&str, &str)] = &[
+    ("proto/coreloop/{{domain}}/v1/{{domain}}_service.proto", template!("service/service.proto")),
+    ("services/{{domain}}/README.md", template!("service/readme.md")),
+    ("services/{{domain}}/Cargo.toml", template!("service/cargo.toml")),
+    ("services/{{domain}}/migrations/0001_{{domain}}.sql", template!("service/migration.sql")),
+    ("services/{{domain}}/api/Cargo.toml", template!("service/api_cargo.toml")),
+    ("services/{{domain}}/api/src/lib.rs", template!("service/api_lib.rs")),
+    ("services/{{domain}}/src/lib.rs", template!("service/lib.rs")),
+    ("services/{{domain}}/src/app.rs", template!("service/app.rs")),
+    ("services/{{domain}}/src/error.rs", template!("service/error.rs")),
+    ("services/{{domain}}/src/grpc.rs", template!("service/grpc.rs")),
+    ("services/{{domain}}/src/grpc/get_overview.rs", template!("service/get_overview.rs")),
+    ("services/{{domain}}/src/module.rs", template!("service/module.rs")),
+    ("services/{{domain}}/src/options.rs", template!("service/options.rs")),
+];
+
+/// Makes a service, registers it and generates its stubs.
+pub(crate) fn service(root: &Path, name: &str) -> Result<()> {
+    for path in write_service(root, name)? {
+        say(&format!("wrote {}", path.display()));
+    }
+    codegen::run(root, false)?;
+    say(&format!("next: say in services/{name}/README.md what it owns, then `cargo xtask new-rpc {name} <Rpc>`"));
     Ok(())
 }
 
-pub(crate) fn rpc(_root: &Path, _domain: &str, _rpc: &str) -> Result<()> {
+/// Makes an RPC that answers UNIMPLEMENTED, and generates its stubs.
+pub(crate) fn rpc(root: &Path, domain: &str, rpc: &str) -> Result<()> {
+    for path in write_rpc(root, domain, rpc)? {
+        say(&format!("wrote {}", path.display()));
+    }
+    codegen::run(root, false)?;
+    say("next: state permission, limits and rules in the proto, then write the handler and its test");
     Ok(())
 }
+
+fn write_service(root: &Path, name: &str) -> Result<Vec<PathBuf>> {
+    if !is_snake(name) || name.contains('_') {
+        bail!("`{name}` is no name for a domain: lower-case letters and digits, beginning with a letter, as `wallet`");
+    }
+    if root.join("services").join(name).exists() || root.join("proto/coreloop").join(name).exists() {
+        bail!("there is a domain `{name}` already");
+    }
+    let fill = |text: &str| {
+        let upper = name.to_uppercase();
+        text.replace("{{domain}}", name).replace("{{Domain}}", &pascal(name)).replace("{{DOMAIN}}", &upper)
+    };
+    // What can be refused is found out before anything is written.
+    let mut edits = register(root, name)?;
+    edits.push(edit(root, "Cargo.toml", |text| workspace(text, name))?);
+    let mut written = Vec::new();
+    for (path, template) in SERVICE {
+        let path = root.join(fill(path));
+        save(&path, &fill(template))?;
+        written.push(path);
+    }
+    for (path, text) in edits {
+        save(&path, &text)?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+fn write_rpc(root: &Path, domain: &str, rpc: &str) -> Result<Vec<PathBuf>> {
+    let snake = snake(rpc);
+    if rpc.is_empty() || pascal(&snake) != rpc {
+        bail!("`{rpc}` is no name for an RPC: verb and noun, as `GetBalance`");
+    }
+    let path = snake.replace('_', "-");
+    let fill = |text: &str| {
+        text.replace("{{domain}}", domain).replace("{{Rpc}}", rpc).replace("{{rpc}}", &snake).replace("{{path}}", &path)
+    };
+    let service = format!("{}Service", pascal(domain));
+    let handler = root.join(format!("services/{domain}/src/grpc/{snake}.rs"));
+    if handler.exists() {
+        bail!("{} is there already", handler.display());
+    }
+    let proto = edit(root, &format!("proto/coreloop/{domain}/v1/{domain}_service.proto"), |text| {
+        if text.contains(&format!("rpc {rpc}(")) {
+            bail!("{service} has an RPC {rpc} already");
+        }
+        let text = at_end_of(text, &format!("service {service} {{"), "}", &fill(template!("rpc/rpc.proto")))?;
+        Ok(format!("{}\n{}", text.trim_end(), fill(template!("rpc/messages.proto"))))
+    })?;
+    let table = edit(root, &format!("services/{domain}/src/grpc.rs"), |text| {
+        let text = before(text, "pub mod ", &format!("pub mod {snake};"))?;
+        let line = format!("    {snake} => {snake}::{snake}: {rpc}Request -> {rpc}Response;\n");
+        at_end_of(&text, &format!("delegate!({service} {{"), "});", &line)
+    })?;
+    let mut written = Vec::new();
+    for (path, text) in [proto, table, (handler, fill(template!("rpc/handler.rs")))] {
+        save(&path, &text)?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+/// The root manifest with the two crates among its members and dependencies.
+fn workspace(text: &str, name: &str) -> Result<String> {
+    let text =
+        after(text, "    \"services/auth/api\",", &format!("    \"services/{name}\",\n    \"services/{name}/api\","))?;
+    let ours = format!(
+        "coreloop-{name} = {{ path = \"services/{name}\" }}\ncoreloop-{name}-api = {{ path = \"services/{name}/api\" }}"
+    );
+    after(&text, "coreloop-auth-api = { path = \"services/auth/api\" }", &ours)
+}
+
+/// The lists of modules, of the binary and of the test kit's mesh, with the new one after auth.
+fn register(root: &Path, name: &str) -> Result<Vec<(PathBuf, String)>> {
+    let list = "coreloop_auth::module()";
+    let mut edits = Vec::new();
+    for owner in ["crates/coreloop", "crates/testkit"] {
+        let mut sources = Vec::new();
+        rust_files(&root.join(owner).join("src"), &mut sources)?;
+        let mut listed = false;
+        for path in sources {
+            let text = fs::read_to_string(&path)?;
+            let Some(line) = text.lines().find(|line| line.contains(list)) else { continue };
+            let own = line.replace("coreloop_auth", &format!("coreloop_{name}"));
+            edits.push((path, after(&text, line, &own.replace("\"auth\"", &format!("\"{name}\"")))?));
+            listed = true;
+        }
+        if !listed {
+            bail!("{owner}/src has no line with `{list}` to register the module after");
+        }
+        edits.push(edit(root, &format!("{owner}/Cargo.toml"), |text| {
+            after(text, "coreloop-auth.workspace = true", &format!("coreloop-{name}.workspace = true"))
+        })?);
+    }
+    Ok(edits)
+}
+
+fn rust_files(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(dir).with_context(|| format!("{}", dir.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            rust_files(&path, files)?;
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file and answers it changed.
+fn edit(root: &Path, path: &str, change: impl FnOnce(&str) -> Result<String>) -> Result<(PathBuf, String)> {
+    let path = root.join(path);
+    let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let changed = change(&text).with_context(|| format!("{}", path.display()))?;
+    Ok((path, changed))
+}
+
+fn save(path: &Path, text: &str) -> Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Puts lines after the line that equals `anchor`.
+fn after(text: &str, anchor: &str, lines: &str) -> Result<String> {
+    let found = text.lines().any(|line| line == anchor);
+    if !found {
+        bail!("no line `{}` to insert after", anchor.trim());
+    }
+    Ok(text
+        .lines()
+        .map(|line| if line == anchor { format!("{line}\n{lines}\n") } else { format!("{line}\n") })
+        .collect())
+}
+
+/// Puts a line before the first one that begins with `anchor`.
+fn before(text: &str, anchor: &str, new: &str) -> Result<String> {
+    let Some(index) = text.lines().position(|line| line.starts_with(anchor)) else {
+        bail!("no line that begins with `{anchor}` to insert before");
+    };
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.insert(index, new);
+    Ok(format!("{}\n", lines.join("\n")))
+}
+
+/// Puts text at the end of the block that the line `begin` opens and the line `end` closes.
+fn at_end_of(text: &str, begin: &str, end: &str, new: &str) -> Result<String> {
+    let Some(start) = text.lines().position(|line| line == begin) else { bail!("no line `{begin}`") };
+    let close = text.lines().skip(start).position(|line| line == end);
+    let Some(close) = close.map(|close| start + close) else { bail!("`{begin}` is not closed by a line `{end}`") };
+    let mut out = String::new();
+    for (index, line) in text.lines().enumerate() {
+        if index == close {
+            out.push_str(new);
+        }
+        out.push_str(line);
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+fn is_snake(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+fn pascal(snake: &str) -> String {
+    let upper = |word: &str| {
+        let mut chars = word.chars();
+        chars.next().map(|first| first.to_ascii_uppercase().to_string() + chars.as_str()).unwrap_or_default()
+    };
+    snake.split('_').map(upper).collect()
+}
+
+fn snake(pascal: &str) -> String {
+    let mut out = String::new();
+    for c in pascal.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

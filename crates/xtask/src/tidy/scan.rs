@@ -48,7 +48,7 @@ impl File {
         self.path.starts_with("tests/")
             || self.path.starts_with("crates/testkit/")
             || self.path.contains("/tests/")
-            || self.name() == "tests.rs"
+            || ["tests.rs", "testing.rs"].contains(&self.name())
             || self.name().ends_with("_tests.rs")
             || self.name().ends_with("_test.rs")
     }
