@@ -45,7 +45,7 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Bytes, Failure> {
         if whole.is_empty() {
             whole = data;
         } else {
-            let mut joined = whole.try_into_mut().unwrap_or_else(|part| BytesMut::from(&part[..]));
+            let mut joined = whole.try_into_mut().unwrap_or_else(|part| BytesMut::from(part.as_ref()));
             joined.extend_from_slice(&data);
             whole = joined.freeze();
         }

@@ -100,10 +100,11 @@ impl Service<Request<Body>> for Edge {
 impl Shared {
     async fn serve(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        if let Some(preflight) = self.cors.preflight(&parts) {
+        let id = request_id::of(&parts.headers, &*self.ids);
+        if let Some(mut preflight) = self.cors.preflight(&parts) {
+            preflight.headers_mut().insert(request_id::REQUEST_ID, id);
             return preflight;
         }
-        let id = request_id::of(&parts.headers, &*self.ids);
         let page = self.cors.admitted(&parts.headers);
         let accept = self.options.compression.then(|| parts.headers.get(header::ACCEPT_ENCODING).cloned()).flatten();
         let mut response = match self.refuse_early(&parts) {

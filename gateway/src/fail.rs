@@ -154,7 +154,7 @@ mod tests {
             let status = Status::new(Code::from_i32(code), "connect to 10.1.2.3:5432 failed: src/main.rs");
             let (_, _, body) = json(status.into()).await;
             assert!(!body.to_string().contains("10.1.2.3"), "{body}");
-            assert!(body["details"][0]["reason"].is_string(), "{body}");
+            assert!(body.to_string().contains("\"reason\":"), "{body}");
         }
     }
 

@@ -19,7 +19,8 @@ use crate::request_id::REQUEST_ID;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// The deadline of a call.
+pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Beginnings of names that only the mesh says. Compared with `_` read as `-`.
 const MESH: &[&str] =
@@ -111,13 +112,11 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Problem> 
     }))
 }
 
-/// Writes a deadline as `grpc-timeout`, in milliseconds while they fit 8 digits.
-pub(crate) fn set_timeout(out: &mut HeaderMap, timeout: Duration) {
+/// A deadline as `grpc-timeout`, in milliseconds while they fit 8 digits.
+pub(crate) fn timeout_value(timeout: Duration) -> HeaderValue {
     let ms = timeout.as_millis();
     let text = if ms < 100_000_000 { format!("{ms}m") } else { format!("{}S", timeout.as_secs().min(99_999_999)) };
-    if let Ok(value) = HeaderValue::try_from(text) {
-        out.insert(TIMEOUT, value);
-    }
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("10S"))
 }
 
 /// The name would speak as the mesh.
@@ -315,8 +314,7 @@ mod tests {
         for bad in ["", "S", "1", "123456789S", "1s", "-1S", "1.5S"] {
             assert!(read(bad).is_err(), "{bad}");
         }
-        let mut out = HeaderMap::new();
-        set_timeout(&mut out, Duration::from_secs(10));
-        assert_eq!(out["grpc-timeout"], "10000m");
+        assert_eq!(timeout_value(Duration::from_secs(10)), "10000m");
+        assert_eq!(timeout_value(Duration::from_secs(360_000)), "360000S");
     }
 }

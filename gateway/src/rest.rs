@@ -82,13 +82,17 @@ async fn ready<'a>(
     body: Body,
     origin: Origin<'_>,
 ) -> Result<Ready<'a>, Failure> {
+    if row.mesh_only {
+        return Err(Failure::common(Reason::AccessDenied, "this call is not served outside the mesh"));
+    }
     let headers = &parts.headers;
     let most = Duration::from_secs(shared.options.deadline_max_secs);
-    let deadline = inbound::timeout(headers)?.map(|asked| asked.min(most)).or(row.deadline);
+    let asked = inbound::timeout(headers)?.map(|asked| asked.min(most)).map(|d| (d, inbound::timeout_value(d)));
     let mut metadata = inbound::rest(headers, origin, &row.forward)?;
-    if let Some(deadline) = deadline {
-        inbound::set_timeout(&mut metadata, deadline);
-    }
+    let deadline = asked.or_else(|| row.deadline.clone()).map(|(deadline, value)| {
+        metadata.insert(inbound::TIMEOUT, value);
+        deadline
+    });
     let body = match row.reads_body {
         true => body::read(headers, body, row.body_limit, shared.patience()).await?,
         false if body::stated(headers).is_some_and(|length| length > row.body_limit as u64) => return Err(body::too_large()),
@@ -109,10 +113,11 @@ fn unreadable() -> Failure {
     Failure::common(Reason::MalformedRequest, "a header is not text")
 }
 
-async fn unary(shared: &Shared, ready: Ready<'_>) -> Result<Response<Body>, Failure> {
+async fn unary(shared: &Shared, mut ready: Ready<'_>) -> Result<Response<Body>, Failure> {
     let row = ready.row;
     let limit = shared.options.reply_limit_bytes;
-    let call = call::unary(row.link.clone(), row.path.clone(), ready.metadata, &ready.message, limit);
+    let metadata = std::mem::take(&mut ready.metadata);
+    let call = call::unary(row.link.clone(), row.path.clone(), metadata, &ready.message, limit);
     let reply = match ready.deadline {
         Some(deadline) => tokio::time::timeout(deadline.saturating_add(GRACE), call).await.map_err(|_| late())??,
         None => call.await?,

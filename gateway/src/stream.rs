@@ -158,7 +158,7 @@ impl Pump {
             return Ok(ndjson_result(&json));
         }
         self.sent += 1;
-        Ok(sse_event(&self.sent.to_string(), &json))
+        Ok(sse_event(self.sent, &json))
     }
 
     fn last_words(&mut self, failure: Failure) -> Option<Bytes> {

@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use prost_reflect::{FieldDescriptor, Kind};
 
 use crate::{
-    Options,
+    Options, inbound,
     metrics::{Families, Meters},
 };
 
@@ -24,10 +24,12 @@ pub(crate) struct Row {
     pub(crate) link: Link,
     /// gRPC path.
     pub(crate) path: PathAndQuery,
-    /// Deadline when the client states none; none for streams.
-    pub(crate) deadline: Option<Duration>,
+    /// Deadline when the client states none, and its header; none for streams.
+    pub(crate) deadline: Option<(Duration, HeaderValue)>,
     /// Largest body.
     pub(crate) body_limit: usize,
+    /// Never served to callers outside the mesh.
+    pub(crate) mesh_only: bool,
     /// The body matters.
     pub(crate) reads_body: bool,
     /// Replies carry an ETag.
@@ -104,11 +106,12 @@ fn row(route: &Route, options: &Options, links: &Links, families: &Families) -> 
     Ok(Row {
         link: links.to(module),
         path: PathAndQuery::try_from(route.rpc_path.as_str()).map_err(|_| TableError::Path(route.rpc_path.clone()))?,
-        deadline: (!route.server_streaming).then(|| deadline(route, options)),
+        deadline: (!route.server_streaming).then(|| deadline(route, options)).map(|d| (d, inbound::timeout_value(d))),
         body_limit: match edge.max_body_bytes {
             0 => usize::try_from(options.body_limit_bytes).unwrap_or(usize::MAX),
             bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
         },
+        mesh_only: route.access.as_ref().is_none_or(|access| access.mesh_only),
         reads_body: !matches!(route.body, Body::Absent),
         etag: edge.etag,
         cache: match edge.max_age_secs {

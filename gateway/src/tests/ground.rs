@@ -37,7 +37,7 @@ pub(super) fn pool() -> &'static DescriptorPool {
         let here = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests");
         let mut compiler =
             protox::Compiler::new([here.to_owned(), format!("{root}/proto"), format!("{root}/proto/third_party")]).unwrap();
-        compiler.include_imports(true).open_file("probe.proto").unwrap();
+        compiler.include_imports(true).open_files(["probe.proto", "google/rpc/error_details.proto"]).unwrap();
         DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap()
     });
     &POOL

@@ -56,5 +56,5 @@ fn the_page_needs_nothing_from_outside() {
 fn the_checked_in_description_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
     let checked_in = std::fs::read(path).unwrap();
-    assert!(checked_in == openapi_json(), "gateway/openapi.json is stale: run `cargo xtask codegen`");
+    assert!(checked_in == openapi_json(), "gateway/openapi.json is stale: run `cargo run -p coreloop -- openapi > gateway/openapi.json`");
 }
