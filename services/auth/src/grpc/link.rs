@@ -1,39 +1,72 @@
 //! Sign-in methods of an account.
 
+use coreloop_access::Caller;
 use coreloop_auth_api::v1;
 use tonic::{Request, Response};
 
-use crate::{App, Error};
+use crate::{
+    App, Error,
+    social::{
+        account,
+        flow::{self, Answer},
+    },
+    store::{self, users::proto_time},
+};
+
+fn proto_link(link: store::social::Link) -> v1::Link {
+    v1::Link { provider: link.provider, email: link.email, linked_at: Some(proto_time(link.linked_at)) }
+}
 
 /// `ListLinks`.
 ///
 /// # Errors
-/// As the contract lists.
+/// When the database fails.
 pub async fn list_links(
-    _app: &App,
-    _request: Request<v1::ListLinksRequest>,
+    app: &App,
+    request: Request<v1::ListLinksRequest>,
 ) -> Result<Response<v1::ListLinksResponse>, Error> {
-    Err(Error::Internal("not built yet".to_owned()))
+    let user = Caller::of(&request)?.require_user()?.user_id;
+    let has_password = store::users::password_hash(&app.db, user).await?.is_some();
+    let links = store::social::of_user(&app.db, user).await?;
+    let links = links.into_iter().map(proto_link).collect();
+    Ok(Response::new(v1::ListLinksResponse { has_password, links }))
 }
 
-/// `LinkProvider`.
+/// `LinkProvider`: adds a social account, by a state that the caller started with `link`.
 ///
 /// # Errors
-/// As the contract lists.
+/// `OAUTH_STATE_INVALID`, `PROVIDER_MISMATCH`, `PROVIDER_ERROR`, `SOCIAL_ACCOUNT_TAKEN`.
 pub async fn link_provider(
-    _app: &App,
-    _request: Request<v1::LinkProviderRequest>,
+    app: &App,
+    request: Request<v1::LinkProviderRequest>,
 ) -> Result<Response<v1::LinkProviderResponse>, Error> {
-    Err(Error::Internal("not built yet".to_owned()))
+    let user = Caller::of(&request)?.require_user()?.user_id;
+    let request = request.into_inner();
+    let answer = Answer {
+        provider: &request.provider,
+        code: &request.code,
+        state: &request.state,
+        redirect_uri: "",
+        link: Some(user),
+    };
+    let pending = flow::take(app, answer).await?;
+    let identity = flow::identify(app, &pending, answer).await?;
+    let link = account::link(app, user, &pending.provider, &identity).await?;
+    tracing::info!(user_id = %user, provider = %pending.provider, "social account linked");
+    Ok(Response::new(v1::LinkProviderResponse { link: Some(proto_link(link)) }))
 }
 
-/// `UnlinkProvider`.
+/// `UnlinkProvider`: removes the caller's social account at a provider.
 ///
 /// # Errors
-/// As the contract lists.
+/// `LAST_SIGN_IN_METHOD`, `NOT_FOUND`.
 pub async fn unlink_provider(
-    _app: &App,
-    _request: Request<v1::UnlinkProviderRequest>,
+    app: &App,
+    request: Request<v1::UnlinkProviderRequest>,
 ) -> Result<Response<v1::UnlinkProviderResponse>, Error> {
-    Err(Error::Internal("not built yet".to_owned()))
+    let user = Caller::of(&request)?.require_user()?.user_id;
+    let provider = request.into_inner().provider;
+    account::unlink(app, user, &provider).await?;
+    tracing::info!(user_id = %user, %provider, "social account unlinked");
+    Ok(Response::new(v1::UnlinkProviderResponse {}))
 }

@@ -1,28 +1,64 @@
 //! Password reset.
 
-use coreloop_auth_api::v1;
+use coreloop_auth_api::v1::{self, AuthReason};
 use tonic::{Request, Response};
 
-use crate::{App, Error};
+use crate::{
+    App, Client, Error,
+    mail::token_hash,
+    password,
+    revoke::{self, Which, Why},
+    store,
+};
 
-/// `RequestPasswordReset`.
+/// `RequestPasswordReset`: the same answer in the same time for every address; see [`crate::mail`].
 ///
 /// # Errors
-/// As the contract lists.
+/// None of its own.
 pub async fn request_password_reset(
-    _app: &App,
-    _request: Request<v1::RequestPasswordResetRequest>,
+    app: &App,
+    request: Request<v1::RequestPasswordResetRequest>,
 ) -> Result<Response<v1::RequestPasswordResetResponse>, Error> {
-    Err(Error::Internal("not built yet".to_owned()))
+    let client = Client::of(&request);
+    app.mail.request_reset(&request.get_ref().email, client);
+    Ok(Response::new(v1::RequestPasswordResetResponse {}))
 }
 
-/// `ResetPassword`.
+/// `ResetPassword`: sets a password by the token and ends every session of the account.
+///
+/// The mail proves the address. Where it was not proven before, whoever made the account may not be who reads the mail:
+/// their links to it end too, but for those that carry the same proven address.
 ///
 /// # Errors
-/// As the contract lists.
+/// `RESET_TOKEN_INVALID`, `PASSWORD_BREACHED`.
 pub async fn reset_password(
-    _app: &App,
-    _request: Request<v1::ResetPasswordRequest>,
+    app: &App,
+    request: Request<v1::ResetPasswordRequest>,
 ) -> Result<Response<v1::ResetPasswordResponse>, Error> {
-    Err(Error::Internal("not built yet".to_owned()))
+    let client = Client::of(&request);
+    let request = request.into_inner();
+    let refused = || Error::from(AuthReason::ResetTokenInvalid);
+    let hash = token_hash(&request.token);
+    // Looked at before the expensive hash; decided again below.
+    let user = store::resets::owner(&app.db, &hash, app.now()).await?.ok_or_else(refused)?;
+    let phc = password::hash_new(app, &request.new_password).await?;
+    let now = app.now();
+    let mut tx = app.begin().await?;
+    let account = store::users::lock(&mut tx, user).await?.filter(store::users::User::active).ok_or_else(refused)?;
+    if !store::resets::take(&mut tx, &hash, user, now).await? {
+        return Err(refused());
+    }
+    store::users::set_password(&mut tx, user, &phc, now).await?;
+    if let Some(email) = account.email.as_deref().filter(|_| !account.email_verified) {
+        store::resets::prove_email(&mut tx, user, now).await?;
+        store::social::unlink_strangers(&mut tx, user, email).await?;
+    }
+    let revoked = revoke::end(app, &mut tx, user, Which::All, Why::PasswordChanged, &client).await?;
+    tx.commit().await?;
+    if let Some(email) = &account.email {
+        app.guard.forget(app, email).await?;
+    }
+    revoke::announce(app, revoked).await?;
+    tracing::info!(user_id = %user, "password was reset");
+    Ok(Response::new(v1::ResetPasswordResponse {}))
 }
