@@ -3,6 +3,9 @@
 mod explain;
 mod headers;
 mod judge;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 

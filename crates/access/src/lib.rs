@@ -22,7 +22,7 @@ pub mod gate;
 pub mod keys;
 mod metrics;
 mod options;
-mod policy;
+pub mod policy;
 pub mod revocation;
 mod role;
 #[cfg(any(test, feature = "testing"))]

@@ -1,5 +1,7 @@
 //! Who may call what, read from the descriptors. **There is no other list.**
 
+pub mod contract;
+
 use std::{collections::HashMap, sync::Arc};
 
 use coreloop_transcode::{

@@ -172,7 +172,7 @@ impl Hasher for Fold {
         for (to, from) in low.iter_mut().zip(bytes.iter().rev()) {
             *to = *from;
         }
-        let product = u128::from(u64::from_le_bytes(low)) * 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+        let product = u128::from(u64::from_le_bytes(low)) * 0x9E37_79B9_7F4A_7C15;
         self.0 = (product >> 64) as u64 ^ product as u64;
     }
 
@@ -185,5 +185,61 @@ impl BuildHasher for Fold {
 
     fn build_hasher(&self) -> Self {
         Self(0)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn token(n: u128) -> TokenId {
+        // As UUIDv7: time in front, randomness behind.
+        let random = n.wrapping_mul(0x2545_F491_4F6C_DD1D_9E37_79B9_7F4A_7C15) >> 66;
+        TokenId(Uuid::from_u128((0x0198_C0DE_u128 << 96) | (0x7 << 76) | (0b10 << 62) | random))
+    }
+
+    fn asked(token: TokenId) -> Question {
+        Question { token, user: None, issued_at: 0 }
+    }
+
+    #[test]
+    fn a_million_fit_in_48_mib() {
+        let known = Known::default();
+        for n in 0..1_000_000 {
+            known.add(&Revocation { what: Revoked::Token(token(n)), expires_at: 2_000_000_000 });
+        }
+        assert_eq!(known.len(), 1_000_000);
+        assert!(known.bytes() <= 48 << 20, "{} bytes", known.bytes());
+        assert!((0..1_000_000).step_by(997).all(|n| known.holds(&asked(token(n)))));
+        assert!((1_000_000..1_001_000).all(|n| !known.holds(&asked(token(n)))));
+    }
+
+    #[test]
+    fn entries_go_after_their_time_and_not_before() {
+        let known = Known::default();
+        let user = UserId(Uuid::now_v7());
+        known.add(&Revocation { what: Revoked::Token(token(1)), expires_at: 1_000 });
+        known.add(&Revocation { what: Revoked::User { id: user, issued_until: 1_000 }, expires_at: 1_900 });
+        known.sweep(1_000 + MARGIN_SECS);
+        assert_eq!(known.len(), 2);
+        known.sweep(1_001 + MARGIN_SECS);
+        assert_eq!(known.len(), 1);
+        let question = Question { token: token(2), user: Some((user, SessionId(Uuid::now_v7()))), issued_at: 1_000 };
+        assert!(known.holds(&question));
+        assert!(!known.holds(&Question { issued_at: 1_001, ..question }));
+        known.sweep(1_001 + MARGIN_SECS + LONGEST_LIFE_SECS);
+        assert!(known.is_empty());
+    }
+
+    #[test]
+    fn the_latest_word_on_a_user_counts() {
+        let known = Known::default();
+        let id = UserId(Uuid::now_v7());
+        for issued_until in [2_000, 1_000] {
+            known.add(&Revocation { what: Revoked::User { id, issued_until }, expires_at: 3_000 });
+        }
+        assert!(known.holds(&Question { token: token(1), user: Some((id, SessionId(Uuid::now_v7()))), issued_at: 1_999 }));
+        assert_eq!(known.len(), 1);
     }
 }

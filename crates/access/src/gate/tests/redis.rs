@@ -1,0 +1,300 @@
+//! The gate over a Redis of its own, which is stopped, emptied and started again.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use coreloop_core::{Clock as _, ManualClock, id::SystemIds};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use tokio_util::sync::CancellationToken;
+
+use super::{GET_ME, ISSUER, LOGOUT, World};
+use crate::{
+    Denied, Metrics, Options, Revocation, RevocationWriter, Revocations, Role,
+    revocation::{Revoked, Standing},
+    token::Claims,
+};
+
+/// A Redis that ends with the test.
+struct Redis {
+    port: u16,
+    process: Child,
+}
+
+impl Redis {
+    async fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::start_on(port).await
+    }
+
+    async fn start_on(port: u16) -> Self {
+        let process = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let redis = Self { port, process };
+        eventually("redis answers", async || redis.client().get_multiplexed_async_connection().await.is_ok()).await;
+        redis
+    }
+
+    fn client(&self) -> redis::Client {
+        redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap()
+    }
+
+    async fn manager(&self) -> ConnectionManager {
+        let config = ConnectionManagerConfig::new()
+            .set_max_delay(Duration::from_millis(100))
+            .set_response_timeout(Some(Duration::from_millis(500)))
+            .set_connection_timeout(Some(Duration::from_millis(500)));
+        self.client().get_connection_manager_with_config(config).await.unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap();
+    }
+
+    fn stop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !holds().await {
+        assert!(Instant::now() < end, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A replica: a gate that follows Redis.
+struct Replica {
+    world: World,
+    writer: RevocationWriter,
+    stop: CancellationToken,
+}
+
+impl Replica {
+    async fn start(redis: &Redis, name: &str) -> Self {
+        let clock = ManualClock::new();
+        let manager = redis.manager().await;
+        let options = Options { ask_timeout_ms: 200, ..Options::default() };
+        let set = Revocations::following(&options, manager.clone(), name, Arc::new(clock.clone()), Metrics::default());
+        let stop = CancellationToken::new();
+        tokio::spawn({
+            let (set, client, stop) = (set.clone(), redis.client(), stop.clone());
+            async move { set.follow(client, stop).await }
+        });
+        let writer = RevocationWriter::new(manager, set.clone(), Arc::new(SystemIds));
+        Self { world: World::with(clock, set), writer, stop }
+    }
+
+    fn standing(&self) -> Standing {
+        self.world.gate.revocations().standing()
+    }
+
+    async fn live(&self) {
+        eventually("live", async || self.standing() == Standing::Live).await;
+    }
+
+    /// A user's claims and token, accepted once so that it is remembered.
+    fn user(&self) -> (Claims, String) {
+        let claims = ISSUER.access(self.world.now(), &[Role::Standard]);
+        let token = ISSUER.user_ed.sign(&claims).unwrap();
+        (claims, token)
+    }
+
+    async fn get_me(&self, token: &str) -> Result<(), Denied> {
+        self.world.call(GET_ME, Some(token.as_bytes())).await
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn of_token(claims: &Claims) -> Revocation {
+    Revocation { what: Revoked::Token(claims.id), expires_at: claims.expires_at }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_passes_before_revocations_were_read_once() {
+    let redis = Redis::start().await;
+    let replica = Replica::start(&redis, "a").await;
+    let (_, token) = replica.user();
+    // There is no epoch: what Redis does not say proves nothing.
+    assert_eq!(replica.get_me(&token).await, Err(Denied::RevocationUnknown));
+    assert!(replica.writer.needs_rebuild().await.unwrap());
+    replica.writer.rebuild(&[]).await.unwrap();
+    assert!(!replica.writer.needs_rebuild().await.unwrap());
+    replica.live().await;
+    assert_eq!(replica.get_me(&token).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn none_is_accepted_anywhere_after_the_revoke_call_returned() {
+    let redis = Redis::start().await;
+    let replicas = [Replica::start(&redis, "a").await, Replica::start(&redis, "b").await, Replica::start(&redis, "c").await];
+    replicas[0].writer.rebuild(&[]).await.unwrap();
+    for replica in &replicas {
+        replica.live().await;
+    }
+    for round in 0..200 {
+        let (claims, token) = replicas[0].user();
+        for replica in &replicas {
+            assert_eq!(replica.get_me(&token).await, Ok(()), "{round}");
+        }
+        let what = match round % 3 {
+            0 => Revoked::Token(claims.id),
+            1 => Revoked::Session(claims.session_id().unwrap()),
+            _ => Revoked::User { id: claims.user_id().unwrap(), issued_until: claims.issued_at },
+        };
+        let written = replicas[round % 3].writer.revoke(&[Revocation { what, expires_at: claims.expires_at }]).await.unwrap();
+        assert!(written.everywhere && !written.needs_rebuild, "{round}");
+        for replica in &replicas {
+            // By memory alone: no question to Redis is needed.
+            assert_eq!(replica.standing(), Standing::Live);
+            assert_eq!(replica.get_me(&token).await, Err(Denied::TokenRevoked), "{round}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_stopped_reading_asks_redis_itself() {
+    let redis = Redis::start().await;
+    let (reader, deaf) = (Replica::start(&redis, "a").await, Replica::start(&redis, "b").await);
+    reader.writer.rebuild(&[]).await.unwrap();
+    reader.live().await;
+    deaf.live().await;
+    let (claims, token) = deaf.user();
+    let (_, other) = deaf.user();
+    assert_eq!(deaf.get_me(&token).await, Ok(()));
+    deaf.stop.cancel();
+    // The call returns only when the deaf one has lost its right to judge by memory.
+    assert!(reader.writer.revoke(&[of_token(&claims)]).await.unwrap().everywhere);
+    assert_ne!(deaf.standing(), Standing::Live);
+    assert_eq!(deaf.get_me(&token).await, Err(Denied::TokenRevoked));
+    assert_eq!(deaf.get_me(&other).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_replica_knows_what_was_revoked_before_it_began() {
+    let redis = Redis::start().await;
+    let first = Replica::start(&redis, "a").await;
+    first.writer.rebuild(&[]).await.unwrap();
+    first.live().await;
+    let users: Vec<_> = (0..3_000).map(|_| ISSUER.access(first.world.now(), &[Role::Standard])).collect();
+    let revocations: Vec<_> = users.iter().map(of_token).collect();
+    assert!(first.writer.revoke(&revocations).await.unwrap().everywhere);
+    let second = Replica::start(&redis, "b").await;
+    second.live().await;
+    assert_eq!(second.world.gate.revocations().len(), 3_000);
+    let token = ISSUER.sign(&users[2_999]).unwrap();
+    assert_eq!(second.get_me(&token).await, Err(Denied::TokenRevoked));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_redis_is_not_believed_and_nothing_revoked_comes_back() {
+    let mut redis = Redis::start().await;
+    let replica = Replica::start(&redis, "a").await;
+    replica.writer.rebuild(&[]).await.unwrap();
+    replica.live().await;
+    let (claims, token) = replica.user();
+    let (_, other) = replica.user();
+    assert_eq!(replica.get_me(&other).await, Ok(()));
+    assert!(replica.writer.revoke(&[of_token(&claims)]).await.unwrap().everywhere);
+
+    let port = redis.port;
+    redis.stop();
+    let _redis = Redis::start_on(port).await;
+    eventually("the loss is noticed", async || replica.standing() != Standing::Live).await;
+    assert_eq!(replica.get_me(&token).await, Err(Denied::TokenRevoked), "what is known is kept");
+
+    // One that starts now knows nothing and admits nobody.
+    let fresh = Replica::start(&_redis, "b").await;
+    assert_eq!(fresh.get_me(&other).await, Err(Denied::RevocationUnknown));
+    eventually("the writer sees it", async || replica.writer.needs_rebuild().await.unwrap_or(false)).await;
+    replica.writer.rebuild(&[of_token(&claims)]).await.unwrap();
+    fresh.live().await;
+    replica.live().await;
+    for replica in [&fresh, &replica] {
+        assert_eq!(replica.get_me(&token).await, Err(Denied::TokenRevoked));
+        assert_eq!(replica.get_me(&other).await, Ok(()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blind_refuses_fresh_calls_after_ten_seconds_and_all_after_five_minutes() {
+    let redis = Redis::start().await;
+    let replica = Replica::start(&redis, "a").await;
+    replica.writer.rebuild(&[]).await.unwrap();
+    replica.live().await;
+    let (claims, token) = replica.user();
+    let (_, other) = replica.user();
+    let set = replica.world.gate.revocations().clone();
+    let (get_me, logout) = (replica.world.gate.policy().rpc(GET_ME).unwrap().fresh, replica.world.gate.policy().rpc(LOGOUT).unwrap().fresh);
+    assert!(!get_me && logout);
+    let call = async |rpc: &str, token: &str| replica.world.call(rpc, Some(token.as_bytes())).await;
+
+    // Frozen, not dead: connections stay open and nothing answers.
+    redis.signal("-STOP");
+    eventually("late", async || set.standing() != Standing::Live).await;
+    assert_eq!(call(GET_ME, &other).await, Ok(()));
+    assert_eq!(call(LOGOUT, &other).await, Ok(()));
+    set.pass(Duration::from_secs(10));
+    assert_eq!(call(LOGOUT, &other).await, Err(Denied::RevocationUnknown));
+    assert_eq!(call(GET_ME, &other).await, Ok(()));
+    assert!(replica.world.gate.metrics().degraded.get() >= 2);
+    // What this process learnt by itself holds all the while.
+    set.learn(&of_token(&claims));
+    assert_eq!(call(GET_ME, &token).await, Err(Denied::TokenRevoked));
+    set.pass(Duration::from_secs(290));
+    assert_eq!(call(GET_ME, &other).await, Err(Denied::RevocationUnknown));
+
+    redis.signal("-CONT");
+    replica.live().await;
+    assert_eq!(call(LOGOUT, &other).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_redis_costs_one_time_out_and_not_one_a_call() {
+    let redis = Redis::start().await;
+    let replica = Replica::start(&redis, "a").await;
+    replica.writer.rebuild(&[]).await.unwrap();
+    replica.live().await;
+    let (_, token) = replica.user();
+    redis.signal("-STOP");
+    eventually("late", async || replica.standing() != Standing::Live).await;
+    let begun = Instant::now();
+    for _ in 0..500 {
+        assert_eq!(replica.get_me(&token).await, Ok(()));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    redis.signal("-CONT");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_that_redis_does_not_take_is_an_error_and_holds_here() {
+    let mut redis = Redis::start().await;
+    let replica = Replica::start(&redis, "a").await;
+    replica.writer.rebuild(&[]).await.unwrap();
+    replica.live().await;
+    let (claims, token) = replica.user();
+    redis.stop();
+    assert!(replica.writer.revoke(&[of_token(&claims)]).await.is_err());
+    assert_eq!(replica.get_me(&token).await, Err(Denied::TokenRevoked));
+    let _ = replica.world.clock.now();
+}

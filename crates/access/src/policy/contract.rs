@@ -1,0 +1,122 @@
+//! What every RPC of ours must state. A test over the committed descriptors fails on any that does not.
+
+use coreloop_transcode::{
+    options,
+    pb::option::{Access, Level},
+};
+use prost_reflect::{DescriptorPool, MethodDescriptor};
+
+/// How the lines of an RPC's comment begin, after the one or more that say what it does.
+const LINES: [&str; 4] = ["Permission:", "Idempotency:", "Emits:", "Reasons:"];
+
+/// What RPCs of our packages fail to state, one sentence each; nothing when all is well.
+#[must_use]
+pub fn faults(pool: &DescriptorPool) -> Vec<String> {
+    let services = pool.services().filter(|service| service.full_name().starts_with("coreloop."));
+    services.flat_map(|service| service.methods().collect::<Vec<_>>()).flat_map(|rpc| rpc_faults(&rpc)).collect()
+}
+
+fn rpc_faults(rpc: &MethodDescriptor) -> Vec<String> {
+    let name = rpc.full_name();
+    let mut faults = Vec::new();
+    if let Some(fault) = access_fault(options::access(rpc)) {
+        faults.push(format!("{name}: {fault}"));
+    }
+    if let Some(fault) = comment_fault(&comment(rpc).unwrap_or_default()) {
+        faults.push(format!("{name}: {fault}"));
+    }
+    faults
+}
+
+fn access_fault(access: Option<Access>) -> Option<&'static str> {
+    let Some(access) = access else { return Some("no access option says who may call it") };
+    match Level::try_from(access.level) {
+        Err(_) | Ok(Level::Unspecified) => Some("its access option states no level"),
+        Ok(Level::Internal) if !access.mesh_only => Some("it is for machines but not mesh_only"),
+        Ok(_) => None,
+    }
+}
+
+fn comment_fault(comment: &str) -> Option<String> {
+    let lines: Vec<&str> = comment.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let Some(split) = lines.len().checked_sub(LINES.len()).filter(|what| *what >= 1) else {
+        return Some("its comment has not the five lines (what, Permission, Idempotency, Emits, Reasons)".to_owned());
+    };
+    let (what, rest) = lines.split_at(split);
+    if let Some(line) = what.iter().find(|line| LINES.iter().any(|start| line.starts_with(start))) {
+        return Some(format!("its comment has {line:?} out of place"));
+    }
+    LINES.iter().zip(rest).find_map(|(start, line)| match line.strip_prefix(start) {
+        Some(text) if !text.trim().is_empty() => None,
+        _ => Some(format!("its comment has no line {start:?} in its place")),
+    })
+}
+
+/// The comment before an RPC, as the descriptors keep it.
+fn comment(rpc: &MethodDescriptor) -> Option<String> {
+    let file = rpc.parent_file();
+    let info = file.file_descriptor_proto().source_code_info.as_ref()?;
+    let location = info.location.iter().find(|location| location.path == rpc.path())?;
+    location.leading_comments.clone()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use coreloop_transcode::descriptor;
+    use prost_reflect::prost::Message as _;
+    use prost_reflect::prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    #[test]
+    fn every_rpc_states_access_and_the_five_lines() {
+        assert_eq!(faults(descriptor::pool()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_rpc_without_an_option_is_found() {
+        // Plain prost types know no extensions, so this drops every option and keeps the rest.
+        let set = FileDescriptorSet::decode(descriptor::ENCODED).unwrap();
+        let stripped = DescriptorPool::from_file_descriptor_set(set).unwrap();
+        let found = faults(&stripped);
+        let rpcs = stripped.services().filter(|s| s.full_name().starts_with("coreloop.")).flat_map(|s| s.methods().collect::<Vec<_>>());
+        assert_eq!(found.len(), rpcs.count());
+        assert!(found[0].contains("no access option"), "{}", found[0]);
+    }
+
+    #[test]
+    fn an_rpc_without_its_lines_is_found() {
+        let mut set = FileDescriptorSet::decode(descriptor::ENCODED).unwrap();
+        for file in &mut set.file {
+            for location in file.source_code_info.iter_mut().flat_map(|info| &mut info.location) {
+                if let Some(text) = &mut location.leading_comments {
+                    *text = text.replace("Emits:", "Sends:");
+                }
+            }
+        }
+        let found = faults(&DescriptorPool::from_file_descriptor_set(set).unwrap());
+        assert!(found.iter().any(|fault| fault.contains("no line \"Emits:\"")), "{found:?}");
+    }
+
+    #[test]
+    fn comments_are_read_strictly() {
+        let good = " Does it.\n Permission: public.\n Idempotency: none.\n Emits: nothing.\n Reasons: none.\n";
+        assert_eq!(comment_fault(good), None);
+        for bad in [
+            "",
+            " Does it.\n",
+            " Permission: public.\n Idempotency: none.\n Emits: nothing.\n Reasons: none.\n",
+            " Does it.\n Permission:\n Idempotency: none.\n Emits: nothing.\n Reasons: none.\n",
+            " Does it.\n Idempotency: none.\n Permission: public.\n Emits: nothing.\n Reasons: none.\n",
+            " Does it.\n Permission: public.\n Idempotency: none.\n Emits: nothing.\n",
+            " Does it.\n Permission: public.\n Permission: public.\n Idempotency: none.\n Emits: nothing.\n Reasons: none.\n",
+        ] {
+            assert!(comment_fault(bad).is_some(), "{bad:?}");
+        }
+        assert!(access_fault(None).is_some());
+        assert!(access_fault(Some(Access::default())).is_some());
+        assert!(access_fault(Some(Access { level: 99, ..Access::default() })).is_some());
+        assert!(access_fault(Some(Access { level: Level::Internal as i32, ..Access::default() })).is_some());
+    }
+}
