@@ -22,11 +22,7 @@ impl fmt::Display for Finding {
         if let Some(origin) = &self.origin {
             write!(f, "{origin}: ")?;
         }
-        if self.key.is_empty() {
-            f.write_str(&self.text)
-        } else {
-            write!(f, "{}: {}", self.key, self.text)
-        }
+        if self.key.is_empty() { f.write_str(&self.text) } else { write!(f, "{}: {}", self.key, self.text) }
     }
 }
 
@@ -85,11 +81,7 @@ impl Report<'_> {
     pub fn refuse(&mut self, key: &str, text: impl Into<String>) {
         let path: Vec<&str> = key.split('.').collect();
         let origin = self.node.at(&path).map(|node| node.origin.clone());
-        self.found.push(Finding {
-            origin,
-            key: join(self.section, key),
-            text: text.into(),
-        });
+        self.found.push(Finding { origin, key: join(self.section, key), text: text.into() });
     }
 
     /// Refuses the value of `key` unless `least <= value <= most`.
@@ -103,10 +95,7 @@ impl Report<'_> {
     pub fn require_secret(&mut self, key: &str, value: Option<&SecretString>) {
         if value.is_none_or(|secret| secret.expose_secret().is_empty()) {
             let variable = crate::environment::variable(&join(self.section, key));
-            self.refuse(
-                key,
-                format!("is required; set it in a file or as {variable}"),
-            );
+            self.refuse(key, format!("is required; set it in a file or as {variable}"));
         }
     }
 }

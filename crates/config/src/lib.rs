@@ -17,6 +17,9 @@ mod read;
 mod section;
 mod settings;
 mod suggest;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests;
 
 pub use error::{Errors, Finding, Report};
 pub use node::{Origin, Value};

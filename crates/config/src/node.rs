@@ -78,15 +78,7 @@ impl From<String> for Value {
 
 impl From<Vec<String>> for Value {
     fn from(value: Vec<String>) -> Self {
-        Self::List(
-            value
-                .into_iter()
-                .map(|text| Node {
-                    value: text.into(),
-                    origin: Origin::Given,
-                })
-                .collect(),
-        )
+        Self::List(value.into_iter().map(|text| Node { value: text.into(), origin: Origin::Given }).collect())
     }
 }
 
@@ -99,10 +91,7 @@ pub struct Node {
 
 impl Node {
     pub(crate) fn new(value: impl Into<Value>, origin: Origin) -> Self {
-        Self {
-            value: value.into(),
-            origin,
-        }
+        Self { value: value.into(), origin }
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
@@ -135,13 +124,7 @@ impl Node {
         }
         if let Value::Table(table) = &mut self.value {
             let origin = node.origin.clone();
-            table
-                .entry(key.clone())
-                .or_insert_with(|| Self {
-                    value: Value::default(),
-                    origin,
-                })
-                .put(rest, node);
+            table.entry(key.clone()).or_insert_with(|| Self { value: Value::default(), origin }).put(rest, node);
         }
     }
 
@@ -178,10 +161,7 @@ impl Node {
         for key in parents {
             let next = match &mut node.value {
                 Value::Table(table) => table.get_mut(key),
-                Value::List(list) => key
-                    .parse::<usize>()
-                    .ok()
-                    .and_then(|index| list.get_mut(index)),
+                Value::List(list) => key.parse::<usize>().ok().and_then(|index| list.get_mut(index)),
                 _ => None,
             };
             match next {

@@ -30,10 +30,7 @@ impl Lines<'_> {
             Source::Default => Origin::Default,
             Source::File(name) => {
                 let before = self.text.get(..span.start).unwrap_or(self.text);
-                Origin::File(
-                    Arc::clone(name),
-                    before.bytes().filter(|byte| *byte == b'\n').count() + 1,
-                )
+                Origin::File(Arc::clone(name), before.bytes().filter(|byte| *byte == b'\n').count() + 1)
             }
         }
     }
@@ -61,17 +58,12 @@ impl Lines<'_> {
             },
             DeValue::Boolean(value) => Value::Bool(*value),
             DeValue::Datetime(time) => Value::Text(time.to_string()),
-            DeValue::Array(list) => Value::List(
-                list.iter()
-                    .map(|item| self.node(item.get_ref(), &item.span()))
-                    .collect(),
-            ),
+            DeValue::Array(list) => {
+                Value::List(list.iter().map(|item| self.node(item.get_ref(), &item.span())).collect())
+            }
             DeValue::Table(table) => self.table(table),
         };
-        Node {
-            value: read,
-            origin: self.origin(span),
-        }
+        Node { value: read, origin: self.origin(span) }
     }
 }
 
@@ -80,10 +72,7 @@ pub(crate) fn toml(text: &str, source: Source) -> Result<Node, Errors> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let lines = Lines { text, source };
     if errors.is_empty() {
-        return Ok(Node {
-            value: lines.table(table.get_ref()),
-            origin: Origin::Default,
-        });
+        return Ok(Node { value: lines.table(table.get_ref()), origin: Origin::Default });
     }
     let findings = errors.iter().map(|error| Finding {
         origin: error.span().map(|span| lines.origin(&span)),

@@ -40,17 +40,11 @@ impl std::error::Error for Failure {}
 
 impl de::Error for Failure {
     fn custom<T: fmt::Display>(text: T) -> Self {
-        Self {
-            path: None,
-            text: text.to_string(),
-        }
+        Self { path: None, text: text.to_string() }
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self {
-            path: None,
-            text: format!("`{field}` is missing"),
-        }
+        Self { path: None, text: format!("`{field}` is missing") }
     }
 }
 
@@ -62,21 +56,13 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(node: &'a Node, unknown: &'a RefCell<Vec<Unknown>>) -> Self {
-        Self {
-            node,
-            path: Vec::new(),
-            unknown,
-        }
+        Self { node, path: Vec::new(), unknown }
     }
 
     fn inner<'b>(&'b self, key: &str, node: &'b Node) -> Reader<'b> {
         let mut path = self.path.clone();
         path.push(key.to_owned());
-        Reader {
-            node,
-            path,
-            unknown: self.unknown,
-        }
+        Reader { node, path, unknown: self.unknown }
     }
 
     /// Text of a variable: it takes the type that is asked for.
@@ -122,10 +108,7 @@ impl<'a> Reader<'a> {
     fn fraction<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
         let number = match (&self.node.value, self.variable()) {
             (Value::Float(number), _) => *number,
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "a setting written as a whole number is a small one"
-            )]
+            #[expect(clippy::cast_precision_loss, reason = "a setting written as a whole number is a small one")]
             (Value::Int(number), _) => *number as f64,
             (_, Some(text)) => match text.trim().parse() {
                 Ok(number) => number,
@@ -133,9 +116,7 @@ impl<'a> Reader<'a> {
             },
             _ => return self.wrong(&visitor),
         };
-        visitor
-            .visit_f64(number)
-            .map_err(|error: Failure| error.at(&self.path))
+        visitor.visit_f64(number).map_err(|error: Failure| error.at(&self.path))
     }
 
     fn table<'de, V: Visitor<'de>>(
@@ -154,15 +135,8 @@ impl<'a> Reader<'a> {
                 unknown.push(Unknown { path, known });
             }
         }
-        let entries = Entries {
-            reader: &self,
-            known,
-            left: table.iter(),
-            value: None,
-        };
-        visitor
-            .visit_map(entries)
-            .map_err(|error| error.at(&self.path))
+        let entries = Entries { reader: &self, known, left: table.iter(), value: None };
+        visitor.visit_map(entries).map_err(|error| error.at(&self.path))
     }
 
     fn list<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
@@ -175,13 +149,8 @@ impl<'a> Reader<'a> {
             }
             _ => return self.wrong(&visitor),
         };
-        let items = Items {
-            reader: &self,
-            left: items.iter().enumerate(),
-        };
-        visitor
-            .visit_seq(items)
-            .map_err(|error| error.at(&self.path))
+        let items = Items { reader: &self, left: items.iter().enumerate() };
+        visitor.visit_seq(items).map_err(|error| error.at(&self.path))
     }
 }
 
@@ -190,17 +159,11 @@ fn split(text: &str, origin: &Origin) -> Vec<Node> {
     let text = text.trim();
     if text.starts_with('[')
         && let Ok(node) = parse::toml(&format!("list = {text}"), Source::Default)
-        && let Some(Node {
-            value: Value::List(items),
-            ..
-        }) = node.get("list")
+        && let Some(Node { value: Value::List(items), .. }) = node.get("list")
     {
         return items.clone();
     }
-    let items = text
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty());
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     items.map(|item| Node::new(item, origin.clone())).collect()
 }
 
@@ -214,10 +177,7 @@ struct Entries<'a, 'b> {
 impl<'de> de::MapAccess<'de> for Entries<'_, '_> {
     type Error = Failure;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Failure> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Failure> {
         for (key, node) in self.left.by_ref() {
             if self.known.is_none_or(|known| known.contains(&key.as_str())) {
                 self.value = Some((key, node));
@@ -229,9 +189,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_, '_> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Failure> {
         let Some((key, node)) = self.value.take() else {
-            return Err(<Failure as de::Error>::custom(
-                "a value was asked for before its key",
-            ));
+            return Err(<Failure as de::Error>::custom("a value was asked for before its key"));
         };
         let reader = self.reader.inner(key, node);
         let path = reader.path.clone();
@@ -247,18 +205,13 @@ struct Items<'a, 'b> {
 impl<'de> de::SeqAccess<'de> for Items<'_, '_> {
     type Error = Failure;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Failure> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Failure> {
         let Some((index, node)) = self.left.next() else {
             return Ok(None);
         };
         let reader = self.reader.inner(&index.to_string(), node);
         let path = reader.path.clone();
-        seed.deserialize(reader)
-            .map(Some)
-            .map_err(|error| error.at(&path))
+        seed.deserialize(reader).map(Some).map_err(|error| error.at(&path))
     }
 }
 
@@ -303,37 +256,23 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
         let Value::Text(text) = &self.node.value else {
             return self.wrong(&visitor);
         };
-        visitor
-            .visit_str(text)
-            .map_err(|error: Failure| error.at(&self.path))
+        visitor.visit_str(text).map_err(|error: Failure| error.at(&self.path))
     }
 
     /// An empty variable is as none: shells cannot unset easily.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        if self.variable() == Some("") {
-            visitor.visit_none()
-        } else {
-            visitor.visit_some(self)
-        }
+        if self.variable() == Some("") { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Failure> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Failure> {
         visitor.visit_unit()
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Failure> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Failure> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -377,9 +316,7 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
             return self.wrong(&visitor);
         };
         let text: de::value::StrDeserializer<'_, Failure> = text.as_str().into_deserializer();
-        visitor
-            .visit_enum(text)
-            .map_err(|error| error.at(&self.path))
+        visitor.visit_enum(text).map_err(|error| error.at(&self.path))
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {

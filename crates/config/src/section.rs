@@ -22,10 +22,7 @@ pub struct Section {
 
 impl Section {
     pub(crate) fn new(name: &str, node: Node) -> Self {
-        Self {
-            name: name.into(),
-            node: Arc::new(node),
-        }
+        Self { name: name.into(), node: Arc::new(node) }
     }
 
     /// A section called `name` from TOML text, for tests.
@@ -33,10 +30,7 @@ impl Section {
     /// # Errors
     /// The syntax errors.
     pub fn from_toml(name: &str, text: &str) -> Result<Self, Errors> {
-        Ok(Self::new(
-            name,
-            parse::toml(text, Source::File(Arc::from("text")))?,
-        ))
+        Ok(Self::new(name, parse::toml(text, Source::File(Arc::from("text")))?))
     }
 
     /// Its name, as `auth`.
@@ -48,10 +42,17 @@ impl Section {
     /// A table inside; empty when there is none.
     #[must_use]
     pub fn sub(&self, key: &str) -> Self {
-        Self::new(
-            &join(&self.name, key),
-            self.node.get(key).cloned().unwrap_or_default(),
-        )
+        Self::new(&join(&self.name, key), self.node.get(key).cloned().unwrap_or_default())
+    }
+
+    /// The section with these keys alone; for tests of options that share a section's name.
+    #[cfg(test)]
+    pub(crate) fn keep(&self, keys: &[&str]) -> Self {
+        let mut node = (*self.node).clone();
+        if let crate::Value::Table(table) = &mut node.value {
+            table.retain(|key, _| keys.contains(&key.as_str()));
+        }
+        Self::new(&self.name, node)
     }
 
     /// Reads the section into an options struct (`#[derive(Deserialize)] #[serde(default)]` with a `Default`). Keys the
@@ -67,10 +68,7 @@ impl Section {
     ///
     /// # Errors
     /// Every finding of the reading and of `check`.
-    pub fn read_with<T: DeserializeOwned>(
-        &self,
-        check: impl FnOnce(&T, &mut Report<'_>),
-    ) -> Result<T, Errors> {
+    pub fn read_with<T: DeserializeOwned>(&self, check: impl FnOnce(&T, &mut Report<'_>)) -> Result<T, Errors> {
         let mut errors = Errors::default();
         let mut node = (*self.node).clone();
         let unknown = RefCell::new(Vec::new());
@@ -98,11 +96,7 @@ impl Section {
             }
         }
         if let Some(value) = &value {
-            let mut report = Report {
-                section: &self.name,
-                node: &self.node,
-                found: Vec::new(),
-            };
+            let mut report = Report { section: &self.name, node: &self.node, found: Vec::new() };
             check(value, &mut report);
             errors.0.extend(report.found);
         }
@@ -114,11 +108,7 @@ impl Section {
 
     fn finding(&self, path: &[String], text: String) -> Finding {
         let secret = path.last().is_some_and(|key| print::is_secret(key));
-        let text = if secret {
-            "has a wrong type or is not acceptable".to_owned()
-        } else {
-            text
-        };
+        let text = if secret { "has a wrong type or is not acceptable".to_owned() } else { text };
         Finding {
             origin: self.node.at(path).map(|node| node.origin.clone()),
             key: join(&self.name, &path.join(".")),

@@ -34,9 +34,7 @@ impl Settings {
     #[must_use]
     pub fn defaults() -> Self {
         // A unit test holds the embedded text to be readable; an empty tree means the options' own defaults.
-        Self {
-            root: Arc::new(parse::toml(DEFAULTS, Source::Default).unwrap_or_default()),
-        }
+        Self { root: Arc::new(parse::toml(DEFAULTS, Source::Default).unwrap_or_default()) }
     }
 
     /// Defaults, then `files` in order, then the process's environment.
@@ -51,10 +49,7 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Settings::load`].
-    pub fn layered(
-        files: &[PathBuf],
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, Errors> {
+    pub fn layered(files: &[PathBuf], variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, Errors> {
         let mut errors = Errors::default();
         let mut root = (*Self::defaults().root).clone();
         for file in files {
@@ -63,9 +58,7 @@ impl Settings {
             }
         }
         environment::overlay(&mut root, variables);
-        let settings = Self {
-            root: Arc::new(root),
-        };
+        let settings = Self { root: Arc::new(root) };
         errors.absorb(settings.known_sections());
         errors.into_result()?;
         Ok(settings)
@@ -78,9 +71,7 @@ impl Settings {
     pub fn with_toml(&self, name: &str, text: &str) -> Result<Self, Errors> {
         let mut root = (*self.root).clone();
         root.merge(parse::toml(text, Source::File(name.into()))?);
-        let settings = Self {
-            root: Arc::new(root),
-        };
+        let settings = Self { root: Arc::new(root) };
         settings.known_sections()?;
         Ok(settings)
     }
@@ -91,9 +82,7 @@ impl Settings {
         let mut root = (*self.root).clone();
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
         root.put(&path, Node::new(value, Origin::Given));
-        Self {
-            root: Arc::new(root),
-        }
+        Self { root: Arc::new(root) }
     }
 
     /// A section by its name; empty when nothing is set in it.
@@ -119,8 +108,7 @@ impl Settings {
     fn known_sections(&self) -> Result<(), Errors> {
         let defaults = Self::defaults();
         let mut errors = Errors::default();
-        let (Value::Table(mine), Value::Table(known)) = (&self.root.value, &defaults.root.value)
-        else {
+        let (Value::Table(mine), Value::Table(known)) = (&self.root.value, &defaults.root.value) else {
             return Ok(());
         };
         for (name, node) in mine.iter().filter(|(name, _)| !known.contains_key(*name)) {
@@ -128,11 +116,7 @@ impl Settings {
                 Some(near) => format!("unknown section, did you mean `{near}`?"),
                 None => "unknown section".to_owned(),
             };
-            errors.0.push(Finding {
-                origin: Some(node.origin.clone()),
-                key: name.clone(),
-                text,
-            });
+            errors.0.push(Finding { origin: Some(node.origin.clone()), key: name.clone(), text });
         }
         errors.into_result()
     }
@@ -141,11 +125,7 @@ impl Settings {
 fn read_file(file: &Path) -> Result<Node, Errors> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| {
-        Errors(vec![Finding {
-            origin: None,
-            key: String::new(),
-            text: format!("{name}: cannot be read: {error}"),
-        }])
+        Errors(vec![Finding { origin: None, key: String::new(), text: format!("{name}: cannot be read: {error}") }])
     })?;
     parse::toml(&text, Source::File(name.into()))
 }

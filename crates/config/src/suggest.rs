@@ -1,10 +1,7 @@
 //! "Did you mean": the nearest known name.
 
 /// The known name nearest to `wrong`, if one is near enough to be meant.
-pub(crate) fn nearest<'a>(
-    wrong: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let most = (wrong.len() / 3).max(1);
     known
         .into_iter()
@@ -39,22 +36,14 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, expected) in [
-            ("", "abc", 3),
-            ("abc", "abc", 0),
-            ("acces", "access", 1),
-            ("kitten", "sitting", 3),
-        ] {
+        for (a, b, expected) in [("", "abc", 3), ("abc", "abc", 0), ("acces", "access", 1), ("kitten", "sitting", 3)] {
             assert_eq!(distance(a, b), expected, "{a} {b}");
         }
     }
 
     #[test]
     fn far_names_are_not_suggested() {
-        assert_eq!(
-            nearest("acces_ttl", ["access_ttl", "port"]),
-            Some("access_ttl")
-        );
+        assert_eq!(nearest("acces_ttl", ["access_ttl", "port"]), Some("access_ttl"));
         assert_eq!(nearest("colour", ["port", "host"]), None);
     }
 }

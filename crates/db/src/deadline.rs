@@ -16,6 +16,11 @@ pub async fn scope<F: Future>(deadline: Instant, work: F) -> F::Output {
     DEADLINE.scope(deadline, work).await
 }
 
+/// Runs `work`, which does not wait, under `deadline`.
+pub fn within_sync<T>(deadline: Instant, work: impl FnOnce() -> T) -> T {
+    DEADLINE.sync_scope(deadline, work)
+}
+
 /// When the call that runs must have answered; none outside a call.
 #[must_use]
 pub fn current() -> Option<Instant> {

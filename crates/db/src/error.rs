@@ -93,10 +93,19 @@ impl From<DbError> for Problem {
 #[must_use]
 pub fn problem(error: sqlx::Error) -> Problem {
     if deadline_of_statement(&error) {
-        return Problem::new(Kind::DeadlineExceeded, coreloop_core::problem::COMMON_DOMAIN, "DEADLINE_EXCEEDED", "this took too long")
-            .because(error);
+        return Problem::new(
+            Kind::DeadlineExceeded,
+            coreloop_core::problem::COMMON_DOMAIN,
+            "DEADLINE_EXCEEDED",
+            "this took too long",
+        )
+        .because(error);
     }
-    if is_transient(&error) { Problem::unavailable("a part that this call needs is away", error) } else { Problem::internal(error) }
+    if is_transient(&error) {
+        Problem::unavailable("a part that this call needs is away", error)
+    } else {
+        Problem::internal(error)
+    }
 }
 
 /// SQLSTATE 57014: the statement timeout, or a cancellation.

@@ -57,9 +57,9 @@ pub async fn in_transaction(connection: &mut PgConnection, name: &str) -> Result
 
 /// FNV-1a of the name: stable across builds, which the standard hasher is not.
 pub(crate) fn key(name: &str) -> i64 {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     hash.cast_signed()
 }
 

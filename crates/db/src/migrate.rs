@@ -72,7 +72,9 @@ async fn set_password(tx: &mut PgConnection, service: &str, password: &SecretStr
     match sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *tx).await {
         Ok(_) => Ok(()),
         // The statement is in the error's detail of some failures; a password is not for logs.
-        Err(_) => Err(DbError::Sqlx(sqlx::Error::Configuration(format!("the password of role {service} cannot be set").into()))),
+        Err(_) => Err(DbError::Sqlx(sqlx::Error::Configuration(
+            format!("the password of role {service} cannot be set").into(),
+        ))),
     }
 }
 
@@ -90,7 +92,8 @@ async fn lock(connection: &mut PgConnection, name: &str) -> Result<(), DbError> 
 pub async fn migrate(options: &Options, service: &str, migrations: &Migrator) -> Result<(), DbError> {
     let service = identifier(service)?;
     // A migration may take longer than any statement of a request.
-    let connect = pool::connect_options(options, service)?.options([("statement_timeout", "0"), ("lock_timeout", "10000")]);
+    let connect =
+        pool::connect_options(options, service)?.options([("statement_timeout", "0"), ("lock_timeout", "10000")]);
     let mut connection = PgConnection::connect_with(&connect).await?;
     let done = run(&mut connection, service, migrations).await;
     let _nothing_left_to_lose = connection.close().await;
@@ -109,7 +112,6 @@ async fn run(connection: &mut PgConnection, service: &str, migrations: &Migrator
         .await
         .map_err(|source| DbError::Migrate { schema: service.to_owned(), source })
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -27,7 +27,8 @@ pub(crate) fn parse(url: &SecretString) -> Result<PgConnectOptions, String> {
 pub fn connect_options(options: &Options, service: &str) -> Result<PgConnectOptions, DbError> {
     identifier(service)?;
     let url = options.url.as_ref().ok_or_else(|| configuration("database.url is not set".to_owned()))?;
-    let mut connect = parse(url).map_err(configuration)?.username(service).application_name(&format!("coreloop {service}"));
+    let mut connect =
+        parse(url).map_err(configuration)?.username(service).application_name(&format!("coreloop {service}"));
     if let Some(password) = &options.password {
         connect = connect.password(password.expose_secret());
     }

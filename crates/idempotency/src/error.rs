@@ -30,9 +30,13 @@ pub enum Error {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
-            Error::Reused => Self::common(Reason::IdempotencyKeyReused, "the idempotency key was used with another request"),
-            Error::InProgress => Self::common(Reason::InProgress, "the first call with this idempotency key still runs")
-                .retry_after(Duration::from_secs(1)),
+            Error::Reused => {
+                Self::common(Reason::IdempotencyKeyReused, "the idempotency key was used with another request")
+            }
+            Error::InProgress => {
+                Self::common(Reason::InProgress, "the first call with this idempotency key still runs")
+                    .retry_after(Duration::from_secs(1))
+            }
             Error::Key => Self::invalid(vec![Violation {
                 field: "idempotency_key".into(),
                 description: format!("must be 1 to {} bytes", crate::MAX_KEY_BYTES),

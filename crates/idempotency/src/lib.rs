@@ -80,7 +80,8 @@ impl Keys {
     /// # Errors
     /// A schema that is no plain identifier.
     pub fn new(schema: &str) -> Result<Self, Error> {
-        let plain = !schema.is_empty() && schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let plain =
+            !schema.is_empty() && schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !plain {
             return Err(Error::Schema(schema.to_owned()));
         }

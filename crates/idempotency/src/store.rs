@@ -72,7 +72,7 @@ pub(crate) async fn claim(
     now: Timestamp,
     expires: Timestamp,
 ) -> Result<Tried, sqlx::Error> {
-    let row = sqlx::query(AssertSqlSafe(sql.claim.to_string()))
+    let row = sqlx::query(AssertSqlSafe(Arc::clone(&sql.claim)))
         .bind(scope.user)
         .bind(scope.rpc)
         .bind(scope.key)
@@ -97,7 +97,7 @@ pub(crate) async fn claim_again(
     scope: &Scope<'_>,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(AssertSqlSafe(sql.claim_again.to_string()))
+    sqlx::query(AssertSqlSafe(Arc::clone(&sql.claim_again)))
         .bind(scope.user)
         .bind(scope.rpc)
         .bind(scope.key)
@@ -112,7 +112,7 @@ pub(crate) async fn read(
     sql: &Statements,
     scope: &Scope<'_>,
 ) -> Result<Option<Row>, sqlx::Error> {
-    let row = sqlx::query(AssertSqlSafe(sql.read.to_string()))
+    let row = sqlx::query(AssertSqlSafe(Arc::clone(&sql.read)))
         .bind(scope.user)
         .bind(scope.rpc)
         .bind(scope.key)
@@ -131,7 +131,7 @@ pub(crate) async fn finish(
     scope: &Scope<'_>,
     answer: &[u8],
 ) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query(AssertSqlSafe(sql.finish.to_string()))
+    let done = sqlx::query(AssertSqlSafe(Arc::clone(&sql.finish)))
         .bind(scope.user)
         .bind(scope.rpc)
         .bind(scope.key)
@@ -148,6 +148,6 @@ pub(crate) async fn sweep(
     most: i64,
 ) -> Result<u64, sqlx::Error> {
     let done =
-        sqlx::query(AssertSqlSafe(sql.sweep.to_string())).bind(now.to_sqlx()).bind(most).execute(connection).await?;
+        sqlx::query(AssertSqlSafe(Arc::clone(&sql.sweep))).bind(now.to_sqlx()).bind(most).execute(connection).await?;
     Ok(done.rows_affected())
 }

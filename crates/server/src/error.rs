@@ -26,7 +26,9 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// A module needs a peer that is neither served here nor has an address.
-    #[error("`{module}` needs `{peer}`, which is neither served by this process nor has an address (setting peers.{peer})")]
+    #[error(
+        "`{module}` needs `{peer}`, which is neither served by this process nor has an address (setting peers.{peer})"
+    )]
     Peer {
         /// Who needs it.
         module: &'static str,

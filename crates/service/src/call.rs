@@ -6,6 +6,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{Arc, OnceLock},
 };
 
@@ -17,6 +18,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Header of vendors' trace state, passed on as it came.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Header of the client's address, hop by hop.
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 tokio::task_local! {
     static CURRENT: Arc<Call>;
@@ -135,14 +139,16 @@ pub struct Call {
     pub trace: Trace,
     /// What is called.
     pub target: Arc<Target>,
+    /// Address of the client at the edge, past trusted proxies; unknown for work that no client asked for.
+    pub client: Option<IpAddr>,
     user: OnceLock<String>,
 }
 
 impl Call {
     /// A call of `target`.
     #[must_use]
-    pub fn new(request_id: HeaderValue, trace: Trace, target: Arc<Target>) -> Self {
-        Self { request_id, trace, target, user: OnceLock::new() }
+    pub fn new(request_id: HeaderValue, trace: Trace, target: Arc<Target>, client: Option<IpAddr>) -> Self {
+        Self { request_id, trace, target, client, user: OnceLock::new() }
     }
 
     /// Names the user on whose behalf it runs, once known.
@@ -167,7 +173,12 @@ impl Call {
         CURRENT.scope(self, work).await
     }
 
-    /// Puts the trace and request id on the headers of a call made from here, unless they are there.
+    /// Runs `work`, which does not wait, as this call.
+    pub fn within<T>(self: Arc<Self>, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+
+    /// Puts the trace, the request id and the client's address on the headers of a call made from here.
     pub fn pass_on(&self, headers: &mut HeaderMap) {
         if !headers.contains_key(&TRACEPARENT)
             && let Ok(value) = HeaderValue::try_from(self.trace.header())
@@ -176,6 +187,13 @@ impl Call {
         }
         if !headers.contains_key(&REQUEST_ID) {
             headers.insert(REQUEST_ID, self.request_id.clone());
+        }
+        // What the client itself wrote there is not passed on: the address is already decided.
+        headers.remove("x-envoy-external-address");
+        if let Some(client) = self.client
+            && let Ok(value) = HeaderValue::try_from(client.to_string())
+        {
+            headers.insert(FORWARDED_FOR, value);
         }
     }
 }

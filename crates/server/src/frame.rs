@@ -1,0 +1,121 @@
+//! The one message of a unary request, as bytes.
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use coreloop_core::{Problem, Reason};
+use http_body::Body;
+use http_body_util::BodyExt as _;
+
+/// Flag and length (gRPC over HTTP/2).
+const HEADER: usize = 5;
+
+/// A message and the frame it came in; both share their bytes.
+#[derive(Debug)]
+pub(crate) struct Unary {
+    pub(crate) frame: Bytes,
+    pub(crate) message: Bytes,
+}
+
+/// Reads a body that must be exactly one uncompressed message of at most `most` bytes.
+pub(crate) async fn read<B>(body: B, most: usize) -> Result<Unary, Problem>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut body = std::pin::pin!(body);
+    // Nearly every message comes in one part, which is then not copied.
+    let mut whole = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| malformed("the request was cut off").because(error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        whole = if whole.is_empty() { data } else { joined(whole, &data) };
+        if whole.len() > most + HEADER {
+            return Err(too_large(most));
+        }
+    }
+    let message = message(whole.clone(), most)?;
+    Ok(Unary { frame: whole, message })
+}
+
+/// Grows in place after the first join, so that many small parts cost no more than one large one.
+fn joined(first: Bytes, second: &[u8]) -> Bytes {
+    let mut both = first.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    both.put_slice(second);
+    both.freeze()
+}
+
+fn message(mut frame: Bytes, most: usize) -> Result<Bytes, Problem> {
+    if frame.len() < HEADER {
+        return Err(malformed("the request holds no message"));
+    }
+    let compressed = frame.get_u8();
+    let length = usize::try_from(frame.get_u32()).unwrap_or(usize::MAX);
+    if length > most {
+        return Err(too_large(most));
+    }
+    if length != frame.len() {
+        return Err(malformed("the message is not as long as it says, or is not the only one"));
+    }
+    // What cannot be looked at here would reach the handler unvalidated.
+    if compressed != 0 {
+        return Err(Problem::common(Reason::Unimplemented, "compressed requests are not accepted"));
+    }
+    Ok(frame)
+}
+
+/// The message as a frame again.
+pub(crate) fn write(message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(message.len() + HEADER);
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    frame.put_slice(message);
+    frame.freeze()
+}
+
+fn malformed(text: &'static str) -> Problem {
+    Problem::common(Reason::MalformedRequest, text)
+}
+
+fn too_large(most: usize) -> Problem {
+    Problem::common(Reason::BodyTooLarge, format!("the request is larger than {most} bytes"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use futures::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    async fn read_parts(parts: &[&[u8]]) -> Result<Bytes, Problem> {
+        let frames: Vec<Result<Frame<Bytes>, std::io::Error>> =
+            parts.iter().map(|part| Ok(Frame::data(Bytes::copy_from_slice(part)))).collect();
+        read(StreamBody::new(stream::iter(frames)), 8).await.map(|unary| unary.message)
+    }
+
+    #[tokio::test]
+    async fn one_message_in_any_number_of_parts() {
+        for parts in [vec![&b"\0\0\0\0\x03abc"[..]], vec![b"\0\0", b"\0\0\x03a", b"bc"], vec![b"", b"\0\0\0\0\x03abc"]]
+        {
+            assert_eq!(read_parts(&parts).await.unwrap(), "abc");
+        }
+        assert_eq!(write(b"abc"), &b"\0\0\0\0\x03abc"[..]);
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_refused() {
+        let table: [(&[u8], &str); 7] = [
+            (b"", "MALFORMED_REQUEST"),
+            (b"\0\0\0", "MALFORMED_REQUEST"),
+            (b"\0\0\0\0\x04abc", "MALFORMED_REQUEST"),
+            (b"\0\0\0\0\x02abc", "MALFORMED_REQUEST"),
+            (b"\x01\0\0\0\x03abc", "UNIMPLEMENTED"),
+            (b"\0\0\0\0\x09123456789", "BODY_TOO_LARGE"),
+            (b"\0\xff\xff\xff\xffabc", "BODY_TOO_LARGE"),
+        ];
+        for (bytes, reason) in table {
+            assert_eq!(read_parts(&[bytes]).await.unwrap_err().reason(), reason, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Settings of the process: sections `server`, `redis`, `peers`, `log`, `otlp`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use coreloop_config::{Errors, Section, Settings};
+use coreloop_service::Mode;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+/// The section `server`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct ServerOptions {
+    /// Address that every listener binds.
+    pub host: String,
+    /// Port of the admin HTTP server; 0 takes a free one.
+    pub admin_port: u16,
+    /// Deadline of a call whose caller states none, in milliseconds.
+    pub default_deadline_ms: u64,
+    /// Calls of one service that may run at once.
+    pub max_in_flight: usize,
+    /// Calls of one service that may wait for their turn.
+    pub max_waiting: usize,
+    /// Longest wait for a turn, in milliseconds.
+    pub max_wait_ms: u64,
+    /// Largest request message, in bytes.
+    pub max_request_bytes: usize,
+    /// Largest header list, in bytes.
+    pub max_header_bytes: u32,
+    /// Streams one HTTP/2 connection may hold open.
+    pub max_streams: u32,
+    /// Time between two HTTP/2 pings, in milliseconds.
+    pub keepalive_interval_ms: u64,
+    /// Time without an answer to a ping after which a connection is given up, in milliseconds.
+    pub keepalive_timeout_ms: u64,
+    /// HTTP/2 connections to each remote peer; 0 is one per core.
+    pub peer_connections: usize,
+    /// Longest time to connect to a peer, in milliseconds.
+    pub peer_connect_timeout_ms: u64,
+    /// Time that running calls are given at stop, in milliseconds.
+    pub drain_ms: u64,
+    /// Time between "not ready" and closing the listeners at stop, in milliseconds.
+    pub drain_lead_ms: u64,
+    /// Longest time of one readiness check, in milliseconds.
+    pub check_timeout_ms: u64,
+    /// Time for which the outcome of the readiness checks is kept, in milliseconds.
+    pub check_cache_ms: u64,
+    /// Port of each service's listener; one that is not named takes a free one.
+    pub ports: BTreeMap<String, u16>,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            admin_port: 0,
+            default_deadline_ms: 10_000,
+            max_in_flight: 512,
+            max_waiting: 512,
+            max_wait_ms: 200,
+            max_request_bytes: 4 * 1024 * 1024,
+            max_header_bytes: 16 * 1024,
+            max_streams: 1024,
+            keepalive_interval_ms: 1000,
+            keepalive_timeout_ms: 1000,
+            peer_connections: 0,
+            peer_connect_timeout_ms: 1000,
+            drain_ms: 10_000,
+            drain_lead_ms: 0,
+            check_timeout_ms: 800,
+            check_cache_ms: 500,
+            ports: BTreeMap::new(),
+        }
+    }
+}
+
+impl ServerOptions {
+    /// Reads and checks the section.
+    ///
+    /// # Errors
+    /// Everything wrong with it.
+    pub fn read(section: &Section) -> Result<Self, Errors> {
+        section.read_with(|options: &Self, report| {
+            report.within("default_deadline_ms", options.default_deadline_ms, 1, 3_600_000);
+            report.within("max_in_flight", options.max_in_flight, 1, 1_000_000);
+            report.within("max_waiting", options.max_waiting, 0, 1_000_000);
+            report.within("max_request_bytes", options.max_request_bytes, 1024, 1 << 30);
+            report.within("max_header_bytes", options.max_header_bytes, 1024, 1 << 20);
+            report.within("max_streams", options.max_streams, 1, 1 << 20);
+            report.within("keepalive_interval_ms", options.keepalive_interval_ms, 100, 600_000);
+            report.within("keepalive_timeout_ms", options.keepalive_timeout_ms, 100, 600_000);
+            report.within("peer_connections", options.peer_connections, 0, 256);
+            report.within("check_timeout_ms", options.check_timeout_ms, 1, 60_000);
+            if options.host.parse::<std::net::IpAddr>().is_err() {
+                report.refuse("host", "must be an IP address, as 127.0.0.1 or 0.0.0.0");
+            }
+        })
+    }
+
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+
+    pub(crate) fn keepalive(&self) -> (Duration, Duration) {
+        (Duration::from_millis(self.keepalive_interval_ms), Duration::from_millis(self.keepalive_timeout_ms))
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        match self.peer_connections {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            some => some,
+        }
+    }
+}
+
+/// The section `redis`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct RedisOptions {
+    /// Address.
+    pub url: Option<SecretString>,
+    /// Longest time to connect, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Longest wait for an answer, in milliseconds.
+    pub response_timeout_ms: u64,
+}
+
+impl Default for RedisOptions {
+    fn default() -> Self {
+        Self { url: None, connect_timeout_ms: 2000, response_timeout_ms: 1000 }
+    }
+}
+
+impl RedisOptions {
+    /// Reads and checks the section.
+    ///
+    /// # Errors
+    /// Everything wrong with it.
+    pub fn read(section: &Section) -> Result<Self, Errors> {
+        section.read_with(|options: &Self, report| {
+            report.within("connect_timeout_ms", options.connect_timeout_ms, 1, 60_000);
+            report.within("response_timeout_ms", options.response_timeout_ms, 1, 60_000);
+            if let Some(url) = &options.url
+                && redis::Client::open(url.expose_secret()).is_err()
+            {
+                report.refuse("url", "is not an address of Redis, as redis://127.0.0.1:6379/0");
+            }
+        })
+    }
+}
+
+/// The section `log`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct LogOptions {
+    /// A tracing filter.
+    pub filter: String,
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line, with the fields of chapter 08.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Json }
+    }
+}
+
+impl LogOptions {
+    /// Reads and checks the section.
+    ///
+    /// # Errors
+    /// Everything wrong with it.
+    pub fn read(section: &Section) -> Result<Self, Errors> {
+        section.read_with(|options: &Self, report| {
+            if let Err(error) = options.filter.parse::<tracing_subscriber::EnvFilter>() {
+                report.refuse("filter", format!("is not a filter: {error}"));
+            }
+        })
+    }
+}
+
+/// The section `otlp`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct OtlpOptions {
+    /// OTLP/gRPC receiver of traces; none exports nothing.
+    pub endpoint: Option<String>,
+    /// Share of traces without an error that is exported, 0 to 1.
+    pub ratio: f64,
+    /// Longest time an export may take, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl Default for OtlpOptions {
+    fn default() -> Self {
+        Self { endpoint: None, ratio: 0.1, timeout_ms: 2000 }
+    }
+}
+
+impl OtlpOptions {
+    /// Reads and checks the section.
+    ///
+    /// # Errors
+    /// Everything wrong with it.
+    pub fn read(section: &Section) -> Result<Self, Errors> {
+        section.read_with(|options: &Self, report| {
+            report.within("ratio", options.ratio, 0.0, 1.0);
+            report.within("timeout_ms", options.timeout_ms, 1, 60_000);
+            if let Some(endpoint) = &options.endpoint
+                && !matches!(url::Url::parse(endpoint), Ok(url) if matches!(url.scheme(), "http" | "https"))
+            {
+                report.refuse("endpoint", "must be an http or https address");
+            }
+        })
+    }
+}
+
+/// Everything the process itself reads.
+#[derive(Debug, Clone)]
+pub struct ProcessOptions {
+    /// Where it runs.
+    pub mode: Mode,
+    /// Section `server`.
+    pub server: ServerOptions,
+    /// Section `database`.
+    pub database: coreloop_db::Options,
+    /// Section `redis`.
+    pub redis: RedisOptions,
+    /// Section `log`.
+    pub log: LogOptions,
+    /// Section `otlp`.
+    pub otlp: OtlpOptions,
+    /// Section `access`.
+    pub access: coreloop_access::Options,
+    /// Section `peers`.
+    pub peers: BTreeMap<String, String>,
+}
+
+impl ProcessOptions {
+    /// Reads every section the process itself needs.
+    ///
+    /// # Errors
+    /// Everything wrong with any of them.
+    pub fn read(settings: &Settings) -> Result<Self, Errors> {
+        let mut errors = Errors::default();
+        let mode = errors.absorb(settings.read("mode"));
+        let server = errors.absorb(ServerOptions::read(&settings.section("server")));
+        let database = errors.absorb(coreloop_db::Options::read(&settings.section("database")));
+        let redis = errors.absorb(RedisOptions::read(&settings.section("redis")));
+        let log = errors.absorb(LogOptions::read(&settings.section("log")));
+        let otlp = errors.absorb(OtlpOptions::read(&settings.section("otlp")));
+        let access =
+            errors.absorb(settings.section("access").read_with(|options: &coreloop_access::Options, report| {
+                if let Err(error) = coreloop_access::address::TrustedProxies::parse(&options.trusted_proxies) {
+                    report.refuse("trusted_proxies", error.to_string());
+                }
+            }));
+        let peers = errors.absorb(settings.section("peers").read_with(|peers: &BTreeMap<String, String>, report| {
+            for (name, address) in peers {
+                if address.parse::<http::Uri>().ok().and_then(|uri| uri.authority().cloned()).is_none() {
+                    report.refuse(name, "must be an address, as http://auth:7001");
+                }
+            }
+        }));
+        errors.into_result()?;
+        let all = (|| {
+            Some(Self {
+                mode: mode?,
+                server: server?,
+                database: database?,
+                redis: redis?,
+                log: log?,
+                otlp: otlp?,
+                access: access?,
+                peers: peers?,
+            })
+        })();
+        // Nothing was found wrong, so everything was read.
+        all.ok_or_else(Errors::default)
+    }
+}

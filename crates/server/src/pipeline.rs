@@ -1,0 +1,290 @@
+//! The way of a call through a service: one line a layer, in this order.
+//!
+//! catch-panic · request id, trace and metrics · places · deadline · caller and access · rate limit · validation · handler.
+//! It is one future rather than a stack of boxed layers, because each box costs about as much as the layer's own work.
+//! The same service answers the network and the link table, so a call in memory passes the same gates.
+
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use coreloop_access::{
+    Allowed, Caller, Decision, Gate, HeaderView,
+    address::{ClientAddress, TrustedProxies},
+};
+use coreloop_core::{Clock, Ids, Problem, Reason};
+use coreloop_db::deadline;
+use coreloop_limit::{Headers as LimitHeaders, Limiter, Subject};
+use coreloop_service::{
+    Call, Target, Trace,
+    call::{FORWARDED_FOR, REQUEST_ID, TRACEPARENT},
+    link::{GRPC_TIMEOUT, parse_timeout},
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
+use tokio::time::Instant;
+use tonic::{Status, body::Body, service::Routes};
+use tower::Service;
+
+use crate::{
+    admission::Admission,
+    frame,
+    plan::{Plan, Plans},
+    reply::Ending,
+    spans::Spans,
+    within::{self, Late},
+};
+
+/// The other end of the connection; absent for a call in memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// What every service of the process shares.
+pub(crate) struct Process {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) limiter: Limiter,
+    pub(crate) trusted: TrustedProxies,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) spans: Option<Arc<dyn Spans>>,
+    pub(crate) default_deadline: Duration,
+    pub(crate) max_request_bytes: usize,
+}
+
+impl Process {
+    /// The call that a request begins.
+    pub(crate) fn call(&self, headers: &HeaderMap, target: &Arc<Target>, peer: Option<IpAddr>) -> Arc<Call> {
+        let id = self.ids.uuid();
+        let request_id = headers.get(REQUEST_ID).filter(|value| is_request_id(value)).cloned();
+        let request_id = request_id
+            .or_else(|| HeaderValue::try_from(id.to_string()).ok())
+            .unwrap_or_else(|| HeaderValue::from_static("-"));
+        let span_id = id.as_bytes().last_chunk::<8>().copied().unwrap_or([1; 8]);
+        let caller = headers.get(TRACEPARENT).and_then(|value| Trace::parse(value.to_str().ok()?));
+        let trace = match caller {
+            Some(caller) => caller.child(span_id),
+            None => {
+                let trace_id = *id.as_bytes();
+                let sampled = self.spans.as_ref().is_some_and(|spans| spans.sample(trace_id));
+                Trace { trace_id, span_id, parent: None, sampled }
+            }
+        };
+        Arc::new(Call::new(request_id, trace, Arc::clone(target), self.client(headers, peer)))
+    }
+
+    fn client(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<IpAddr> {
+        let forwarded = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        match peer {
+            Some(peer) => {
+                let external = headers.get("x-envoy-external-address").and_then(|value| value.to_str().ok());
+                Some(self.trusted.client(peer, external, forwarded))
+            }
+            // The header of a call in memory was written by this process; without it, no client asked.
+            None => forwarded.last().and_then(|address| address.parse().ok()),
+        }
+    }
+}
+
+/// Ids are quoted in logs and answers: only plain ones are taken over.
+fn is_request_id(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    (8..=128).contains(&bytes.len()) && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+}
+
+/// One module's gRPC, with every layer around it. Cloning is cheap.
+#[derive(Clone)]
+pub(crate) struct Layered(Arc<Layers>);
+
+pub(crate) struct Layers {
+    pub(crate) process: Arc<Process>,
+    pub(crate) plans: Plans,
+    pub(crate) admission: Admission,
+    pub(crate) routes: Routes,
+}
+
+impl Layered {
+    pub(crate) fn new(layers: Layers) -> Self {
+        Self(Arc::new(layers))
+    }
+}
+
+impl Service<Request<Body>> for Layered {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let layers = Arc::clone(&self.0);
+        Box::pin(async move { Ok(layers.serve(request).await) })
+    }
+}
+
+impl Layers {
+    async fn serve(&self, request: Request<Body>) -> Response<Body> {
+        let started = Instant::now();
+        let plan = self.plans.find(request.uri().path());
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let call = self.process.call(request.headers(), &plan.target, peer);
+        let deadline = self.deadline(plan, request.headers(), started);
+        let ending =
+            Ending { call: Arc::clone(&call), plan: Arc::clone(plan), started, process: Arc::clone(&self.process) };
+        let work = AssertUnwindSafe(self.answer(plan, &call, request, deadline)).catch_unwind();
+        let answered = match deadline {
+            Some(at) => Arc::clone(&call).scope(deadline::scope(at, within::before(deadline, work))).await,
+            None => Arc::clone(&call).scope(within::before(None, work)).await,
+        };
+        let response = match answered {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Ok(Err(problem))) => Status::from(problem).into_http(),
+            Ok(Err(panic)) => Status::from(Problem::internal(format!("panic: {}", panic_text(&*panic)))).into_http(),
+            Err(Late) => Status::from(Problem::common(Reason::DeadlineExceeded, "the deadline passed")).into_http(),
+        };
+        ending.answer(response, deadline)
+    }
+
+    /// When the call must have answered. A stream lasts as long as its caller wants, unless the caller says.
+    fn deadline(&self, plan: &Plan, headers: &HeaderMap, started: Instant) -> Option<Instant> {
+        let stated = headers.get(&GRPC_TIMEOUT).and_then(|value| parse_timeout(value.to_str().ok()?));
+        let unstated = || plan.unary_response.then_some(plan.deadline.unwrap_or(self.process.default_deadline));
+        // A caller may say a time that no clock holds.
+        stated.or_else(unstated).and_then(|time| started.checked_add(time))
+    }
+
+    async fn answer(
+        &self,
+        plan: &Plan,
+        call: &Call,
+        mut request: Request<Body>,
+        deadline: Option<Instant>,
+    ) -> Result<Response<Body>, Problem> {
+        let _place = match plan.always {
+            true => None,
+            false => Some(self.admission.enter(deadline).await?),
+        };
+        if !is_grpc(request.headers()) {
+            return Err(Problem::common(Reason::UnsupportedMediaType, "the content type must be application/grpc"));
+        }
+        let allowed = self.admit(call, &mut request).await?;
+        let window = match self.process.limiter.check(request.uri().path(), &subject(call, &allowed.caller)).await {
+            Ok(window) => window,
+            Err(limited) => {
+                let mut refused = Status::from(Problem::from(limited)).into_http();
+                write_window(limited.headers, refused.headers_mut());
+                return Ok(refused);
+            }
+        };
+        request.extensions_mut().insert(allowed.caller);
+        let request = self.checked(plan, request).await?;
+        let mut routes = self.routes.clone();
+        let Ok(mut response) = routes.call(request).await;
+        if allowed.degraded {
+            response.headers_mut().insert("x-auth-degraded", HeaderValue::from_static("revocation"));
+        }
+        if let Some(window) = window {
+            write_window(window, response.headers_mut());
+        }
+        Ok(response)
+    }
+
+    /// Who calls, and whether they may.
+    async fn admit(&self, call: &Call, request: &mut Request<Body>) -> Result<Allowed, Problem> {
+        let decision =
+            self.process.gate.decide_rpc(request.uri().path(), &HeaderView::Map(request.headers()), false).await;
+        let allowed = match decision {
+            Decision::Allow(allowed) => allowed,
+            Decision::Deny(denied) => return Err(denied.into()),
+        };
+        if let Caller::User(user) = &allowed.caller {
+            call.identify(user.user_id.to_string());
+        }
+        if let Some(client) = call.client {
+            request.extensions_mut().insert(ClientAddress(client));
+        }
+        Ok(allowed)
+    }
+
+    /// The request with its one message read and checked.
+    async fn checked(&self, plan: &Plan, request: Request<Body>) -> Result<Request<Body>, Problem> {
+        if !plan.unary_request {
+            return Ok(request);
+        }
+        let (parts, body) = request.into_parts();
+        let unary = frame::read(body, self.process.max_request_bytes).await?;
+        let frame = match plan.rules.as_ref().map(|rules| rules.apply(&unary.message)).transpose()?.flatten() {
+            Some(rewritten) => frame::write(&rewritten),
+            None => unary.frame,
+        };
+        Ok(Request::from_parts(parts, Body::new(http_body_util::Full::new(frame))))
+    }
+}
+
+/// Whom a rate limit counts.
+fn subject(call: &Call, caller: &Caller) -> Subject {
+    Subject {
+        user: caller.user().map(|user| user.user_id),
+        address: call.client,
+        machine: matches!(caller, Caller::Machine(_)),
+    }
+}
+
+/// The edge makes `RateLimit-*` of these.
+fn write_window(window: LimitHeaders, headers: &mut HeaderMap) {
+    headers.insert("ratelimit-limit", window.limit.into());
+    headers.insert("ratelimit-remaining", window.remaining.into());
+    headers.insert("ratelimit-reset", window.reset_secs.into());
+}
+
+/// gRPC-Web is the edge's to translate.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else { return false };
+    kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_request_ids_are_taken_over() {
+        for (id, taken) in [
+            ("0190c5a0-7b3e-7000-8000-000000000001", true),
+            ("short", false),
+            ("with space in it", false),
+            ("quote\"quote\"", false),
+        ] {
+            assert_eq!(is_request_id(&HeaderValue::from_static(id)), taken, "{id}");
+        }
+        assert!(!is_request_id(
+            &HeaderValue::try_from("a".repeat(129)).unwrap_or_else(|_| HeaderValue::from_static(""))
+        ));
+    }
+
+    #[test]
+    fn grpc_is_told_from_grpc_web() {
+        for (kind, grpc) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc; charset=utf-8", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            assert_eq!(is_grpc(&headers), grpc, "{kind}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,245 @@
+//! The layers around a tiny fake service, through real sockets and through a link.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, response::IntoResponse, routing::post};
+use coreloop_access::{
+    Keys,
+    keys::JwkSet,
+    token::{Algorithm, Purpose, Signer},
+};
+use coreloop_auth_api::v1::{
+    GetJwksRequest, GetMeRequest, GetOpenIdConfigurationRequest, LoginRequest,
+    auth_internal_service_client::AuthInternalServiceClient, auth_service_client::AuthServiceClient,
+};
+use coreloop_config::Settings;
+use coreloop_core::{Problem, Reason};
+use coreloop_service::{BuildError, Built, Call, Ctx, Module, Worker};
+use futures::future::BoxFuture;
+use tokio::sync::Notify;
+use tonic::{Code, Status, body::Body, service::Routes, transport::Channel};
+use tonic_types::StatusExt as _;
+
+use crate::{Running, Server, StartError};
+
+/// What the fake does, told to the test.
+#[derive(Default)]
+struct Seen {
+    /// A call began that waits.
+    began: Notify,
+    /// It may end.
+    go: Notify,
+    worker_ended: Notify,
+}
+
+struct Fake(Arc<Seen>);
+
+impl Module for Fake {
+    fn name(&self) -> &'static str {
+        "auth"
+    }
+
+    fn build(self: Box<Self>, _: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
+        let seen = Arc::clone(&self.0);
+        let router = Router::new()
+            .route("/coreloop.auth.v1.AuthService/Login", post(|| async { panic!("hunter2") as Empty }))
+            .route("/coreloop.auth.v1.AuthService/GetMe", post(|| async { empty() }))
+            .route(
+                "/coreloop.auth.v1.AuthService/GetOpenIdConfiguration",
+                post(|| async { Status::unavailable("tcp connect error: 10.1.2.3:5432").into_http::<Body>() }),
+            )
+            .route(
+                "/coreloop.auth.v1.AuthService/GetJwks",
+                post(move || {
+                    let seen = Arc::clone(&seen);
+                    async move {
+                        seen.began.notify_one();
+                        seen.go.notified().await;
+                        match Call::current() {
+                            Some(_) => empty().into_response(),
+                            None => Status::from(Problem::common(Reason::Internal, "no call"))
+                                .into_http::<Body>()
+                                .into_response(),
+                        }
+                    }
+                }),
+            );
+        let seen = self.0;
+        let worker = Worker::new("auth.test", move |stop| {
+            let seen = Arc::clone(&seen);
+            async move {
+                stop.cancelled().await;
+                seen.worker_ended.notify_one();
+            }
+        });
+        let built = Built { routes: Some(Routes::from(router)), workers: vec![worker], ..Built::default() };
+        Box::pin(std::future::ready(Ok(built)))
+    }
+}
+
+type Empty = http::Response<Body>;
+
+/// An empty message and its status.
+fn empty() -> Empty {
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    let frames = [http_body::Frame::data(bytes::Bytes::from_static(&[0; 5])), http_body::Frame::trailers(trailers)];
+    let body = http_body_util::StreamBody::new(futures::stream::iter(frames.map(Ok::<_, Status>)));
+    http::Response::builder().header("content-type", "application/grpc").body(Body::new(body)).unwrap()
+}
+
+async fn start(settings: Settings) -> Result<(Running, Arc<Seen>), StartError> {
+    let seen = Arc::new(Seen::default());
+    let key = Signer::generate("k1", Algorithm::EdDsa, Purpose::User).unwrap().jwk().unwrap();
+    let keys = Keys::fixed(&JwkSet { keys: vec![key] });
+    let running = Server::builder(settings).modules(vec![Box::new(Fake(Arc::clone(&seen)))]).keys(keys).start().await?;
+    Ok((running, seen))
+}
+
+fn channel(running: &Running) -> Channel {
+    Channel::from_shared(format!("http://{}", running.grpc_addrs["auth"])).unwrap().connect_lazy()
+}
+
+fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+fn login(email: &str) -> LoginRequest {
+    LoginRequest { email: email.to_owned(), password: "long enough".to_owned(), ..LoginRequest::default() }
+}
+
+#[tokio::test]
+async fn errors_are_presentable_over_the_network_and_in_memory() {
+    let (running, _seen) = start(Settings::defaults()).await.unwrap();
+    let (network, memory) = (channel(&running), running.links.to("auth"));
+    for answers in [errors(AuthServiceClient::new(network)).await, errors(AuthServiceClient::new(memory)).await] {
+        let table: Vec<(Code, String)> = answers.iter().map(|status| (status.code(), reason(status))).collect();
+        assert_eq!(
+            table,
+            [
+                (Code::Unauthenticated, "TOKEN_MISSING".to_owned()),
+                (Code::InvalidArgument, "VALIDATION_FAILED".to_owned()),
+                (Code::Internal, "INTERNAL".to_owned()),
+                (Code::Unavailable, "DEPENDENCY_UNAVAILABLE".to_owned()),
+            ]
+        );
+        for status in answers {
+            assert!(!format!("{status:?}").contains("hunter2"), "{status:?}");
+            assert!(!format!("{status:?}").contains("10.1.2.3"), "{status:?}");
+            assert!(status.metadata().contains_key("x-request-id"), "{status:?}");
+        }
+    }
+    running.abort().await;
+}
+
+async fn errors<T>(mut client: AuthServiceClient<T>) -> Vec<Status>
+where
+    T: tonic::client::GrpcService<Body>,
+    T::Error: Into<tonic::codegen::StdError>,
+    T::ResponseBody: tonic::codegen::Body<Data = bytes::Bytes> + Send + 'static,
+    <T::ResponseBody as tonic::codegen::Body>::Error: Into<tonic::codegen::StdError> + Send,
+{
+    vec![
+        client.get_me(GetMeRequest::default()).await.unwrap_err(),
+        client.login(LoginRequest::default()).await.unwrap_err(),
+        client.login(login("a@example.com")).await.unwrap_err(),
+        client.get_open_id_configuration(GetOpenIdConfigurationRequest::default()).await.unwrap_err(),
+    ]
+}
+
+#[tokio::test]
+async fn an_oversized_or_unknown_call_is_refused() {
+    let settings = Settings::defaults().with("server.max_request_bytes", 2048);
+    let (running, _seen) = start(settings).await.unwrap();
+    let mut client = AuthServiceClient::new(channel(&running));
+    let status = client.login(login(&"a".repeat(4096))).await.unwrap_err();
+    assert_eq!(reason(&status), "BODY_TOO_LARGE");
+    // An RPC of the contract that the fake does not have.
+    let mut internal = AuthInternalServiceClient::new(channel(&running));
+    let status = internal.check_token(coreloop_auth_api::v1::CheckTokenRequest::default()).await.unwrap_err();
+    assert_eq!(reason(&status), "TOKEN_MISSING");
+    let mut other = tonic::client::Grpc::new(channel(&running));
+    other.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<GetJwksRequest, GetJwksRequest>::default();
+    let path = http::uri::PathAndQuery::from_static("/coreloop.auth.v1.AuthService/Nothing");
+    let status = other.unary(tonic::Request::new(GetJwksRequest {}), path, codec).await.unwrap_err();
+    assert_eq!(reason(&status), "ROUTE_NOT_FOUND");
+    running.abort().await;
+}
+
+#[tokio::test]
+async fn a_deadline_ends_the_call_and_full_houses_shed() {
+    let settings = Settings::defaults().with("server.max_in_flight", 1).with("server.max_waiting", 0);
+    let (running, seen) = start(settings).await.unwrap();
+    let mut waiting = AuthServiceClient::new(channel(&running));
+    let mut refused = waiting.clone();
+    let first = async {
+        let mut request = tonic::Request::new(GetJwksRequest {});
+        request.set_timeout(Duration::from_millis(200));
+        waiting.get_jwks(request).await.unwrap_err()
+    };
+    let second = async {
+        seen.began.notified().await;
+        refused.get_jwks(GetJwksRequest {}).await.unwrap_err()
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert!(matches!(first.code(), Code::DeadlineExceeded | Code::Cancelled), "{first:?}");
+    assert_eq!(reason(&second), "OVERLOADED");
+    assert!(running.metrics.encode().contains("coreloop_rpc_shed_total{module=\"auth\"} 1"));
+    running.abort().await;
+}
+
+#[tokio::test]
+async fn a_drain_lets_running_calls_end_and_takes_no_new_ones() {
+    let (running, seen) = start(Settings::defaults()).await.unwrap();
+    running.ready().await;
+    let (readiness, address) = (running.readiness.clone(), running.grpc_addrs["auth"]);
+    let mut client = AuthServiceClient::new(channel(&running));
+    let call = async { client.get_jwks(GetJwksRequest {}).await };
+    let drain = async {
+        seen.began.notified().await;
+        let stop = running.shutdown();
+        let watch = async {
+            while tokio::net::TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            assert!(readiness.components().await.iter().any(|component| !component.ready()));
+            seen.go.notify_one();
+        };
+        tokio::join!(stop, watch);
+    };
+    let (answer, ()) = tokio::join!(call, drain);
+    assert!(answer.is_ok(), "{answer:?}");
+    seen.worker_ended.notified().await;
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named_with_its_setting() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let settings = Settings::defaults().with("server.ports.auth", i64::from(port));
+    let error = start(settings).await.err().unwrap().to_string();
+    assert!(error.contains(&format!("127.0.0.1:{port}")) && error.contains("server.ports.auth"), "{error}");
+}
+
+#[tokio::test]
+async fn probes_and_metrics_are_on_the_admin_port() {
+    let (running, _seen) = start(Settings::defaults()).await.unwrap();
+    running.ready().await;
+    for (path, expected) in [("/livez", "\"ok\""), ("/readyz", "\"ready\""), ("/metrics", "coreloop_rpc_requests")] {
+        let text = get(running.admin_addr, path).await;
+        assert!(text.starts_with("HTTP/1.1 200") && text.contains(expected), "{path}: {text}");
+    }
+    assert!(get(running.admin_addr, "/nothing").await.starts_with("HTTP/1.1 404"));
+    running.abort().await;
+}
+
+async fn get(address: std::net::SocketAddr, path: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
