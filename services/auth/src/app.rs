@@ -2,16 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use coreloop_access::token::Rules;
-use coreloop_core::{Clock, Ids, Problem, Reason, TokenId};
+use coreloop_access::{Gate, token::Rules};
+use coreloop_core::{Clock, Ids, Problem, Reason};
+use coreloop_db::Transaction;
 use coreloop_service::Mode;
 use jiff::Timestamp;
 use redis::aio::ConnectionManager;
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::PgPool;
 
 use crate::{
     Error, Options, audit::Audits, guard::Guard, hashing::Hasher, keys::KeyStore, metrics::Metrics,
-    store::revocations::Revocation, vault::Vault,
+    revoke::Publisher, vault::Vault,
 };
 
 /// Longest wait for Redis on a request's path.
@@ -34,6 +35,10 @@ pub struct App {
     pub options: Arc<Options>,
     /// What every token must satisfy: issuer, audiences, leeway.
     pub rules: Rules,
+    /// Keys and revocations as every service of the process believes them.
+    pub gate: Arc<Gate>,
+    /// Makes revocations known everywhere.
+    pub publisher: Publisher,
     /// Signing keys.
     pub keys: Arc<KeyStore>,
     /// Seals what the database must not know.
@@ -46,6 +51,10 @@ pub struct App {
     pub audits: Audits,
     /// Metrics of the domain.
     pub metrics: Metrics,
+    /// Social sign-in providers.
+    pub social: crate::social::Registry,
+    /// Mail on its way out.
+    pub mail: crate::mail::Mailer,
     /// Client of third parties: bounded in time, follows no redirect.
     pub http: reqwest::Client,
 }
@@ -64,9 +73,15 @@ impl App {
     /// Begins a transaction.
     ///
     /// # Errors
-    /// When the database does not answer.
-    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
-        Ok(self.db.begin().await?)
+    /// When the database does not answer, or the caller's deadline has passed.
+    pub async fn begin(&self) -> Result<Transaction, Error> {
+        Ok(coreloop_db::begin(&self.db).await?)
+    }
+
+    /// The stored keys changed: this process believes them at once, the others are told.
+    pub async fn keys_changed(&self) {
+        self.gate.keys().set(&self.keys.jwks());
+        self.publisher.keys_changed().await;
     }
 }
 

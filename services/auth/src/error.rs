@@ -97,6 +97,15 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+impl From<coreloop_db::DbError> for Error {
+    fn from(error: coreloop_db::DbError) -> Self {
+        match error {
+            coreloop_db::DbError::Sqlx(error) => error.into(),
+            other => Self::Problem(other.into()),
+        }
+    }
+}
+
 /// What the violation of a named constraint means to a caller.
 fn meaning(constraint: &str) -> Option<AuthReason> {
     match constraint {
@@ -156,19 +165,6 @@ fn own(reason: AuthReason) -> Problem {
     Problem::new(kind, DOMAIN, constant(reason), message)
 }
 
-/// A database error: away (a retry helps) or a fault of ours.
-fn of_database(error: sqlx::Error) -> Problem {
-    let away = match &error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => true,
-        // 08 connection, 53 resources, 57 operator (shutdown, cancel): the server's trouble, not the statement's.
-        sqlx::Error::Database(e) => {
-            e.code().is_some_and(|c| c.starts_with("08") || c.starts_with("53") || c.starts_with("57"))
-        }
-        _ => false,
-    };
-    if away { Problem::unavailable("the database does not answer", error) } else { Problem::internal(error) }
-}
-
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
@@ -204,7 +200,7 @@ impl From<Error> for Problem {
             Error::NotFound => Self::common(Reason::NotFound, "not found"),
             Error::Invalid(violations) => Self::invalid(violations),
             Error::Problem(problem) => problem,
-            Error::Database(error) => of_database(error),
+            Error::Database(error) => coreloop_db::problem(error),
             Error::Redis(error) => Self::unavailable("redis does not answer", error),
             Error::Internal(text) => Self::internal(text),
         }

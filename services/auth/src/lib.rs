@@ -19,6 +19,8 @@
 //! token ever issued (the session's newest one tells a replay as well); counting failures in Redis (sign-in would need
 //! two stores to be up to be safe); merging accounts by email (whoever controls a mailbox at one provider would take over).
 
+pub mod admin;
+pub mod age;
 pub mod app;
 pub mod audit;
 pub mod client;
@@ -42,6 +44,7 @@ pub mod social;
 pub mod store;
 pub mod totp;
 pub mod vault;
+pub mod worker;
 
 pub use app::App;
 pub use client::Client;

@@ -6,6 +6,9 @@ use coreloop_service::Mode;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+/// The mesh secret of local mode. Public knowledge, and refused in production.
+pub const LOCAL_MESH_SECRET: &str = "coreloop-local-mesh";
+
 /// Settings of the service. Times in seconds unless the name says otherwise.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
@@ -131,9 +134,21 @@ impl Options {
                 report.refuse("master_key", "must be 32 bytes in hex or base64");
             }
         }
+        self.social.check(mode, report);
+        self.mail.check(mode, report);
         if mode == Mode::Production {
             report.require_secret("master_key", self.master_key.as_ref());
             report.require_secret("mesh_secret", self.mesh_secret.as_ref());
+        }
+    }
+
+    /// The mesh secret; local mode has a known one, so that processes started apart agree.
+    #[must_use]
+    pub fn mesh_secret(&self, mode: Mode) -> Option<SecretString> {
+        match (&self.mesh_secret, mode) {
+            (Some(secret), _) => Some(secret.clone()),
+            (None, Mode::Local) => Some(LOCAL_MESH_SECRET.to_owned().into()),
+            (None, Mode::Production) => None,
         }
     }
 

@@ -1,8 +1,12 @@
 //! Ending sessions: recorded with their cause in one transaction, published after it, published again until it held.
 
-use coreloop_core::{SessionId, UserId};
+use std::sync::Arc;
+
+use coreloop_access::{RevocationWriter, revocation::Revoked as What};
+use coreloop_core::{Clock, Problem, SessionId, TokenId, UserId};
 use jiff::SignedDuration;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
@@ -126,8 +130,8 @@ fn facts(which: Which, why: Why, ended: &[store::sessions::Ended]) -> Vec<Event>
         .collect()
 }
 
-/// Publishes what [`end`] recorded; call it after the commit. When it answers, every replica that can be reached refuses
-/// the tokens.
+/// Publishes what [`end`] recorded; call it after the commit. When it answers, no replica that follows accepts the tokens.
+/// It goes on when the caller goes away.
 ///
 /// # Errors
 /// `DEPENDENCY_UNAVAILABLE` when Redis does not take it: recorded it is, and the worker publishes it as soon as it can.
@@ -135,22 +139,113 @@ pub async fn announce(app: &App, revoked: Revoked) -> Result<(), Error> {
     if revoked.rows.is_empty() {
         return Ok(());
     }
-    publish(app, &revoked.rows).await?;
     if let Some(user) = revoked.user {
         app.audits.forget(user, revoked.rows.iter().map(|row| row.id).collect());
     }
-    Ok(())
+    let publisher = app.publisher.clone();
+    let published = tokio::spawn(async move { publisher.publish(&revoked.rows).await });
+    published.await.map_err(|error| Error::Internal(error.to_string()))?
 }
 
-/// Publishes rows and notes it.
-pub(crate) async fn publish(app: &App, rows: &[Revocation]) -> Result<(), Error> {
-    app.publish(rows).await?;
-    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-    // Not noting it means publishing it once more, which changes nothing.
-    if let Err(error) = store::revocations::published(&app.db, &ids, app.now()).await {
-        tracing::warn!(%error, "published revocations could not be noted");
+/// [`announce`] where the caller's act stands whatever becomes of it: a failure is logged and left to the worker.
+pub async fn announce_later(app: &App, revoked: Revoked) {
+    if let Err(error) = announce(app, revoked).await {
+        tracing::warn!(%error, "revocations are recorded but not yet published");
     }
-    Ok(())
+}
+
+/// Makes revocations known, and notes that they are.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    db: PgPool,
+    writer: RevocationWriter,
+    clock: Arc<dyn Clock>,
+    rebuild: Arc<Notify>,
+}
+
+impl Publisher {
+    /// A publisher over the process's writer.
+    #[must_use]
+    pub fn new(db: PgPool, writer: RevocationWriter, clock: Arc<dyn Clock>) -> Self {
+        Self { db, writer, clock, rebuild: Arc::new(Notify::new()) }
+    }
+
+    /// Publishes `rows`.
+    ///
+    /// # Errors
+    /// `DEPENDENCY_UNAVAILABLE` when Redis does not take them; this process refuses them all the same.
+    pub async fn publish(&self, rows: &[Revocation]) -> Result<(), Error> {
+        let fast: Vec<_> = rows.iter().map(fast_form).collect();
+        let written = self.writer.revoke(&fast).await.map_err(away)?;
+        if written.needs_rebuild {
+            self.rebuild.notify_one();
+        }
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        // Not noting it means publishing it once more, which changes nothing.
+        if let Err(error) = store::revocations::published(&self.db, &ids, self.clock.now()).await {
+            tracing::warn!(%error, "published revocations could not be noted");
+        }
+        Ok(())
+    }
+
+    /// Publishes what is recorded and was not published; answers how many.
+    ///
+    /// # Errors
+    /// When a store does not answer.
+    pub async fn catch_up(&self) -> Result<usize, Error> {
+        let rows = store::revocations::unpublished(&self.db, BATCH, self.clock.now()).await?;
+        if !rows.is_empty() {
+            self.publish(&rows).await?;
+        }
+        Ok(rows.len())
+    }
+
+    /// Fills a Redis that lost its data from what is recorded. Answers whether it had to.
+    ///
+    /// # Errors
+    /// When a store does not answer.
+    pub async fn rebuild_if_lost(&self) -> Result<bool, Error> {
+        if !self.writer.needs_rebuild().await.map_err(away)? {
+            return Ok(false);
+        }
+        let mut all = Vec::new();
+        let mut after = None;
+        loop {
+            let rows = store::revocations::live(&self.db, after, BATCH, self.clock.now()).await?;
+            after = rows.last().map(|row| row.id);
+            all.extend(rows.iter().map(fast_form));
+            if rows.len() < usize::try_from(BATCH).unwrap_or(usize::MAX) {
+                break;
+            }
+        }
+        self.writer.rebuild(&all).await.map_err(away)?;
+        tracing::info!(revocations = all.len(), "revocations rebuilt in redis");
+        Ok(true)
+    }
+
+    /// Tells every replica to read the keys again.
+    pub async fn keys_changed(&self) {
+        if let Err(error) = self.writer.announce_keys().await {
+            tracing::warn!(%error, "replicas will notice the keys at their next look");
+        }
+    }
+
+    /// Waits until a writer finds Redis without its data.
+    pub async fn lost(&self) {
+        self.rebuild.notified().await;
+    }
+}
+
+/// Rows read or published at once.
+const BATCH: i64 = 1_000;
+
+fn fast_form(row: &Revocation) -> coreloop_access::Revocation {
+    let what = if row.session { What::Session(SessionId(row.id)) } else { What::Token(TokenId(row.id)) };
+    coreloop_access::Revocation { what, expires_at: row.expires_at.as_second() }
+}
+
+fn away(error: coreloop_access::revocation::WriteError) -> Error {
+    Problem::unavailable("redis does not answer", error).into()
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use coreloop_access::{
 };
 use coreloop_auth_api::v1::AuthReason;
 use coreloop_core::{SessionId, TokenId, UserId};
+use coreloop_db::Transaction;
 use jiff::{SignedDuration, Timestamp};
-use sqlx::{Postgres, Transaction};
 
 use crate::{
     App, Client, Error,
@@ -80,7 +80,7 @@ pub struct Opened {
 /// `INVALID_CREDENTIALS` when the account is gone or its password was changed meanwhile, [`Error::LockedByAdmin`].
 pub async fn open(
     app: &App,
-    mut tx: Transaction<'_, Postgres>,
+    mut tx: Transaction,
     user: UserId,
     sign_in: SignIn<'_>,
 ) -> Result<Opened, Error> {
@@ -102,7 +102,7 @@ pub async fn open(
 }
 
 /// The account, locked, if it may sign in.
-async fn admit(tx: &mut Transaction<'_, Postgres>, user: UserId, sign_in: &SignIn<'_>) -> Result<User, Error> {
+async fn admit(tx: &mut Transaction, user: UserId, sign_in: &SignIn<'_>) -> Result<User, Error> {
     let refused = || Error::from(AuthReason::InvalidCredentials);
     let account = store::users::lock(tx, user).await?.ok_or_else(refused)?;
     if let Some(verified) = sign_in.password_hash {
@@ -121,12 +121,12 @@ async fn admit(tx: &mut Transaction<'_, Postgres>, user: UserId, sign_in: &SignI
 /// A pair about to be signed.
 pub(crate) struct Draft {
     pub(crate) session: SessionId,
-    pub(crate) user: UserId,
-    pub(crate) roles: Roles,
-    pub(crate) admin: bool,
+    user: UserId,
+    roles: Roles,
+    admin: bool,
     pub(crate) access: TokenId,
     pub(crate) refresh: TokenId,
-    pub(crate) now: Timestamp,
+    now: Timestamp,
     pub(crate) access_expires_at: Timestamp,
     pub(crate) expires_at: Timestamp,
 }

@@ -1,9 +1,16 @@
 //! All SQL of the service. Functions are free, the executor comes first; `&mut PgConnection` joins a transaction.
 
+pub mod admins;
+pub mod age;
 pub mod audits;
 pub mod events;
 pub mod guards;
+pub mod invites;
 pub mod keys;
+pub mod resets;
 pub mod revocations;
 pub mod sessions;
+pub mod social;
+pub mod totp;
 pub mod users;
+pub mod withdrawals;

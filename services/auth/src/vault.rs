@@ -3,14 +3,17 @@
 //! A sealed value is `nonce (12) ‖ ciphertext ‖ tag (16)`. What it belongs to (a kid, a user id) is its associated data,
 //! so a value moved to another row does not open.
 
+use std::{io::Write as _, path::Path};
+
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
     digest, rand,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use coreloop_service::Mode;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::Error;
+use crate::{Error, Options};
 
 /// Bytes of a key.
 pub const KEY_LEN: usize = 32;
@@ -77,6 +80,50 @@ impl std::fmt::Debug for Vault {
     }
 }
 
+/// The master key: from settings, or in local mode one that is made on first start and kept in the data directory.
+///
+/// # Errors
+/// When there is none in production, or the local file cannot be read or written.
+pub fn master_key(options: &Options, mode: Mode) -> Result<[u8; KEY_LEN], Error> {
+    if let Some(text) = &options.master_key {
+        return parse_key(text).ok_or_else(|| Error::Internal("auth.master_key is not 32 bytes in hex or base64".into()));
+    }
+    if mode == Mode::Production {
+        return Err(Error::Internal("auth.master_key is required in production".into()));
+    }
+    let path = Path::new(&options.data_dir).join("master.key");
+    local_key(&path).map_err(|error| Error::Internal(format!("the local master key {}: {error}", path.display())))
+}
+
+/// Reads the key of a local installation, or makes it. Of several that start at once one makes it.
+fn local_key(path: &Path) -> std::io::Result<[u8; KEY_LEN]> {
+    if !path.exists() {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let key = random::<KEY_LEN>().map_err(std::io::Error::other)?;
+        // Written aside and linked in place: nobody reads half a key, and the first one stays.
+        let draft = path.with_extension(hex::encode(key.get(..4).unwrap_or_default()));
+        write_private(&draft, &hex::encode(key))?;
+        let linked = std::fs::hard_link(&draft, path);
+        std::fs::remove_file(&draft)?;
+        match linked {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    let text = std::fs::read_to_string(path)?;
+    parse_key(&text.into()).ok_or_else(|| std::io::Error::other("is not a key; remove it, and the local data it sealed"))
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(text.as_bytes())
+}
+
 /// Reads a key from settings: 32 bytes in hex or base64.
 #[must_use]
 pub fn parse_key(text: &SecretString) -> Option<[u8; KEY_LEN]> {
@@ -115,6 +162,16 @@ mod tests {
     fn the_same_plain_text_never_seals_the_same() {
         let vault = Vault::of_secret("test", b"token").unwrap();
         assert_ne!(vault.seal("", b"x").unwrap(), vault.seal("", b"x").unwrap());
+    }
+
+    #[test]
+    fn a_local_key_is_made_once_and_production_makes_none() {
+        let dir = std::env::temp_dir().join(format!("coreloop-vault-{}", hex::encode(random::<8>().unwrap())));
+        let options = Options { data_dir: dir.to_string_lossy().into_owned(), ..Options::default() };
+        assert!(master_key(&options, Mode::Production).is_err());
+        let first = master_key(&options, Mode::Local).unwrap();
+        assert_eq!(master_key(&options, Mode::Local).unwrap(), first);
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

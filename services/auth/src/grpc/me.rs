@@ -1,0 +1,17 @@
+//! `GetMe`.
+
+use coreloop_access::Caller;
+use coreloop_auth_api::v1;
+use tonic::{Request, Response};
+
+use crate::{App, Error, store};
+
+/// Answers the caller's account.
+///
+/// # Errors
+/// `NOT_FOUND` when the account is gone.
+pub async fn get_me(app: &App, request: Request<v1::GetMeRequest>) -> Result<Response<v1::GetMeResponse>, Error> {
+    let caller = Caller::of(&request)?.require_user()?;
+    let user = store::users::find(&app.db, caller.user_id).await?.ok_or(Error::NotFound)?;
+    Ok(Response::new(v1::GetMeResponse { user: Some((&user).into()) }))
+}

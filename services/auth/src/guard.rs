@@ -1,0 +1,260 @@
+//! Bounded guessing: five failures in ten minutes lock for ten minutes, over all replicas (chapter 09, A5).
+//!
+//! **A try is counted before it is evaluated.** [`Guard::begin`] takes one of the bucket's places in one statement; two
+//! hundred parallel guesses find five places, whatever replica they meet. A try that turns out right gives every place
+//! back, so somebody who signs in from many devices at once waits a moment instead of being refused.
+//!
+//! **Lockout is no weapon.** Strangers who fail for somebody else's account fill the account's bucket. A device that has
+//! signed in to the account before, and names itself by an id long enough not to be guessed, has a bucket of its own; so
+//! has a signed-in session that proves its password again. Sessions that are open are never touched by a lock. An unknown
+//! account fills its bucket just so: nothing tells it from a known one.
+
+use std::{net::IpAddr, time::Duration};
+
+use aws_lc_rs::digest;
+use coreloop_core::UserId;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use crate::{App, Client, Error, Options, store::guards};
+
+/// A device id shorter than this could be guessed and earns no bucket of its own.
+const LONG_DEVICE_ID: usize = 16;
+/// Longest wait for tries that are being evaluated.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// A try undecided for longer has died with its process; it stays counted as a failure.
+const UNDECIDED_SECS: i64 = 10;
+
+/// Whose password is tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Account {
+    /// By address, at sign-in. `known_device`: a session of it was opened with the client's device id before.
+    Email {
+        /// Normalised address; need not belong to an account.
+        email: String,
+        /// The device is known to the account.
+        known_device: bool,
+    },
+    /// By a signed-in user, who proves the password again.
+    SignedIn(UserId),
+}
+
+impl Account {
+    /// The bucket its tries are counted in. Hashed, so the table holds no addresses.
+    #[must_use]
+    pub fn bucket(&self, client: &Client) -> Vec<u8> {
+        match self {
+            Self::Email { email, known_device } if *known_device && client.device_id.len() >= LONG_DEVICE_ID => {
+                hash(&["device", email, &client.device_id])
+            }
+            Self::Email { email, .. } => hash(&["email", email]),
+            Self::SignedIn(user) => hash(&["user", &user.to_string()]),
+        }
+    }
+}
+
+/// The bucket of an address; an IPv6 client has its whole /64. None when the address is not known.
+#[must_use]
+pub fn address_bucket(ip: &str) -> Option<Vec<u8>> {
+    match ip.parse().ok()? {
+        IpAddr::V4(v4) => Some(hash(&["address", &v4.to_string()])),
+        IpAddr::V6(v6) => Some(hash(&["address", &format!("{:x}", v6.to_bits() >> 64)])),
+    }
+}
+
+fn hash(parts: &[&str]) -> Vec<u8> {
+    digest::digest(&digest::SHA256, parts.join("\n").as_bytes()).as_ref().to_vec()
+}
+
+/// A counted try, to be settled by [`Guard::succeeded`], [`Guard::failed`] or [`Guard::forgiven`]. One that is dropped
+/// stays counted as a failure.
+#[derive(Debug)]
+#[must_use = "settle it"]
+pub struct Attempt {
+    bucket: Vec<u8>,
+    at: Timestamp,
+}
+
+/// The limits.
+#[derive(Debug, Clone, Copy)]
+pub struct Guard {
+    limit: i64,
+    address_limit: i64,
+    window: SignedDuration,
+}
+
+impl Guard {
+    /// Limits of the settings.
+    #[must_use]
+    pub fn new(options: &Options) -> Self {
+        Self {
+            limit: options.lockout_failures.into(),
+            address_limit: options.address_failures.into(),
+            window: SignedDuration::from_secs(options.lockout_secs.into()),
+        }
+    }
+
+    fn since(&self, now: Timestamp) -> Timestamp {
+        now.checked_sub(self.window).unwrap_or(Timestamp::MIN)
+    }
+
+    /// Takes a place for one try. Waits a moment when every place is held by tries that are still being evaluated.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::AddressLimited`].
+    pub async fn begin(&self, app: &App, account: &Account, client: &Client) -> Result<Attempt, Error> {
+        self.admit_address(app, client).await?;
+        let bucket = account.bucket(client);
+        let patience = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_millis(15);
+        loop {
+            let at = app.now();
+            let stale = at.checked_sub(SignedDuration::from_secs(UNDECIDED_SECS)).unwrap_or(at);
+            if guards::reserve(&app.db, &bucket, at, self.since(at), stale, self.limit).await? {
+                return Ok(Attempt { bucket, at });
+            }
+            let Some(standing) = guards::standing(&app.db, &bucket, self.since(at)).await? else { continue };
+            match standing.verdict(at, stale, self.window) {
+                Verdict::Wait if Instant::now() < patience => tokio::time::sleep(pause).await,
+                Verdict::Wait => return Err(Error::Overloaded),
+                Verdict::Locked(left) => return Err(Error::Locked { retry_after: left }),
+            }
+            pause = (pause * 2).min(Duration::from_millis(120));
+        }
+    }
+
+    async fn admit_address(&self, app: &App, client: &Client) -> Result<(), Error> {
+        let Some(bucket) = address_bucket(&client.ip) else { return Ok(()) };
+        let now = app.now();
+        let (count, oldest) = guards::count(&app.db, &bucket, self.since(now)).await?;
+        if count < self.address_limit {
+            return Ok(());
+        }
+        Err(Error::AddressLimited { retry_after: left(oldest.unwrap_or(now), self.window, now) })
+    }
+
+    /// The password was right: the bucket is emptied.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn succeeded(&self, app: &App, attempt: Attempt) -> Result<(), Error> {
+        guards::succeeded(&app.db, &attempt.bucket, app.now()).await
+    }
+
+    /// It was wrong: the account may lock now, and the address is counted too.
+    ///
+    /// # Errors
+    /// When the database fails; the try is counted all the same.
+    pub async fn failed(&self, app: &App, attempt: Attempt, client: &Client) -> Result<(), Error> {
+        let now = app.now();
+        let until = now.checked_add(self.window).unwrap_or(Timestamp::MAX);
+        guards::failed(&app.db, &attempt.bucket, attempt.at, self.since(now), self.limit, (now, until)).await?;
+        if let Some(bucket) = address_bucket(&client.ip) {
+            guards::count_failure(&app.db, &bucket, self.since(now), self.address_limit, now).await?;
+        }
+        Ok(())
+    }
+
+    /// It was not evaluated, by no fault of the caller: the place is given back.
+    ///
+    /// # Errors
+    /// When the database fails; the try stays counted.
+    pub async fn forgiven(&self, app: &App, attempt: Attempt) -> Result<(), Error> {
+        guards::forgiven(&app.db, &attempt.bucket, attempt.at, app.now()).await
+    }
+
+    /// Forgets the failures of an address and unlocks it: a reset password, an administrator's unlock.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget(&self, app: &App, email: &str) -> Result<(), Error> {
+        let account = Account::Email { email: email.to_owned(), known_device: false };
+        guards::succeeded(&app.db, &account.bucket(&Client::default()), app.now()).await
+    }
+}
+
+/// Where a full bucket stands.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Locked to then.
+    pub locked_until: Option<Timestamp>,
+    /// Tries being evaluated.
+    pub undecided: i32,
+    /// Last change.
+    pub touched_at: Timestamp,
+    /// Oldest try of the window.
+    pub oldest: Option<Timestamp>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Wait,
+    Locked(Duration),
+}
+
+impl Standing {
+    fn verdict(&self, now: Timestamp, stale: Timestamp, window: SignedDuration) -> Verdict {
+        match self.locked_until {
+            Some(until) if until > now => Verdict::Locked(left(until, SignedDuration::ZERO, now)),
+            _ if self.undecided > 0 && self.touched_at > stale => Verdict::Wait,
+            // Tries whose process died fill it: it frees as they leave the window.
+            _ => match self.oldest {
+                Some(oldest) => Verdict::Locked(left(oldest, window, now)),
+                None => Verdict::Wait,
+            },
+        }
+    }
+}
+
+/// Time from `now` to `start` + `length`, at least a second, whole seconds.
+fn left(start: Timestamp, length: SignedDuration, now: Timestamp) -> Duration {
+    let end = start.checked_add(length).unwrap_or(Timestamp::MAX);
+    let ms = end.duration_since(now).as_millis().max(1);
+    Duration::from_secs(u64::try_from(ms).unwrap_or(u64::MAX).div_ceil(1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn strangers_and_known_devices_are_counted_apart_and_short_ids_are_strangers() {
+        let client = Client::default().with_device("0123456789abcdef", "");
+        let known = Account::Email { email: "a@x".into(), known_device: true };
+        let unknown = Account::Email { email: "a@x".into(), known_device: false };
+        assert_ne!(known.bucket(&client), unknown.bucket(&client));
+        let short = Client::default().with_device("phone", "");
+        assert_eq!(known.bucket(&short), unknown.bucket(&short));
+        assert_ne!(unknown.bucket(&client), Account::Email { email: "b@x".into(), known_device: false }.bucket(&client));
+    }
+
+    #[test]
+    fn an_ipv6_client_is_its_network() {
+        assert_eq!(address_bucket("2001:db8::1"), address_bucket("2001:db8::ffff:2"));
+        assert_ne!(address_bucket("2001:db8::1"), address_bucket("2001:db8:0:1::1"));
+        assert_ne!(address_bucket("10.0.0.1"), address_bucket("10.0.0.2"));
+        assert_eq!(address_bucket(""), None);
+    }
+
+    #[test]
+    fn a_full_bucket_waits_for_what_is_being_evaluated_and_else_tells_when_it_frees() {
+        let now = at("2026-01-01T00:10:00Z");
+        let stale = at("2026-01-01T00:09:50Z");
+        let window = SignedDuration::from_secs(600);
+        let mut standing = Standing {
+            locked_until: Some(at("2026-01-01T00:15:00.5Z")),
+            undecided: 1,
+            touched_at: now,
+            oldest: Some(at("2026-01-01T00:01:00Z")),
+        };
+        assert_eq!(standing.verdict(now, stale, window), Verdict::Locked(Duration::from_secs(301)));
+        standing.locked_until = Some(at("2026-01-01T00:09:00Z"));
+        assert_eq!(standing.verdict(now, stale, window), Verdict::Wait);
+        standing.undecided = 0;
+        assert_eq!(standing.verdict(now, stale, window), Verdict::Locked(Duration::from_secs(60)));
+    }
+}

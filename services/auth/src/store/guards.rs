@@ -1,0 +1,194 @@
+//! `auth.sign_in_guards`: each function is one statement, so the row's lock decides between replicas.
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::PgExecutor;
+
+use crate::{Error, guard::Standing};
+
+/// Takes a place for a try at `at`; false when the bucket is locked or `limit` tries since `since` fill it. Tries
+/// undecided since before `stale` count as decided.
+///
+/// # Errors
+/// When the database fails.
+pub async fn reserve(
+    db: impl PgExecutor<'_>,
+    bucket: &[u8],
+    at: Timestamp,
+    since: Timestamp,
+    stale: Timestamp,
+    limit: i64,
+) -> Result<bool, Error> {
+    let taken = sqlx::query!(
+        r#"insert into auth.sign_in_guards as g (bucket, tries, undecided, touched_at)
+           values ($1, array[$2::timestamptz], 1, $2)
+           on conflict (bucket) do update
+              set tries = array(select t from unnest(g.tries) t where t > $3) || $2::timestamptz,
+                  undecided = case when g.touched_at < $4 then 0 else g.undecided end + 1,
+                  locked_until = null,
+                  touched_at = $2
+            where (g.locked_until is null or g.locked_until <= $2)
+              and (select count(*) from unnest(g.tries) t where t > $3) < $5"#,
+        bucket,
+        at.to_sqlx() as _,
+        since.to_sqlx() as _,
+        stale.to_sqlx() as _,
+        limit,
+    )
+    .execute(db)
+    .await?;
+    Ok(taken.rows_affected() == 1)
+}
+
+/// Where a bucket stands.
+///
+/// # Errors
+/// When the database fails.
+pub async fn standing(db: impl PgExecutor<'_>, bucket: &[u8], since: Timestamp) -> Result<Option<Standing>, Error> {
+    let row = sqlx::query!(
+        r#"select locked_until as "locked_until: jiff_sqlx::Timestamp", undecided,
+                  touched_at as "touched_at: jiff_sqlx::Timestamp",
+                  (select min(t) from unnest(tries) t where t > $2) as "oldest: jiff_sqlx::Timestamp"
+             from auth.sign_in_guards where bucket = $1"#,
+        bucket,
+        since.to_sqlx() as _,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| Standing {
+        locked_until: row.locked_until.map(jiff_sqlx::Timestamp::to_jiff),
+        undecided: row.undecided,
+        touched_at: row.touched_at.to_jiff(),
+        oldest: row.oldest.map(jiff_sqlx::Timestamp::to_jiff),
+    }))
+}
+
+/// The try of `at` failed. Locks to `until` when the failures since `since` reach `limit`. A try whose place was given
+/// back meanwhile (another one succeeded) is counted again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn failed(
+    db: impl PgExecutor<'_>,
+    bucket: &[u8],
+    at: Timestamp,
+    since: Timestamp,
+    limit: i64,
+    (now, until): (Timestamp, Timestamp),
+) -> Result<(), Error> {
+    sqlx::query!(
+        r#"update auth.sign_in_guards g
+              set tries = case when $2::timestamptz = any (g.tries) then g.tries else g.tries || $2::timestamptz end,
+                  undecided = greatest(g.undecided - 1, 0),
+                  locked_until = case
+                      when (select count(*) from unnest(g.tries) t where t > $3 and t <> $2) + 1 - greatest(g.undecided - 1, 0) >= $4
+                      then $6 else g.locked_until end,
+                  touched_at = $5
+            where bucket = $1"#,
+        bucket,
+        at.to_sqlx() as _,
+        since.to_sqlx() as _,
+        limit,
+        now.to_sqlx() as _,
+        until.to_sqlx() as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Empties a bucket.
+///
+/// # Errors
+/// When the database fails.
+pub async fn succeeded(db: impl PgExecutor<'_>, bucket: &[u8], now: Timestamp) -> Result<(), Error> {
+    sqlx::query!(
+        r#"update auth.sign_in_guards
+              set tries = '{}', undecided = greatest(undecided - 1, 0), locked_until = null, touched_at = $2
+            where bucket = $1"#,
+        bucket,
+        now.to_sqlx() as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Gives the place of the try of `at` back.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forgiven(db: impl PgExecutor<'_>, bucket: &[u8], at: Timestamp, now: Timestamp) -> Result<(), Error> {
+    sqlx::query!(
+        r#"update auth.sign_in_guards
+              set tries = array_remove(tries, $2::timestamptz), undecided = greatest(undecided - 1, 0), touched_at = $3
+            where bucket = $1"#,
+        bucket,
+        at.to_sqlx() as _,
+        now.to_sqlx() as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Failures since `since`, and the oldest of them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(
+    db: impl PgExecutor<'_>,
+    bucket: &[u8],
+    since: Timestamp,
+) -> Result<(i64, Option<Timestamp>), Error> {
+    let row = sqlx::query!(
+        r#"select count(t) as "count!", min(t) as "oldest: jiff_sqlx::Timestamp"
+             from auth.sign_in_guards g, unnest(g.tries) t where g.bucket = $1 and t > $2"#,
+        bucket,
+        since.to_sqlx() as _,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok((row.count, row.oldest.map(jiff_sqlx::Timestamp::to_jiff)))
+}
+
+/// Counts a failure of a bucket that has no places, keeping at most `most` before it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_failure(
+    db: impl PgExecutor<'_>,
+    bucket: &[u8],
+    since: Timestamp,
+    most: i64,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query!(
+        r#"insert into auth.sign_in_guards as g (bucket, tries, touched_at) values ($1, array[$2::timestamptz], $2)
+           on conflict (bucket) do update
+              set tries = array(select t from unnest(g.tries) t where t > $3 order by t desc limit $4) || $2::timestamptz,
+                  touched_at = $2"#,
+        bucket,
+        now.to_sqlx() as _,
+        since.to_sqlx() as _,
+        most,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Drops buckets that were not touched since `before`, at most 1,000; answers how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sweep(db: impl PgExecutor<'_>, before: Timestamp) -> Result<u64, Error> {
+    Ok(sqlx::query!(
+        r#"delete from auth.sign_in_guards where bucket in
+             (select bucket from auth.sign_in_guards where touched_at < $1 order by touched_at limit 1000)"#,
+        before.to_sqlx() as _,
+    )
+    .execute(db)
+    .await?
+    .rows_affected())
+}

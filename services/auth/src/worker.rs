@@ -1,0 +1,126 @@
+//! Loops: publish revocations, rebuild a lost Redis, keep and rotate keys, sweep what is over.
+
+use std::{sync::Arc, time::Duration};
+
+use coreloop_db::lease::Lease;
+use coreloop_service::Worker;
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::{App, Error, keys, store};
+
+/// Between two looks for revocations that are not published, and for a Redis that lost its data.
+const REVOCATIONS: Duration = Duration::from_millis(500);
+/// Between two sweeps.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Ended and expired sessions are kept this long, so that a late replay is still told from an unknown token.
+const KEEP_SESSIONS: SignedDuration = SignedDuration::from_hours(24);
+
+/// The service's loops.
+#[must_use]
+pub fn all(app: &Arc<App>) -> Vec<Worker> {
+    let (revocations, keys, sweep) = (Arc::clone(app), Arc::clone(app), Arc::clone(app));
+    vec![
+        Worker::new("auth.revocations", move |stop| publish(Arc::clone(&revocations), stop)),
+        Worker::new("auth.keys", move |stop| keep_keys(Arc::clone(&keys), stop)),
+        Worker::new("auth.sweep", move |stop| clean(Arc::clone(&sweep), stop)),
+    ]
+}
+
+/// The first look comes at once: until Redis says that it is complete, no token is admitted.
+async fn publish(app: Arc<App>, stop: CancellationToken) {
+    loop {
+        let outcome = match app.publisher.rebuild_if_lost().await {
+            Ok(_) => app.publisher.catch_up().await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "revocations could not be looked after");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = app.publisher.lost() => {}
+            () = tokio::time::sleep(REVOCATIONS) => {}
+        }
+    }
+}
+
+async fn keep_keys(app: Arc<App>, stop: CancellationToken) {
+    let pause = Duration::from_secs(app.options.keys_reload_secs.into());
+    loop {
+        if let Err(error) = tend_keys(&app).await {
+            tracing::warn!(%error, "signing keys could not be looked after");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Reads the keys again (another replica may have rotated them), publishes a next key, rotates when it is time.
+async fn tend_keys(app: &App) -> Result<(), Error> {
+    let before = app.keys.jwks();
+    app.keys.reload(&app.db, app.now()).await?;
+    if app.keys.prepare(&app.db, app.now()).await? {
+        app.keys_changed().await;
+    } else if app.keys.jwks() != before {
+        app.gate.keys().set(&app.keys.jwks());
+    }
+    if !due(app.keys.active_since(&app.db, app.now()).await?, app.options.rotation_days, app.now()) {
+        return Ok(());
+    }
+    // Whoever comes second finds the keys rotated.
+    let Some(lease) = Lease::try_take(&app.db, "auth.rotate_keys").await? else { return Ok(()) };
+    let outcome = if due(app.keys.active_since(&app.db, app.now()).await?, app.options.rotation_days, app.now()) {
+        app.keys.rotate(app).await.map(|_| ())
+    } else {
+        Ok(())
+    };
+    lease.give_up().await;
+    match outcome {
+        Err(error) if keys::too_soon(&error) => Ok(()),
+        other => other,
+    }
+}
+
+fn due(active_since: Option<Timestamp>, days: u32, now: Timestamp) -> bool {
+    let age = SignedDuration::from_hours(i64::from(days) * 24);
+    active_since.is_some_and(|since| now.duration_since(since) >= age)
+}
+
+async fn clean(app: Arc<App>, stop: CancellationToken) {
+    loop {
+        if let Err(error) = sweep(&app).await {
+            tracing::warn!(%error, "what is over could not be swept");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+    }
+}
+
+async fn sweep(app: &App) -> Result<(), Error> {
+    let now = app.now();
+    let past = |ago: SignedDuration| now.checked_sub(ago).unwrap_or(now);
+    app.metrics.active_sessions.set(store::sessions::count_live(&app.db, now).await?);
+    store::sessions::sweep(&app.db, past(KEEP_SESSIONS)).await?;
+    store::revocations::sweep(&app.db, now).await?;
+    store::guards::sweep(&app.db, past(SignedDuration::from_secs(2 * i64::from(app.options.lockout_secs)))).await?;
+    store::keys::sweep(&app.db, now).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_due_after_their_days() {
+        let since: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        assert!(!due(Some(since), 90, "2026-03-31T23:59:59Z".parse().unwrap()));
+        assert!(due(Some(since), 90, "2026-04-01T00:00:00Z".parse().unwrap()));
+        assert!(!due(None, 90, since));
+    }
+}
