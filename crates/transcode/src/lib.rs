@@ -24,3 +24,9 @@ pub mod router;
 mod shape;
 pub mod status;
 pub mod template;
+mod time;
+mod wire;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+mod tests;

@@ -81,9 +81,8 @@ impl Lang {
         for item in header?.split(',').take(32) {
             let mut parts = item.split(';');
             let tag = parts.next().unwrap_or_default().trim();
-            let quality = parts
-                .find_map(|p| p.trim().strip_prefix("q="))
-                .map_or(1.0, |q| q.trim().parse::<f32>().unwrap_or(0.0));
+            let quality =
+                parts.find_map(|p| p.trim().strip_prefix("q=")).map_or(1.0, |q| q.trim().parse::<f32>().unwrap_or(0.0));
             let primary = tag.split('-').next().unwrap_or_default();
             let lang = match primary.to_ascii_lowercase().as_str() {
                 "ko" => Self::Ko,
@@ -166,7 +165,8 @@ fn typed<T: Message + Default>(pool: &DescriptorPool, options: &DynamicMessage, 
 
 fn message(pool: &DescriptorPool, options: &DynamicMessage, name: &str) -> Option<DynamicMessage> {
     let extension = pool.get_extension_by_name(name)?;
-    if extension.containing_message().full_name() != options.descriptor().full_name() || !options.has_extension(&extension)
+    if extension.containing_message().full_name() != options.descriptor().full_name()
+        || !options.has_extension(&extension)
     {
         return None;
     }

@@ -11,8 +11,9 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use prost_reflect::{DescriptorPool, FieldDescriptor, MethodDescriptor};
 
-pub use self::{build::RouteError, path::Vars};
+pub(crate) use self::path::decode as decoded;
 use self::trie::Trie;
+pub use self::{build::RouteError, path::Vars};
 use crate::{descriptor, pb::option, shape::Shapes, template::Template};
 
 /// What of the request or nothing the HTTP body is.

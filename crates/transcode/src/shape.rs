@@ -148,7 +148,13 @@ impl Message {
                 by_name.entry(field.json_name().into()).or_insert(index);
             }
         }
-        Self { name: declared.full_name().to_owned(), fields, known: well_known(declared.full_name()), by_number, by_name }
+        Self {
+            name: declared.full_name().to_owned(),
+            fields,
+            known: well_known(declared.full_name()),
+            by_number,
+            by_name,
+        }
     }
 
     /// Index of a field by number.

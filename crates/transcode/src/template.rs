@@ -221,7 +221,8 @@ impl Parser<'_> {
 
     fn variable(&mut self) -> Result<(), TemplateError> {
         self.eat("{");
-        let run = self.rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).unwrap_or(self.rest.len());
+        let run =
+            self.rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).unwrap_or(self.rest.len());
         let (path, rest) = self.rest.split_at(run);
         if path.split('.').any(|name| name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit())) {
             return self.fail("a field path is needed");
@@ -296,9 +297,37 @@ mod tests {
     #[test]
     fn grammar_is_refused() {
         for source in [
-            "", "v1", "/", "//", "/v1/", "/v1//a", "/v1/{", "/v1/{}", "/v1/{a", "/v1/{a=}", "/v1/{a={b}}", "/v1/{a}b",
-            "/v1/x{a}", "/v1/{a}/{a}", "/v1/**/a", "/v1/{a=**}/b", "/v1/***", "/v1/{a.}", "/v1/{.a}", "/v1/{1a}", "/v1/a:",
-            "/v1/a:b:", "/:go", "/v1/a b", "/v1/%61", "/v1/a?b", "/v1/..", "/v1/./a", "/v1/{a}:{b}", "/v1/{a}:b/c", "/v1/é",
+            "",
+            "v1",
+            "/",
+            "//",
+            "/v1/",
+            "/v1//a",
+            "/v1/{",
+            "/v1/{}",
+            "/v1/{a",
+            "/v1/{a=}",
+            "/v1/{a={b}}",
+            "/v1/{a}b",
+            "/v1/x{a}",
+            "/v1/{a}/{a}",
+            "/v1/**/a",
+            "/v1/{a=**}/b",
+            "/v1/***",
+            "/v1/{a.}",
+            "/v1/{.a}",
+            "/v1/{1a}",
+            "/v1/a:",
+            "/v1/a:b:",
+            "/:go",
+            "/v1/a b",
+            "/v1/%61",
+            "/v1/a?b",
+            "/v1/..",
+            "/v1/./a",
+            "/v1/{a}:{b}",
+            "/v1/{a}:b/c",
+            "/v1/é",
             "/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{i}",
         ] {
             assert!(Template::parse(source).is_err(), "{source} should be refused");

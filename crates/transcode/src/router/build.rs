@@ -110,12 +110,7 @@ fn of_method(method: &MethodDescriptor, shapes: &Shapes, routes: &mut Vec<Route>
     }
 }
 
-fn of_binding(
-    method: &MethodDescriptor,
-    rule: &HttpRule,
-    index: usize,
-    shapes: &Shapes,
-) -> Result<Route, RouteError> {
+fn of_binding(method: &MethodDescriptor, rule: &HttpRule, index: usize, shapes: &Shapes) -> Result<Route, RouteError> {
     let name = method.full_name();
     let fail = |problem: String| RouteError::Rule { method: name.to_owned(), problem };
     let (http_method, path) = pattern(rule).ok_or_else(|| fail("no usable pattern".into()))?;
@@ -139,14 +134,16 @@ fn of_binding(
         }
     };
     let edge = options::edge(method).unwrap_or_default();
-    let parts = Parts { method, shapes, template: &template, body: &body, response: response_body.as_ref(), edge: &edge };
+    let parts =
+        Parts { method, shapes, template: &template, body: &body, response: response_body.as_ref(), edge: &edge };
     let plan = parts.plan(http_method).map_err(fail)?;
     let marked = edge.deprecated_bindings.iter().find(|d| d.path == path);
     Ok(Route {
         index,
         rpc_path: rpc_path(method),
         http_method: http_method.to_owned(),
-        deprecated: marked.is_some() || method.options().get_field_by_name("deprecated").is_some_and(|v| v.as_bool() == Some(true)),
+        deprecated: marked.is_some()
+            || method.options().get_field_by_name("deprecated").is_some_and(|v| v.as_bool() == Some(true)),
         successor: marked.map(|d| d.successor.clone()).filter(|s| !s.is_empty()),
         server_streaming: method.is_server_streaming(),
         access: options::access(method),
@@ -201,7 +198,8 @@ impl Parts<'_> {
             Body::Field(field) => request.named(field.name()),
             Body::Absent | Body::Whole => None,
         };
-        let is_mask = |kind| matches!(kind, ShapeKind::Message(m) if self.shapes.message(m).known == Some(WellKnown::FieldMask));
+        let is_mask =
+            |kind| matches!(kind, ShapeKind::Message(m) if self.shapes.message(m).known == Some(WellKnown::FieldMask));
         let mask = match body_field {
             Some(body) if http_method == "PATCH" && matches!(request.field(body).kind, ShapeKind::Message(_)) => {
                 request.fields.iter().position(|f| is_mask(f.kind) && f.card == Card::Presence)

@@ -21,7 +21,7 @@ pub(crate) fn segments(raw: &str) -> Option<&str> {
         let tail = bytes.get(start..)?;
         let length = tail.iter().position(|b| *b == b'/').unwrap_or(tail.len());
         let segment = tail.get(..length)?;
-        if segment.is_empty() || is_dot_segment(segment) {
+        if !is_segment(segment) {
             return None;
         }
         if length == tail.len() {
@@ -29,6 +29,11 @@ pub(crate) fn segments(raw: &str) -> Option<&str> {
         }
         start += length + 1;
     }
+}
+
+/// Not empty and not a dot segment.
+pub(crate) fn is_segment(segment: &[u8]) -> bool {
+    !segment.is_empty() && !is_dot_segment(segment)
 }
 
 /// `.` or `..` in any spelling of their dots.

@@ -112,5 +112,7 @@ fn add(leaves: &mut Vec<Leaf>, leaf: Leaf) {
 /// The path and its verb; none when the last segment has no colon or nothing beside it.
 fn split_verb(path: &str) -> Option<(&str, &str)> {
     let (bare, verb) = path.rsplit_once(':')?;
-    (!verb.is_empty() && !verb.contains('/') && !bare.is_empty() && !bare.ends_with('/')).then_some((bare, verb))
+    let last = bare.rsplit('/').next().unwrap_or_default();
+    // What the verb leaves must be a segment that could stand alone.
+    (!verb.is_empty() && !verb.contains('/') && super::path::is_segment(last.as_bytes())).then_some((bare, verb))
 }

@@ -1,0 +1,354 @@
+//! Rows of the table that are about bodies.
+
+use super::{Request, decode, reads, refuses, request, text};
+
+const ECHO: &str = "POST /v1/echo";
+
+#[test]
+fn body_star_takes_the_whole_message() {
+    for (body, expected) in [
+        ("", "{}"),
+        (" \n ", "{}"),
+        ("{}", "{}"),
+        (r#"{"a_string":"x"}"#, r#"{"aString":"x"}"#),
+        (r#"{"aString":"x"}"#, r#"{"aString":"x"}"#),
+        (r#"{"veryOdd":"x"}"#, r#"{"veryOdd":"x"}"#),
+        (r#"{"odd_json_name":"x"}"#, r#"{"veryOdd":"x"}"#),
+        (r#"{"a_string":"é\u0000\ud83d\ude00\n"}"#, r#"{"aString":"é\u0000😀\n"}"#),
+        (r#"{"unknown":{"deep":[1,{"x":null}]},"a_string":"x"}"#, r#"{"aString":"x"}"#),
+        (
+            r#"{"an_inner":{"name":"a","inner":{"inner":{"count":3}}}}"#,
+            r#"{"anInner":{"name":"a","inner":{"inner":{"count":3}}}}"#,
+        ),
+        (r#"{"an_inner":{}}"#, r#"{"anInner":{}}"#),
+        (r#"{"maybe":""}"#, r#"{"maybe":""}"#),
+        (r#"{"maybe":null,"an_inner":null,"numbers":null,"labels":null,"a_colour":null}"#, "{}"),
+        (r#"{"far_away":7}"#, r#"{"farAway":7}"#),
+    ] {
+        reads(request(ECHO, body), expected);
+    }
+}
+
+#[test]
+fn body_star_reads_no_query() {
+    reads(request("POST /v1/echo?a_string=x&nonsense=%zz", "{}"), "{}");
+}
+
+#[test]
+fn integers_take_numbers_and_text() {
+    for (body, expected) in [
+        (r#"{"an_int32":-2147483648,"a_uint32":4294967295}"#, r#"{"anInt32":-2147483648,"aUint32":4294967295}"#),
+        (
+            r#"{"an_int64":"-9223372036854775808","a_uint64":"18446744073709551615"}"#,
+            r#"{"anInt64":"-9223372036854775808","aUint64":"18446744073709551615"}"#,
+        ),
+        (
+            r#"{"an_int64":9223372036854775807,"a_uint64":18446744073709551615}"#,
+            r#"{"anInt64":"9223372036854775807","aUint64":"18446744073709551615"}"#,
+        ),
+        (r#"{"safe":9007199254740991}"#, r#"{"safe":"9007199254740991"}"#),
+        (r#"{"safe":"9007199254740991","safes":[1,"2"]}"#, r#"{"safe":"9007199254740991","safes":["1","2"]}"#),
+        (r#"{"an_int32":1.0,"an_int64":1e3,"a_uint32":2.5e1}"#, r#"{"anInt32":1,"anInt64":"1000","aUint32":25}"#),
+        (r#"{"an_int32":"1e2"}"#, r#"{"anInt32":100}"#),
+        (
+            r#"{"a_sint32":-5,"a_sint64":"-6","a_fixed32":7,"a_fixed64":"8","a_sfixed32":-9,"a_sfixed64":-10}"#,
+            r#"{"aSint32":-5,"aSint64":"-6","aFixed32":7,"aFixed64":"8","aSfixed32":-9,"aSfixed64":"-10"}"#,
+        ),
+        (r#"{"zigzags":[-1,"1",-9223372036854775808]}"#, r#"{"zigzags":["-1","1","-9223372036854775808"]}"#),
+    ] {
+        reads(request(ECHO, body), expected);
+    }
+    for (body, expected) in [
+        (r#"{"an_int32":2147483648}"#, "VALIDATION_FAILED an_int32: must be a 32-bit integer"),
+        (r#"{"an_int32":1.5}"#, "VALIDATION_FAILED an_int32: must be a 32-bit integer"),
+        (r#"{"an_int32":"x"}"#, "VALIDATION_FAILED an_int32: must be a 32-bit integer"),
+        (r#"{"an_int32":""}"#, "VALIDATION_FAILED an_int32: must be a 32-bit integer"),
+        (r#"{"an_int32":" 1"}"#, "VALIDATION_FAILED an_int32: must be a 32-bit integer"),
+        (r#"{"an_int32":true}"#, "VALIDATION_FAILED an_int32: must be a 32-bit integer"),
+        (r#"{"an_int32":[1]}"#, "VALIDATION_FAILED an_int32: must be a 32-bit integer"),
+        (r#"{"an_int32":{}}"#, "VALIDATION_FAILED an_int32: must be a 32-bit integer"),
+        (r#"{"a_uint32":-1}"#, "VALIDATION_FAILED a_uint32: must be an unsigned 32-bit integer"),
+        (r#"{"a_uint64":-1}"#, "VALIDATION_FAILED a_uint64: must be an unsigned 64-bit integer"),
+        (r#"{"a_uint64":18446744073709551616}"#, "VALIDATION_FAILED a_uint64: must be an unsigned 64-bit integer"),
+        (r#"{"an_int64":9223372036854775808}"#, "VALIDATION_FAILED an_int64: must be a 64-bit integer"),
+        (r#"{"an_inner":{"inner":{"count":"many"}}}"#, "VALIDATION_FAILED an_inner.inner.count: must be a 32-bit"),
+        (r#"{"inners":[{},{"count":false}]}"#, "VALIDATION_FAILED inners[1].count: must be a 32-bit integer"),
+        (r#"{"by_number":{"5":{"count":"x"}}}"#, "VALIDATION_FAILED by_number[\"5\"].count: must be a 32-bit integer"),
+        (r#"{"numbers":[1,2,"x"]}"#, "VALIDATION_FAILED numbers[2]: must be a 32-bit integer"),
+    ] {
+        refuses(request(ECHO, body), expected);
+    }
+}
+
+#[test]
+fn other_scalars_follow_protojson() {
+    for (body, expected) in [
+        (r#"{"a_double":1.5,"a_float":-0.25}"#, r#"{"aDouble":1.5,"aFloat":-0.25}"#),
+        (r#"{"a_double":"NaN","a_float":"-Infinity"}"#, r#"{"aDouble":"NaN","aFloat":"-Infinity"}"#),
+        (r#"{"a_double":"1e3","a_float":3}"#, r#"{"aDouble":1000,"aFloat":3}"#),
+        (r#"{"doubles":[1,2.5,"Infinity"]}"#, r#"{"doubles":[1,2.5,"Infinity"]}"#),
+        (r#"{"a_bool":true}"#, r#"{"aBool":true}"#),
+        (r#"{"a_bytes":"-_8="}"#, r#"{"aBytes":"+/8="}"#),
+        (r#"{"a_bytes":"+/8"}"#, r#"{"aBytes":"+/8="}"#),
+        (r#"{"a_colour":"COLOUR_RED"}"#, r#"{"aColour":"COLOUR_RED"}"#),
+        (
+            r#"{"a_colour":-2,"colours":[1,"COLOUR_BLUE",99]}"#,
+            r#"{"aColour":"COLOUR_BLUE","colours":["COLOUR_RED",-2,99]}"#,
+        ),
+    ] {
+        reads(request(ECHO, body), expected);
+    }
+    for (body, expected) in [
+        (r#"{"a_double":"inf"}"#, "VALIDATION_FAILED a_double: must be a 64-bit floating point number"),
+        (r#"{"a_float":1e39}"#, "VALIDATION_FAILED a_float: must be a 32-bit floating point number"),
+        (r#"{"a_double":"1e999"}"#, "VALIDATION_FAILED a_double: must be a 64-bit floating point number"),
+        (r#"{"a_bool":"true"}"#, "VALIDATION_FAILED a_bool: must be a boolean"),
+        (r#"{"a_bool":1}"#, "VALIDATION_FAILED a_bool: must be a boolean"),
+        (r#"{"a_string":1}"#, "VALIDATION_FAILED a_string: must be a string"),
+        (r#"{"a_bytes":"*"}"#, "VALIDATION_FAILED a_bytes: must be base64"),
+        (r#"{"a_colour":"RED"}"#, "VALIDATION_FAILED a_colour: must be a value of the enum"),
+        (r#"{"a_colour":"1"}"#, "VALIDATION_FAILED a_colour: must be a value of the enum"),
+        (r#"{"an_inner":"x"}"#, "VALIDATION_FAILED an_inner: must be an object"),
+        (r#"{"an_inner":[]}"#, "VALIDATION_FAILED an_inner: must be an object"),
+        (r#"{"words":"x"}"#, "VALIDATION_FAILED words: has the wrong JSON type"),
+        (r#"{"words":[null]}"#, "VALIDATION_FAILED words[0]: must not be null"),
+        (r#"{"labels":{"a":null}}"#, "VALIDATION_FAILED labels[\"a\"]: must not be null"),
+        (r#"{"labels":[]}"#, "VALIDATION_FAILED labels: has the wrong JSON type"),
+        (r#"{"by_number":{"x":{}}}"#, "VALIDATION_FAILED by_number[\"x\"]: must be a 32-bit integer"),
+        (r#"{"by_bool":{"TRUE":1}}"#, "VALIDATION_FAILED by_bool[\"TRUE\"]: must be a boolean"),
+        (r#"{"a_string":"a","aString":"b"}"#, "VALIDATION_FAILED a_string: is given twice"),
+        (r#"{"choice_text":"a","choice_inner":{}}"#, "VALIDATION_FAILED choice_inner: excludes another field"),
+    ] {
+        refuses(request(ECHO, body), expected);
+    }
+}
+
+#[test]
+fn maps_lists_and_oneofs() {
+    for (body, expected) in [
+        (r#"{"words":[],"numbers":[],"labels":{}}"#, "{}"),
+        (r#"{"words":["a","","b"],"numbers":[0,-1,300]}"#, r#"{"words":["a","","b"],"numbers":[0,-1,300]}"#),
+        (r#"{"inners":[{"name":"a"},{},{"tags":["x"]}]}"#, r#"{"inners":[{"name":"a"},{},{"tags":["x"]}]}"#),
+        (r#"{"labels":{"a":"1","":"2"}}"#, r#"{"labels":{"a":"1","":"2"}}"#),
+        (r#"{"by_number":{"-5":{"name":"a"},"0":{}}}"#, r#"{"byNumber":{"-5":{"name":"a"},"0":{}}}"#),
+        (r#"{"by_bool":{"true":1,"false":"2"}}"#, r#"{"byBool":{"true":"1","false":"2"}}"#),
+        (r#"{"choice_text":"","choice_inner":null}"#, r#"{"choiceText":""}"#),
+        (r#"{"choice_null":null}"#, r#"{"choiceNull":null}"#),
+        (r#"{"an_inner":{"left":"x"}}"#, r#"{"anInner":{"left":"x"}}"#),
+    ] {
+        reads(request(ECHO, body), expected);
+    }
+}
+
+#[test]
+fn well_known_types_have_their_own_json() {
+    for same in [
+        r#"{"aTime":"2026-11-21T03:04:05.250Z"}"#,
+        r#"{"aDuration":"-3.500s"}"#,
+        r#"{"aMask":"aString,anInner.name"}"#,
+        r#"{"aStruct":{"a":null,"b":1.5,"c":"x","d":true,"e":[1,[]],"f":{"g":{}}}}"#,
+        r#"{"aValue":null}"#,
+        r#"{"aValue":[1,"a",{"b":null}]}"#,
+        r#"{"aList":[null,1,[2]]}"#,
+        r#"{"anEmpty":{}}"#,
+        r#"{"aStringValue":"","anInt64Value":"5","aBoolValue":false,"aBytesValue":"+/8=","aFloatValue":1.5}"#,
+        r#"{"anAny":{"@type":"type.googleapis.com/coreloop.odd.v1.Inner","name":"x","tags":["a"]}}"#,
+        r#"{"anAny":{"@type":"type.googleapis.com/google.protobuf.Duration","value":"3s"}}"#,
+        r#"{"times":["1970-01-01T00:00:00Z"],"waits":{"a":"1s"}}"#,
+        r#"{"aFile":{"contentType":"text/plain","data":"+/8="}}"#,
+    ] {
+        reads(request(ECHO, same), same);
+    }
+    reads(request(ECHO, r#"{"a_mask":"a_string, an_inner.name"}"#), r#"{"aMask":"aString,anInner.name"}"#);
+    reads(request(ECHO, r#"{"a_time":"2026-11-21T12:04:05+09:00"}"#), r#"{"aTime":"2026-11-21T03:04:05Z"}"#);
+    for (body, expected) in [
+        (r#"{"a_time":"yesterday"}"#, "VALIDATION_FAILED a_time: must be an RFC 3339 time"),
+        (r#"{"a_time":5}"#, "VALIDATION_FAILED a_time: must be an RFC 3339 time"),
+        (r#"{"a_time":{"seconds":5}}"#, "VALIDATION_FAILED a_time: must be an RFC 3339 time"),
+        (r#"{"a_duration":"1h"}"#, "VALIDATION_FAILED a_duration: must be a duration in seconds"),
+        (r#"{"a_mask":"a b"}"#, "VALIDATION_FAILED a_mask: must be field paths"),
+        (r#"{"a_struct":[]}"#, "VALIDATION_FAILED a_struct: must be an object"),
+        (r#"{"a_list":{}}"#, "VALIDATION_FAILED a_list: must be an array"),
+        (r#"{"an_int64_value":"x"}"#, "VALIDATION_FAILED an_int64_value: must be a 64-bit integer"),
+        (r#"{"an_any":{"name":"x"}}"#, "VALIDATION_FAILED an_any: must name its type in `@type`"),
+        (r#"{"an_any":{"@type":"a/no.Such"}}"#, "VALIDATION_FAILED an_any: names an unknown type in `@type`"),
+        (
+            r#"{"an_any":{"@type":"a/coreloop.odd.v1.Inner","count":"x"}}"#,
+            "VALIDATION_FAILED an_any.count: must be a 32-bit",
+        ),
+    ] {
+        refuses(request(ECHO, body), expected);
+    }
+}
+
+#[test]
+fn malformed_json_is_told_from_wrong_values() {
+    for body in ["{", "nul", "{\"a_string\":\"x\"} x", "{\"a_string\":}", "{'a':1}", "\u{feff}{}", "{\"a\":1,}"] {
+        refuses(request(ECHO, body), "MALFORMED_REQUEST the body is not JSON");
+    }
+    for body in ["null", "[]", "1", "\"x\"", "true"] {
+        refuses(request(ECHO, body), "VALIDATION_FAILED body: must be an object");
+    }
+    let invalid = Request { body: b"{\"a_string\":\"\xff\"}", ..request(ECHO, "") };
+    refuses(invalid, "MALFORMED_REQUEST the body is not JSON");
+}
+
+#[test]
+fn depth_is_limited() {
+    let deep =
+        |levels: usize| format!("{}{}", "{\"inner\":".repeat(levels), "}".repeat(levels).replacen('}', "{}}", 1));
+    let body = |levels| format!("{{\"an_inner\":{}}}", deep(levels));
+    assert!(decode(request(ECHO, &body(90))).is_ok());
+    refuses(request(ECHO, &body(200)), "MALFORMED_REQUEST the body is not JSON: recursion limit exceeded");
+    let unknown = format!("{{\"unknown\":{}{}}}", "[".repeat(200), "]".repeat(200));
+    // What is not kept is skipped without recursion.
+    reads(request(ECHO, &unknown), "{}");
+}
+
+#[test]
+fn faults_never_echo_values() {
+    for body in [
+        r#"{"an_int32":"hunter2"}"#,
+        r#"{"words":"hunter2"}"#,
+        r#"{"labels":"hunter2"}"#,
+        r#"{"a_colour":"hunter2"}"#,
+        r#"{"an_any":"hunter2"}"#,
+        r#"{"an_any":{"@type":5,"x":"hunter2"}}"#,
+        r#""hunter2""#,
+    ] {
+        let error = decode(request(ECHO, body)).unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn body_field_takes_one_field() {
+    for (line, body, expected) in [
+        ("PUT /v1/echo/x", r#"{"name":"a"}"#, r#"{"aString":"x","anInner":{"name":"a"}}"#),
+        ("PUT /v1/echo/x", "", r#"{"aString":"x"}"#),
+        ("PUT /v1/echo/x", "null", r#"{"aString":"x"}"#),
+        (
+            "PUT /v1/echo/x?maybe=q&numbers=1",
+            r#"{"count":2}"#,
+            r#"{"aString":"x","maybe":"q","numbers":[1],"anInner":{"count":2}}"#,
+        ),
+        ("POST /v1/list", r#"[{"name":"a"},{}]"#, r#"{"inners":[{"name":"a"},{}]}"#),
+        ("POST /v1/map", r#"{"a":"b"}"#, r#"{"labels":{"a":"b"}}"#),
+        ("POST /v1/scalar", "5", r#"{"anInt32":5}"#),
+        ("POST /v1/choice", r#"{"name":"x"}"#, r#"{"choiceInner":{"name":"x"}}"#),
+        // The path wins over the body; what else the body says of the message stays.
+        ("POST /v1/echo/path/inner", r#"{"name":"body","count":2}"#, r#"{"anInner":{"name":"path","count":2}}"#),
+        (
+            "POST /v1/whole/p/0",
+            r#"{"a_string":"b","an_inner":{"name":"n","count":9}}"#,
+            r#"{"aString":"p","anInner":{"name":"n"}}"#,
+        ),
+    ] {
+        reads(request(line, body), expected);
+    }
+    refuses(request("POST /v1/list", "{}"), "VALIDATION_FAILED inners: has the wrong JSON type");
+    refuses(
+        request("POST /v1/list", r#"[{"count":"x"}]"#),
+        "VALIDATION_FAILED inners[0].count: must be a 32-bit integer",
+    );
+    refuses(request("POST /v1/scalar", "{}"), "VALIDATION_FAILED an_int32: must be a 32-bit integer");
+}
+
+#[test]
+fn absent_body_is_ignored() {
+    let asked = Request { content_type: Some("text/plain"), ..request("GET /v1/echo", "not json") };
+    reads(asked, "{}");
+    reads(request("GET /v1/nothing", "{"), "{}");
+}
+
+#[test]
+fn media_types_of_json() {
+    let sent = |content_type| Request { content_type: Some(content_type), ..request(ECHO, "{}") };
+    for good in
+        ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/problem+json", ""]
+    {
+        reads(sent(good), "{}");
+    }
+    for bad in ["text/plain", "application/x-www-form-urlencoded", "application/xml", "json", "multipart/form-data"] {
+        refuses(sent(bad), "UNSUPPORTED_MEDIA_TYPE the body must be `application/json`");
+    }
+    // Without a body there is nothing that could be unsupported.
+    reads(Request { content_type: Some("text/plain"), ..request(ECHO, "") }, "{}");
+}
+
+#[test]
+fn http_body_is_taken_raw() {
+    let raw = Request { content_type: Some("image/png"), body: b"\x89PNG\xff", ..request("POST /v1/upload", "") };
+    reads(raw, r#"{"contentType":"image/png","data":"iVBOR/8="}"#);
+    let named = Request { target: "/v1/upload/cat", ..raw };
+    reads(named, r#"{"name":"cat","file":{"contentType":"image/png","data":"iVBOR/8="}}"#);
+}
+
+#[test]
+fn struct_as_a_request() {
+    reads(request("POST /v1/struct", r#"{"a":[1,null]}"#), r#"{"a":[1,null]}"#);
+}
+
+#[test]
+fn strict_refuses_what_it_does_not_know() {
+    reads(request("POST /v1/strict", r#"{"a_string":"x"}"#), r#"{"aString":"x"}"#);
+    refuses(request("POST /v1/strict", r#"{"nope":1}"#), "VALIDATION_FAILED nope: is not known");
+    refuses(request("POST /v1/strict", r#"{"an_inner":{"nope":1}}"#), "VALIDATION_FAILED an_inner.nope: is not known");
+    refuses(request("POST /v1/strict?a_string=x", "{}"), "MALFORMED_REQUEST the query of this request is not read");
+    refuses(request("GET /v1/strict?nope=1", ""), "VALIDATION_FAILED nope: is not known");
+}
+
+#[test]
+fn server_only_fields_are_discarded() {
+    reads(request(ECHO, r#"{"stamped":"mine","a_string":"x"}"#), r#"{"aString":"x"}"#);
+    reads(request("GET /v1/echo?stamped=mine&a_string=x", ""), r#"{"aString":"x"}"#);
+    reads(
+        request(ECHO, r#"{"an_any":{"@type":"a/coreloop.odd.v1.Everything","stamped":"x"}}"#),
+        r#"{"anAny":{"@type":"a/coreloop.odd.v1.Everything"}}"#,
+    );
+}
+
+#[test]
+fn patch_without_mask_means_what_the_body_names() {
+    for (line, body, expected) in [
+        (
+            "PATCH /v1/things/7",
+            r#"{"name":"a","inner":{"count":1,"tags":[]}}"#,
+            r#"{"id":"7","inner":{"name":"a","inner":{"count":1}},"updateMask":"name,inner.count,inner.tags"}"#,
+        ),
+        (
+            "PATCH /v1/things/7",
+            r#"{"inner":{},"unknown":1,"count":null}"#,
+            r#"{"id":"7","inner":{"inner":{}},"updateMask":"inner,count"}"#,
+        ),
+        (
+            "PATCH /v1/things/7?update_mask=name,inner.count",
+            r#"{"name":"a","count":5}"#,
+            r#"{"id":"7","inner":{"name":"a","count":5},"updateMask":"name,inner.count"}"#,
+        ),
+        (
+            "PATCH /v1/things/7?update_mask=",
+            r#"{"name":"a"}"#,
+            r#"{"id":"7","inner":{"name":"a"},"updateMask":"name"}"#,
+        ),
+    ] {
+        reads(request(line, body), expected);
+    }
+}
+
+#[test]
+fn idempotency_key_fills_an_empty_field() {
+    let keyed = |body| Request { key: Some("k1"), ..request("POST /v1/strict", body) };
+    reads(keyed("{}"), r#"{"maybe":"k1"}"#);
+    reads(keyed(r#"{"maybe":""}"#), r#"{"maybe":"k1"}"#);
+    reads(keyed(r#"{"maybe":"mine"}"#), r#"{"maybe":"mine"}"#);
+    reads(Request { key: Some("k1"), ..request(ECHO, "{}") }, "{}");
+}
+
+#[test]
+fn text_of_messages_is_compared() {
+    // Guards the comparison itself: different messages have different text.
+    let left = decode(request(ECHO, r#"{"a_string":"x"}"#)).unwrap();
+    let right = decode(request(ECHO, r#"{"a_string":"y"}"#)).unwrap();
+    assert_ne!(text(&left), text(&right));
+}
