@@ -1,2 +1,101 @@
-//! The coreloop binary.
-fn main() {}
+//! The coreloop binary: every module in one process, or the chosen ones, and the tools of operators.
+//!
+//! `serve` starts modules; everything else looks at the descriptors, the settings or the databases and ends. Results go to
+//! standard output, the log to standard error. Exit codes: 0 done, 1 failed, 2 wrong settings or arguments.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program talks through its streams")]
+
+mod access;
+mod admin;
+mod config;
+mod edge;
+mod keys;
+mod migrate;
+mod modules;
+mod routes;
+mod sandbox;
+mod serve;
+mod tool;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use coreloop_config::{Errors, Settings};
+
+#[derive(Parser)]
+#[command(name = "coreloop", version, about = "A gRPC service mesh for apps built on one loop: act, verify, reward, show.")]
+struct Arguments {
+    /// Settings file, laid over the defaults; may be given again. The environment (CORELOOP_…) wins over files.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Vec<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves modules in one process: `all`, or names as `auth edge` (`gateway` is another name of `edge`).
+    Serve(serve::Arguments),
+    /// Makes roles, schemas and tables of every service.
+    Migrate,
+    /// Puts the seed of local mode in: demo accounts, an administrator, an invite code.
+    Seed,
+    /// Lists every RPC with its REST paths, access and limits.
+    Routes(routes::Arguments),
+    /// Decisions on access.
+    #[command(subcommand)]
+    Access(access::Command),
+    /// Signing keys.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Administrators.
+    #[command(subcommand)]
+    Admin(admin::Command),
+    /// Settings.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Prints the OpenAPI document of the REST edge.
+    Openapi,
+    /// Prints the configuration of an Envoy in front of this mesh.
+    EnvoyConfig(edge::Arguments),
+    /// Serves stand-ins for third parties on the internet; local mode only.
+    Sandbox(sandbox::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+            eprintln!("coreloop: {}", chain.join(": "));
+            ExitCode::from(if wrong_settings(&error) { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let settings = || Settings::load(&arguments.config);
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Serve(arguments) => serve::run(settings()?, &arguments).await,
+            Command::Migrate => migrate::migrate(&settings()?).await,
+            Command::Seed => migrate::seed(&settings()?).await,
+            Command::Routes(arguments) => routes::run(&arguments),
+            Command::Access(command) => access::run(&settings()?, &command).await,
+            Command::Keys(command) => keys::run(&settings()?, &command).await,
+            Command::Admin(command) => admin::run(&settings()?, command).await,
+            Command::Config(command) => config::run(&settings()?, &command),
+            Command::Openapi => edge::openapi(),
+            Command::EnvoyConfig(arguments) => edge::envoy(&settings()?, &arguments),
+            Command::Sandbox(arguments) => sandbox::run(&settings()?, &arguments).await,
+        }
+    })
+}
+
+fn wrong_settings(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<Errors>()
+            || matches!(cause.downcast_ref::<coreloop_server::StartError>(), Some(coreloop_server::StartError::Settings(_)))
+    })
+}

@@ -1,0 +1,57 @@
+//! The modules there are: the one place where a service joins the binary.
+
+use anyhow::bail;
+use coreloop_service::Module;
+
+/// Makes a module.
+type Make = fn() -> Box<dyn Module>;
+
+/// Every module with the name it is served by.
+const ALL: &[(&str, Make)] = &[
+    ("auth", || Box::new(coreloop_auth::module())),
+    ("edge", || Box::new(coreloop_gateway::module())),
+];
+
+/// The modules of `targets`, each once; `all` is every one, `gateway` is `edge`.
+///
+/// # Errors
+/// A name that no module has.
+pub(crate) fn of(targets: &[String]) -> anyhow::Result<Vec<Box<dyn Module>>> {
+    let wanted: Vec<&str> = targets.iter().flat_map(|target| target.split(',')).map(canonical).collect();
+    if let Some(unknown) = wanted.iter().find(|name| **name != "all" && !ALL.iter().any(|(known, _)| known == *name)) {
+        let known: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
+        bail!("no module is called `{unknown}`; there are all, {}", known.join(", "));
+    }
+    let chosen = |name: &str| wanted.contains(&"all") || wanted.contains(&name);
+    Ok(ALL.iter().filter(|(name, _)| chosen(name)).map(|(_, make)| make()).collect())
+}
+
+fn canonical(name: &str) -> &str {
+    if name == "gateway" { "edge" } else { name }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn names(targets: &[&str]) -> Vec<&'static str> {
+        let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+        of(&targets).unwrap().iter().map(|module| module.name()).collect()
+    }
+
+    #[test]
+    fn targets_name_modules_once() {
+        assert_eq!(names(&["all"]), ["auth", "edge"]);
+        assert_eq!(names(&["gateway", "edge,gateway"]), ["edge"]);
+        let error = of(&["wallte".to_owned()]).err().unwrap().to_string();
+        assert!(error.contains("`wallte`") && error.contains("auth"), "{error}");
+    }
+
+    #[test]
+    fn a_module_goes_by_its_own_name() {
+        for (name, make) in ALL {
+            assert_eq!(make().name(), *name);
+        }
+    }
+}

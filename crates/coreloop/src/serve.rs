@@ -1,0 +1,69 @@
+//! `coreloop serve`: modules in one process, until a signal asks it to drain.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use coreloop_config::Settings;
+use coreloop_server::{LogOptions, OtlpOptions, Running, Server, Telemetry};
+use coreloop_service::Mode;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{config, modules};
+
+/// What to serve.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// `all`, or names of modules.
+    #[arg(required = true)]
+    targets: Vec<String>,
+    /// File to write the addresses to, as JSON, once every listener is bound and every check passes.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. A second signal ends at once.
+pub(crate) async fn run(settings: Settings, arguments: &Arguments) -> anyhow::Result<()> {
+    let modules = modules::of(&arguments.targets)?;
+    config::check(&settings)?;
+    let telemetry = Telemetry::init(
+        &settings.section("log").read::<LogOptions>()?,
+        &settings.section("otlp").read::<OtlpOptions>()?,
+    )?;
+    // A signal that comes while starting must not be lost.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // Elsewhere migrations are a step of their own, run once before the new version.
+    let local = settings.read::<Mode>("mode")? == Mode::Local;
+    let running = Server::builder(settings).modules(modules).migrate(local).spans(telemetry.spans()).start().await?;
+    tokio::select! {
+        () = running.ready() => announce(&running, arguments.ready_file.as_deref())?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::select! {
+        () = running.shutdown() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    telemetry.finish().await;
+    Ok(())
+}
+
+fn announce(running: &Running, file: Option<&Path>) -> anyhow::Result<()> {
+    let grpc: serde_json::Map<_, _> =
+        running.grpc_addrs.iter().map(|(name, addr)| (name.clone(), json!(addr.to_string()))).collect();
+    let gateway = running.gateway_addr.map(|addr| addr.to_string());
+    let line = json!({"ready": true, "gateway": gateway, "admin": running.admin_addr.to_string(), "grpc": grpc});
+    if let Some(file) = file {
+        // Written whole or not at all: whoever waits for the file reads it at once.
+        let partial = file.with_extension("partial");
+        std::fs::write(&partial, format!("{line}\n")).with_context(|| partial.display().to_string())?;
+        std::fs::rename(&partial, file).with_context(|| file.display().to_string())?;
+    }
+    println!("{line}");
+    Ok(())
+}
