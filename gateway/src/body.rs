@@ -14,7 +14,12 @@ use crate::fail::Failure;
 ///
 /// # Errors
 /// 413 `BODY_TOO_LARGE`, 415 for an encoded body, 408 when it does not arrive in `patience`, 400 when it breaks off.
-pub(crate) async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: Duration) -> Result<Bytes, Failure> {
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    patience: Duration,
+) -> Result<Bytes, Failure> {
     if stated(headers).is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }

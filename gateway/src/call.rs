@@ -153,7 +153,8 @@ impl Messages {
             self.held = data;
             return;
         }
-        let mut joined = std::mem::take(&mut self.held).try_into_mut().unwrap_or_else(|held| BytesMut::from(held.as_ref()));
+        let mut joined =
+            std::mem::take(&mut self.held).try_into_mut().unwrap_or_else(|held| BytesMut::from(held.as_ref()));
         joined.extend_from_slice(&data);
         self.held = joined.freeze();
     }

@@ -31,5 +31,7 @@ fn worth(response: &Response<Body>, floor: u64) -> bool {
 
 fn is_text(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.starts_with("application/json") || kind.starts_with("text/") || kind.starts_with("application/openmetrics-text")
+    kind.starts_with("application/json")
+        || kind.starts_with("text/")
+        || kind.starts_with("application/openmetrics-text")
 }

@@ -17,7 +17,11 @@ pub fn openapi_json() -> Vec<u8> {
 /// The document, made once.
 pub(crate) fn document() -> Bytes {
     static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
-        let info = openapi::Info { title: "coreloop".into(), version: env!("CARGO_PKG_VERSION").into(), server_url: "/".into() };
+        let info = openapi::Info {
+            title: "coreloop".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            server_url: "/".into(),
+        };
         let mut text = serde_json::to_vec_pretty(&openapi::document(router::router(), &info)).unwrap_or_default();
         text.push(b'\n');
         text.into()

@@ -2,18 +2,17 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{body::Body, extract::ConnectInfo};
+use axum::body::Body;
 use coreloop_core::{Ids, Reason};
-use coreloop_service::{BuildError, Links, Metrics};
+use coreloop_service::{BuildError, Call, Links, Metrics, call::REQUEST_ID};
 use coreloop_transcode::{options::Lang, request::Decoder, response::Encoder, router::Router};
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -100,18 +99,20 @@ impl Service<Request<Body>> for Edge {
 impl Shared {
     async fn serve(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let id = request_id::of(&parts.headers, &*self.ids);
+        let call = Call::current();
+        let id = request_id::of(call.as_deref(), &parts.headers, &*self.ids);
+        let origin = Origin { request_id: &id, traced: call.is_some() };
         if let Some(mut preflight) = self.cors.preflight(&parts) {
-            preflight.headers_mut().insert(request_id::REQUEST_ID, id);
+            preflight.headers_mut().insert(REQUEST_ID, id);
             return preflight;
         }
         let page = self.cors.admitted(&parts.headers);
         let accept = self.options.compression.then(|| parts.headers.get(header::ACCEPT_ENCODING).cloned()).flatten();
         let mut response = match self.refuse_early(&parts) {
             Some(failure) => self.refused(failure, lang(&parts.headers)),
-            None => self.dispatch(parts, body, &id).await,
+            None => self.dispatch(parts, body, origin).await,
         };
-        response.headers_mut().insert(request_id::REQUEST_ID, id);
+        response.headers_mut().insert(REQUEST_ID, id);
         if let Some(origin) = page {
             self.cors.expose(origin, response.headers_mut());
         }
@@ -121,9 +122,7 @@ impl Shared {
         }
     }
 
-    async fn dispatch(self: &Arc<Self>, parts: Parts, body: Body, id: &HeaderValue) -> Response<Body> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-        let origin = Origin { peer, request_id: id };
+    async fn dispatch(self: &Arc<Self>, parts: Parts, body: Body, origin: Origin<'_>) -> Response<Body> {
         match rpc::Protocol::of(&parts.headers) {
             Some(protocol) => rpc::serve(self, protocol, parts, body, origin).await,
             None => rest::serve(self, &parts, body, origin).await,

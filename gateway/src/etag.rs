@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 pub(crate) fn of(body: &[u8]) -> HeaderValue {
     let digest = Sha256::digest(body);
     let short = digest.get(..16).unwrap_or_default();
-    HeaderValue::try_from(format!("W/\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(short))).unwrap_or(HeaderValue::from_static("W/\"\""))
+    HeaderValue::try_from(format!("W/\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(short)))
+        .unwrap_or(HeaderValue::from_static("W/\"\""))
 }
 
 /// The client has this reply already (`If-None-Match`, weak comparison).

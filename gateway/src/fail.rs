@@ -1,8 +1,12 @@
 //! Failures on their way out: `google.rpc.Status` as JSON, whatever failed.
 
 use axum::body::Body;
-use coreloop_core::{Problem, Reason};
-use coreloop_transcode::{options::Lang, response::{Encoder, ndjson_error}, status::ErrorReply};
+use coreloop_core::{Kind, Problem, Reason, problem::COMMON_DOMAIN};
+use coreloop_transcode::{
+    options::Lang,
+    response::{Encoder, ndjson_error},
+    status::ErrorReply,
+};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use tonic::{Code, Status};
 
@@ -114,11 +118,10 @@ fn told(status: Status) -> Status {
         return status;
     }
     let problem = match status.code() {
-        Code::Unavailable => {
-            Problem::common(Reason::DependencyUnavailable, "a part that this call needs is away")
-                .retry_after(std::time::Duration::from_secs(1))
-        }
-        Code::DeadlineExceeded | Code::Cancelled => Problem::common(Reason::DeadlineExceeded, "the deadline passed"),
+        Code::Unavailable => Problem::common(Reason::DependencyUnavailable, "a part that this call needs is away")
+            .retry_after(std::time::Duration::from_secs(1)),
+        Code::DeadlineExceeded => Problem::common(Reason::DeadlineExceeded, "the deadline passed"),
+        Code::Cancelled => Problem::new(Kind::Cancelled, COMMON_DOMAIN, "CANCELLED", "the call was cancelled"),
         Code::Unimplemented => Problem::common(Reason::Unimplemented, "this call is not built"),
         Code::NotFound => Problem::common(Reason::NotFound, "not found"),
         Code::Unauthenticated => Problem::common(Reason::TokenInvalid, "the token is not accepted"),

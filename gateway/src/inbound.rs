@@ -5,7 +5,7 @@
 //! what a client may not say. **A header that would speak as the mesh never passes, in any spelling**: `-` and `_` are
 //! one, since some software maps both to the same variable.
 
-use std::{fmt::Write as _, net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use base64::{
     Engine as _,
@@ -13,32 +13,46 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use coreloop_core::{Problem, Reason};
+use coreloop_service::{
+    call::{REQUEST_ID, TRACEPARENT},
+    link::{GRPC_TIMEOUT, format_timeout, parse_timeout},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::request_id::REQUEST_ID;
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// The deadline of a call.
-pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Beginnings of names that only the mesh says. Compared with `_` read as `-`.
-const MESH: &[&str] =
-    &["x-user-", "x-session-", "x-token-", "x-envoy-", "x-coreloop-caller", "x-coreloop-revocation", "grpcgateway-"];
+const MESH: &[&str] = &["x-user-", "x-session-", "x-token-", "x-envoy-", "x-auth-", "grpcgateway-"];
 
 /// Beginnings of names that `Grpc-Metadata-` cannot set, because another header decides them.
 const RESERVED: &[&str] = &[
-    "grpc-", ":", "authorization", "proxy-", "cookie", "host", "te", "connection", "content-", "transfer-encoding",
-    "user-agent", "traceparent", "tracestate", "baggage", "x-request-id", "x-forwarded-", "forwarded", "x-real-ip",
+    "grpc-",
+    ":",
+    "authorization",
+    "proxy-",
+    "cookie",
+    "host",
+    "te",
+    "connection",
+    "content-",
+    "transfer-encoding",
+    "user-agent",
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "x-request-id",
+    "x-forwarded-",
+    "forwarded",
+    "x-real-ip",
 ];
 
 /// What is known of a request beside its headers.
 #[derive(Clone, Copy)]
 pub(crate) struct Origin<'a> {
-    /// Peer of the connection.
-    pub(crate) peer: Option<IpAddr>,
     /// Id of the request.
     pub(crate) request_id: &'a HeaderValue,
+    /// The request runs as a [`coreloop_service::Call`]: its link writes `traceparent` with the edge's own span.
+    pub(crate) traced: bool,
 }
 
 /// Metadata of a REST request.
@@ -49,6 +63,7 @@ pub(crate) fn rest(headers: &HeaderMap, origin: Origin<'_>, forward: &[HeaderNam
     let mut out = HeaderMap::with_capacity(24);
     for (name, value) in headers {
         match name.as_str() {
+            "traceparent" if origin.traced => {}
             "authorization" | "traceparent" | "tracestate" | "baggage" | "last-event-id" => {
                 out.append(name.clone(), value.clone());
             }
@@ -71,7 +86,7 @@ pub(crate) fn rest(headers: &HeaderMap, origin: Origin<'_>, forward: &[HeaderNam
 pub(crate) fn grpc(headers: &HeaderMap, origin: Origin<'_>) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(headers.len() + 4);
     for (name, value) in headers {
-        if passes_grpc(name.as_str()) {
+        if passes_grpc(name.as_str()) && !(origin.traced && name == TRACEPARENT) {
             out.append(name.clone(), value.clone());
         }
     }
@@ -93,30 +108,16 @@ fn passes_grpc(name: &str) -> bool {
 /// # Errors
 /// `MALFORMED_REQUEST` when it is not 1 to 8 digits and a unit.
 pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
-    let Some(value) = headers.get(TIMEOUT) else { return Ok(None) };
-    let malformed = || Problem::common(Reason::MalformedRequest, "grpc-timeout is 1 to 8 digits and one of H M S m u n");
-    let text = value.to_str().map_err(|_| malformed())?;
-    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(malformed)?;
-    if !matches!(digits.len(), 1..=8) || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(malformed());
-    }
-    let amount: u64 = digits.parse().map_err(|_| malformed())?;
-    Ok(Some(match unit {
-        "H" => Duration::from_secs(amount * 3600),
-        "M" => Duration::from_secs(amount * 60),
-        "S" => Duration::from_secs(amount),
-        "m" => Duration::from_millis(amount),
-        "u" => Duration::from_micros(amount),
-        "n" => Duration::from_nanos(amount),
-        _ => return Err(malformed()),
-    }))
+    let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(None) };
+    let asked = value.to_str().ok().and_then(parse_timeout);
+    let malformed =
+        || Problem::common(Reason::MalformedRequest, "grpc-timeout is 1 to 8 digits and one of H M S m u n");
+    asked.map(Some).ok_or_else(malformed)
 }
 
-/// A deadline as `grpc-timeout`, in milliseconds while they fit 8 digits.
+/// A deadline as `grpc-timeout`.
 pub(crate) fn timeout_value(timeout: Duration) -> HeaderValue {
-    let ms = timeout.as_millis();
-    let text = if ms < 100_000_000 { format!("{ms}m") } else { format!("{}S", timeout.as_secs().min(99_999_999)) };
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("10S"))
+    HeaderValue::try_from(format_timeout(timeout)).unwrap_or(HeaderValue::from_static("10S"))
 }
 
 /// The name would speak as the mesh.
@@ -127,7 +128,10 @@ pub(crate) fn is_mesh(name: &str) -> bool {
 /// `name` begins with `prefix`, reading `_` as `-`.
 fn begins(name: &str, prefix: &str) -> bool {
     name.len() >= prefix.len()
-        && name.bytes().zip(prefix.bytes()).all(|(b, p)| b == p || (b == b'_' && p == b'-') || b.to_ascii_lowercase() == p)
+        && name
+            .bytes()
+            .zip(prefix.bytes())
+            .all(|(b, p)| b == p || (b == b'_' && p == b'-') || b.to_ascii_lowercase() == p)
 }
 
 fn custom(key: &str, value: &HeaderValue, out: &mut HeaderMap) -> Result<(), Problem> {
@@ -164,22 +168,9 @@ fn binary(value: &HeaderValue) -> Result<HeaderValue, Problem> {
 }
 
 impl Origin<'_> {
-    /// The peer is appended to `x-forwarded-for`: what stands left of the hops that services trust is the client's word.
+    /// `x-forwarded-for` is not handed on: the link writes the address that the server decided on, and nothing else.
     fn write(self, headers: &HeaderMap, out: &mut HeaderMap) {
         out.insert(REQUEST_ID, self.request_id.clone());
-        let mut chain = String::with_capacity(48);
-        for entry in headers.get_all(FORWARDED_FOR) {
-            if let Ok(entry) = entry.to_str() {
-                chain.push_str(entry);
-                chain.push_str(", ");
-            }
-        }
-        if let Some(peer) = self.peer {
-            let _ = write!(chain, "{}", peer.to_canonical());
-        }
-        if let Ok(chain) = HeaderValue::try_from(chain.trim_end_matches(", ")) {
-            out.insert(FORWARDED_FOR, chain);
-        }
         if let Some(host) = headers.get(FORWARDED_HOST).or_else(|| headers.get(header::HOST)) {
             out.insert(FORWARDED_HOST, host.clone());
         }
@@ -208,6 +199,8 @@ fn permanent(name: &str) -> Option<HeaderName> {
 mod tests {
     use super::*;
 
+    type Pair = (&'static str, &'static str);
+
     const ID: HeaderValue = HeaderValue::from_static("id-1");
 
     fn headers(list: &[(&str, &str)]) -> HeaderMap {
@@ -220,12 +213,12 @@ mod tests {
     }
 
     fn mapped(list: &[(&str, &str)]) -> Vec<(String, String)> {
-        let origin = Origin { peer: Some("10.0.0.9".parse().unwrap()), request_id: &ID };
+        let origin = Origin { request_id: &ID, traced: false };
         let mut out: Vec<_> = rest(&headers(list), origin, &[HeaderName::from_static("x-signature")])
             .unwrap()
             .iter()
             .map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned()))
-            .filter(|(n, _)| n != "x-request-id" && n != "x-forwarded-for")
+            .filter(|(n, _)| n != "x-request-id")
             .collect();
         out.sort();
         out
@@ -233,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_table_of_request_headers() {
-        let cases: &[((&str, &str), Option<(&str, &str)>)] = &[
+        let cases: &[(Pair, Option<Pair>)] = &[
             (("authorization", "Bearer a"), Some(("authorization", "Bearer a"))),
             (("traceparent", "00-1-2-01"), Some(("traceparent", "00-1-2-01"))),
             (("tracestate", "a=b"), Some(("tracestate", "a=b"))),
@@ -275,17 +268,17 @@ mod tests {
 
     #[test]
     fn a_binary_header_that_is_not_base64_is_refused() {
-        let origin = Origin { peer: None, request_id: &ID };
+        let origin = Origin { request_id: &ID, traced: false };
         assert!(rest(&headers(&[("grpc-metadata-k-bin", "*")]), origin, &[]).is_err());
     }
 
     #[test]
-    fn the_peer_is_the_last_forwarded_address() {
-        let peer = Some("10.0.0.9".parse().unwrap());
-        let sent = headers(&[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "7.7.7.7")]);
-        let out = grpc(&sent, Origin { peer, request_id: &ID });
-        assert_eq!(out["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 10.0.0.9");
-        assert_eq!(grpc(&HeaderMap::new(), Origin { peer, request_id: &ID })["x-forwarded-for"], "10.0.0.9");
+    fn what_the_client_says_of_its_address_and_of_our_span_is_not_handed_on() {
+        let sent = headers(&[("x-forwarded-for", "6.6.6.6"), ("x-real-ip", "6.6.6.6"), ("traceparent", "00-a-b-01")]);
+        let origin = Origin { request_id: &ID, traced: true };
+        for out in [rest(&sent, origin, &[]).unwrap(), grpc(&sent, origin)] {
+            assert_eq!(out.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-request-id"]);
+        }
     }
 
     #[test]
@@ -299,10 +292,10 @@ mod tests {
             ("x_user_id", "u"),
             ("x-session-id", "s"),
         ]);
-        let out = grpc(&sent, Origin { peer: None, request_id: &ID });
+        let out = grpc(&sent, Origin { request_id: &ID, traced: false });
         let mut names: Vec<_> = out.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["authorization", "grpc-timeout", "my-key", "x-forwarded-for", "x-request-id"]);
+        assert_eq!(names, ["authorization", "grpc-timeout", "my-key", "x-request-id"]);
     }
 
     #[test]
@@ -314,7 +307,5 @@ mod tests {
         for bad in ["", "S", "1", "123456789S", "1s", "-1S", "1.5S"] {
             assert!(read(bad).is_err(), "{bad}");
         }
-        assert_eq!(timeout_value(Duration::from_secs(10)), "10000m");
-        assert_eq!(timeout_value(Duration::from_secs(360_000)), "360000S");
     }
 }

@@ -45,7 +45,7 @@ pub use module::{Gateway, module};
 pub use options::{Cors, Options};
 
 /// Generated stubs of `coreloop.edge.v1`. Written by `cargo xtask codegen`; not edited.
-#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated")]
 #[rustfmt::skip]
 pub mod pb {
     include!("gen/coreloop.edge.v1.rs");

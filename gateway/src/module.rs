@@ -35,8 +35,13 @@ impl Module for Gateway {
 fn build(ctx: Ctx) -> Result<Built, BuildError> {
     let options = Options::read(&ctx.settings)?;
     let own = Own { docs: options.docs, readiness: ctx.readiness, metrics: ctx.metrics.clone() };
-    let ground =
-        Ground { router: router::router(), links: ctx.links, ids: ctx.ids, metrics: ctx.metrics, stopping: ctx.stopping };
+    let ground = Ground {
+        router: router::router(),
+        links: ctx.links,
+        ids: ctx.ids,
+        metrics: ctx.metrics,
+        stopping: ctx.stopping,
+    };
     let edge = Edge::new(options, ground)?;
     Ok(Built {
         routes: Some(Routes::new(EdgeServiceServer::new(own))),

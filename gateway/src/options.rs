@@ -13,7 +13,7 @@ pub struct Options {
     pub body_timeout_secs: u64,
     /// Largest path with query, in bytes.
     pub path_limit_bytes: usize,
-    /// Largest sum of header names and values, in bytes.
+    /// Largest sum of header names and values, in bytes. Below `server.max_header_bytes`, so that the refusal is ours.
     pub header_limit_bytes: usize,
     /// Largest reply of a service, in bytes.
     pub reply_limit_bytes: usize,
@@ -53,7 +53,7 @@ impl Default for Options {
             body_limit_bytes: 1024 * 1024,
             body_timeout_secs: 10,
             path_limit_bytes: 8 * 1024,
-            header_limit_bytes: 16 * 1024,
+            header_limit_bytes: 12 * 1024,
             reply_limit_bytes: 16 * 1024 * 1024,
             deadline_secs: 10,
             deadline_max_secs: 300,

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Metadata that is a plain header to the client; all else is `Grpc-Metadata-X`.
-const PLAIN: &[&str] = &["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after", "x-coreloop-revocations"];
+const PLAIN: &[&str] = &["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after", "x-auth-degraded"];
 
 /// Writes the header metadata of a reply to the response.
 pub(crate) fn headers(metadata: &HeaderMap, out: &mut HeaderMap) {
@@ -38,8 +38,21 @@ fn prefixed(prefix: &str, name: &str, value: &HeaderValue, out: &mut HeaderMap) 
 fn passes(name: &str) -> bool {
     !matches!(
         name,
-        "content-type" | "content-length" | "content-encoding" | "date" | "server" | "trailer" | "transfer-encoding"
-            | "connection" | "te" | "via" | "set-cookie" | "x-request-id" | "traceparent" | "tracestate" | "vary"
+        "content-type"
+            | "content-length"
+            | "content-encoding"
+            | "date"
+            | "server"
+            | "trailer"
+            | "transfer-encoding"
+            | "connection"
+            | "te"
+            | "via"
+            | "set-cookie"
+            | "x-request-id"
+            | "traceparent"
+            | "tracestate"
+            | "vary"
     ) && !name.starts_with("grpc-")
         && !name.starts_with("x-envoy-")
         && !crate::inbound::is_mesh(name)

@@ -1,14 +1,15 @@
 //! The request id: the client's when it is sane, ours otherwise; always answered.
 
 use coreloop_core::Ids;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use coreloop_service::{Call, call::REQUEST_ID};
+use http::{HeaderMap, HeaderValue};
 
-/// Header of the request id.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The id of a request. One sent by the client is kept when it is 1 to 128 characters that mean nothing to a log, a
-/// shell or a header.
-pub(crate) fn of(headers: &HeaderMap, ids: &dyn Ids) -> HeaderValue {
+/// The id of a request: that of the call it runs as. Without one, the client's is kept when it is 1 to 128 characters
+/// that mean nothing to a log, a shell or a header.
+pub(crate) fn of(call: Option<&Call>, headers: &HeaderMap, ids: &dyn Ids) -> HeaderValue {
+    if let Some(call) = call {
+        return call.request_id.clone();
+    }
     headers.get(REQUEST_ID).filter(|id| sane(id.as_bytes())).cloned().unwrap_or_else(|| fresh(ids))
 }
 
@@ -19,7 +20,7 @@ fn fresh(ids: &dyn Ids) -> HeaderValue {
 }
 
 fn sane(id: &[u8]) -> bool {
-    matches!(id.len(), 1..=128) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(b))
+    matches!(id.len(), 1..=128) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
 }
 
 #[cfg(test)]
@@ -31,15 +32,15 @@ mod tests {
 
     fn sent(id: &'static str) -> String {
         let headers = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_static(id))]);
-        of(&headers, &SystemIds).to_str().unwrap().to_owned()
+        of(None, &headers, &SystemIds).to_str().unwrap().to_owned()
     }
 
     #[test]
     fn only_a_sane_id_is_kept() {
-        assert_eq!(sent("abc-1.2:3"), "abc-1.2:3");
+        assert_eq!(sent("abc-1.2_3"), "abc-1.2_3");
         for bad in ["", "a b", "a\"b", "{}", "a;b"] {
             assert_eq!(sent(bad).len(), 36, "{bad}");
         }
-        assert_eq!(of(&HeaderMap::new(), &SystemIds).len(), 36);
+        assert_eq!(of(None, &HeaderMap::new(), &SystemIds).len(), 36);
     }
 }

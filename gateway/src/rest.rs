@@ -1,13 +1,11 @@
 //! One REST request, in a straight line: route, limits, JSON to protobuf, call, protobuf to JSON.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
 use coreloop_core::{Problem, Reason};
+use coreloop_service::link::GRPC_TIMEOUT;
 use coreloop_transcode::{
     request::Input,
     response::Reply,
@@ -59,7 +57,6 @@ pub(crate) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body, origi
         }
     };
     let Some(row) = shared.table.row(route) else { return shared.refused(Failure::no_route(), lang(&parts.headers)) };
-    let started = Instant::now();
     let made = match ready(shared, (route, row), &vars, parts, body, origin).await {
         Ok(ready) if route.server_streaming => stream::serve(shared, ready).await,
         Ok(ready) => unary(shared, ready).await,
@@ -70,7 +67,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body, origi
     if row.deprecated {
         deprecate(row, response.headers_mut());
     }
-    row.meters.record(response.status(), started.elapsed());
+    response.extensions_mut().insert(row.name.clone());
     response
 }
 
@@ -90,22 +87,27 @@ async fn ready<'a>(
     let asked = inbound::timeout(headers)?.map(|asked| asked.min(most)).map(|d| (d, inbound::timeout_value(d)));
     let mut metadata = inbound::rest(headers, origin, &row.forward)?;
     let deadline = asked.or_else(|| row.deadline.clone()).map(|(deadline, value)| {
-        metadata.insert(inbound::TIMEOUT, value);
+        metadata.insert(GRPC_TIMEOUT, value);
         deadline
     });
     let body = match row.reads_body {
         true => body::read(headers, body, row.body_limit, shared.patience()).await?,
-        false if body::stated(headers).is_some_and(|length| length > row.body_limit as u64) => return Err(body::too_large()),
+        false if body::stated(headers).is_some_and(|length| length > row.body_limit as u64) => {
+            return Err(body::too_large());
+        }
         false => Bytes::new(),
     };
     let text = |name: &HeaderName| headers.get(name).map(HeaderValue::to_str).transpose().map_err(|_| unreadable());
-    let message = shared.decoder.decode(route, &Input {
-        vars,
-        query: parts.uri.query().unwrap_or_default(),
-        content_type: text(&header::CONTENT_TYPE)?,
-        body: &body,
-        idempotency_key: text(&IDEMPOTENCY_KEY)?,
-    })?;
+    let message = shared.decoder.decode(
+        route,
+        &Input {
+            vars,
+            query: parts.uri.query().unwrap_or_default(),
+            content_type: text(&header::CONTENT_TYPE)?,
+            body: &body,
+            idempotency_key: text(&IDEMPOTENCY_KEY)?,
+        },
+    )?;
     Ok(Ready { route, row, headers, metadata, message, deadline })
 }
 
@@ -182,7 +184,7 @@ fn deprecate(row: &Row, headers: &mut HeaderMap) {
     if let Some(successor) = &row.successor {
         headers.insert(header::LINK, successor.clone());
     }
-    if let Some(counter) = &row.meters.deprecated {
+    if let Some(counter) = &row.deprecated_calls {
         counter.inc();
     }
 }

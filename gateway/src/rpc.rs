@@ -52,14 +52,16 @@ pub(crate) async fn serve(
 ) -> Response<Body> {
     let lang = lang(&parts.headers);
     if protocol == Protocol::Unknown || (protocol == Protocol::Native && parts.version != Version::HTTP_2) {
-        let failure = Failure::common(Reason::UnsupportedMediaType, "gRPC needs HTTP/2 and protobuf; browsers use gRPC-Web");
+        let failure =
+            Failure::common(Reason::UnsupportedMediaType, "gRPC needs HTTP/2 and protobuf; browsers use gRPC-Web");
         return shared.refused(failure, lang);
     }
     if parts.method != Method::POST {
         return shared.refused(Failure::method("POST".to_owned()), lang);
     }
     let limit = usize::try_from(shared.options.body_limit_bytes).unwrap_or(usize::MAX);
-    let too_large = protocol == Protocol::Web && body::stated(&parts.headers).is_some_and(|length| length > limit as u64);
+    let too_large =
+        protocol == Protocol::Web && body::stated(&parts.headers).is_some_and(|length| length > limit as u64);
     let target = match too_large {
         true => Err(body::too_large().into_status()),
         false => target(shared, parts.uri.path()),

@@ -47,7 +47,10 @@ impl EdgeService for Own {
         if !away.is_empty() {
             // Names of parts, never what is wrong with them: that is in the log.
             let problem = Problem::common(Reason::DependencyUnavailable, "not ready");
-            return Err(problem.with("components", away.join(",")).retry_after(std::time::Duration::from_secs(1)).into());
+            return Err(problem
+                .with("components", away.join(","))
+                .retry_after(std::time::Duration::from_secs(1))
+                .into());
         }
         let components = parts.into_iter().map(|part| Component { ready: part.ready(), name: part.name }).collect();
         Ok(Response::new(GetReadinessResponse { status: "ready".into(), components }))

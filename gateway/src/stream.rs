@@ -44,7 +44,8 @@ pub(crate) async fn serve(shared: &Arc<Shared>, ready: Ready<'_>) -> Result<Resp
     let shape = shape(&ready);
     let until = ready.deadline.map(|deadline| Instant::now() + deadline);
     let link = ready.row.link.clone();
-    let opening = call::open(link, ready.row.path.clone(), ready.metadata, &ready.message, shared.options.reply_limit_bytes);
+    let opening =
+        call::open(link, ready.row.path.clone(), ready.metadata, &ready.message, shared.options.reply_limit_bytes);
     let (metadata, messages) = bounded(until, opening).await.map_err(Failure::in_stream)?;
     let mut pump = Pump {
         shared: Arc::clone(shared),
@@ -91,7 +92,9 @@ fn respond(metadata: &HeaderMap, kind: HeaderValue, body: Body) -> Response<Body
 fn shape(ready: &Ready<'_>) -> Shape {
     let accepts = |kind: &str| {
         let accepted = ready.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        accepted.flat_map(|value| value.split(',')).any(|entry| entry.split(';').next().is_some_and(|k| k.trim() == kind))
+        accepted
+            .flat_map(|value| value.split(','))
+            .any(|entry| entry.split(';').next().is_some_and(|k| k.trim() == kind))
     };
     match ready.row.raw {
         true => Shape::Raw,

@@ -2,18 +2,16 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use coreloop_service::{Link, Links};
+use coreloop_service::{Link, Links, RouteName};
 use coreloop_transcode::{
     options as read,
     router::{Body, Route, Router},
 };
 use http::{HeaderName, HeaderValue, uri::PathAndQuery};
+use prometheus_client::metrics::counter::Counter;
 use prost_reflect::{FieldDescriptor, Kind};
 
-use crate::{
-    Options, inbound,
-    metrics::{Families, Meters},
-};
+use crate::{Options, inbound, metrics::Families};
 
 /// `Cache-Control` of everything that may not be kept.
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -44,8 +42,10 @@ pub(crate) struct Row {
     pub(crate) successor: Option<HeaderValue>,
     /// Messages of its stream are raw chunks (`google.api.HttpBody`).
     pub(crate) raw: bool,
-    /// Meters.
-    pub(crate) meters: Meters,
+    /// Counts calls of a deprecated binding.
+    pub(crate) deprecated_calls: Option<Counter>,
+    /// The template: the route's name in metrics.
+    pub(crate) name: RouteName,
 }
 
 /// The rows, by [`Route::index`].
@@ -71,8 +71,14 @@ pub(crate) enum TableError {
 
 impl Table {
     /// Builds the rows of every route.
-    pub(crate) fn new(router: &Router, options: &Options, links: &Links, families: &Families) -> Result<Self, TableError> {
-        let rows = router.routes().iter().map(|route| row(route, options, links, families)).collect::<Result<_, _>>()?;
+    pub(crate) fn new(
+        router: &Router,
+        options: &Options,
+        links: &Links,
+        families: &Families,
+    ) -> Result<Self, TableError> {
+        let rows =
+            router.routes().iter().map(|route| row(route, options, links, families)).collect::<Result<_, _>>()?;
         let mesh_only = router
             .rpcs()
             .filter(|(_, method)| read::access(method).is_none_or(|access| access.mesh_only))
@@ -95,7 +101,8 @@ impl Table {
 /// The module that serves a gRPC path: `auth` of `/coreloop.auth.v1.AuthService/Login`.
 pub(crate) fn module_of(rpc_path: &str) -> Option<&str> {
     let module = rpc_path.strip_prefix("/coreloop.")?.split('.').next()?;
-    (!module.is_empty() && module.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')).then_some(module)
+    (!module.is_empty() && module.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
+        .then_some(module)
 }
 
 fn row(route: &Route, options: &Options, links: &Links, families: &Families) -> Result<Row, TableError> {
@@ -103,6 +110,7 @@ fn row(route: &Route, options: &Options, links: &Links, families: &Families) -> 
     let module = module_of(&route.rpc_path).ok_or_else(|| TableError::Package(rpc.clone()))?;
     let header = |name: &String| HeaderName::try_from(name).map_err(|_| TableError::Header(rpc.clone(), name.clone()));
     let edge = &route.edge;
+    let template = route.template.to_string();
     Ok(Row {
         link: links.to(module),
         path: PathAndQuery::try_from(route.rpc_path.as_str()).map_err(|_| TableError::Path(route.rpc_path.clone()))?,
@@ -122,7 +130,8 @@ fn row(route: &Route, options: &Options, links: &Links, families: &Families) -> 
         deprecated: route.deprecated,
         successor: route.successor.as_deref().and_then(successor),
         raw: route.server_streaming && is_raw(route),
-        meters: families.meters(&rpc, &route.http_method, &route.template.to_string(), route.deprecated),
+        deprecated_calls: route.deprecated.then(|| families.deprecated(&rpc, &route.http_method, &template)),
+        name: RouteName(template.into()),
     })
 }
 
@@ -159,13 +168,18 @@ mod tests {
     #[test]
     fn the_module_is_the_second_segment_of_the_package() {
         assert_eq!(module_of("/coreloop.auth.v1.AuthService/Login"), Some("auth"));
-        for foreign in ["/grpc.health.v1.Health/Check", "/envoy.service.auth.v3.Authorization/Check", "/coreloop./x", "/"] {
+        for foreign in
+            ["/grpc.health.v1.Health/Check", "/envoy.service.auth.v3.Authorization/Check", "/coreloop./x", "/"]
+        {
             assert_eq!(module_of(foreign), None, "{foreign}");
         }
     }
 
     #[test]
     fn a_successor_is_a_link() {
-        assert_eq!(successor("/v2/{id}").as_ref().and_then(|v| v.to_str().ok()), Some("</v2/%7Bid%7D>; rel=\"successor-version\""));
+        assert_eq!(
+            successor("/v2/{id}").as_ref().and_then(|v| v.to_str().ok()),
+            Some("</v2/%7Bid%7D>; rel=\"successor-version\"")
+        );
     }
 }

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::Endpoint;
 
 /// Matches calls that speak gRPC and not gRPC-Web.
-pub(super) const GRPC_CONTENT: &str = r#"{name: content-type, string_match: {safe_regex: {regex: "application/grpc(\\+proto)?"}}}"#;
+pub(super) const GRPC_CONTENT: &str =
+    r#"{name: content-type, string_match: {safe_regex: {regex: "application/grpc(\\+proto)?"}}}"#;
 
 /// Access-log filter: the caller speaks gRPC.
 pub(super) const IS_GRPC: &str = r#"{header_filter: {header: {name: content-type, string_match: {safe_regex: {regex: "application/grpc(\\+proto)?"}}}}}"#;
@@ -28,7 +29,9 @@ const STATUSES: &[(u16, u8, &str, &str)] = &[
 
 /// Access-log filter: the reply has this status.
 pub(super) fn is_status(status: u16) -> String {
-    format!("{{status_code_filter: {{comparison: {{op: EQ, value: {{default_value: {status}, runtime_key: coreloop.never}}}}}}}}")
+    format!(
+        "{{status_code_filter: {{comparison: {{op: EQ, value: {{default_value: {status}, runtime_key: coreloop.never}}}}}}}}"
+    )
 }
 
 /// `google.rpc.Status` as a body.

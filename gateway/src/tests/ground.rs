@@ -36,7 +36,8 @@ pub(super) fn pool() -> &'static DescriptorPool {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
         let here = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests");
         let mut compiler =
-            protox::Compiler::new([here.to_owned(), format!("{root}/proto"), format!("{root}/proto/third_party")]).unwrap();
+            protox::Compiler::new([here.to_owned(), format!("{root}/proto"), format!("{root}/proto/third_party")])
+                .unwrap();
         compiler.include_imports(true).open_files(["probe.proto", "google/rpc/error_details.proto"]).unwrap();
         DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap()
     });
@@ -133,7 +134,8 @@ impl Scene {
     }
 
     pub(super) fn with(options: Options) -> Self {
-        let (peer, links, metrics, stopping) = (Peer::default(), Links::default(), Metrics::default(), CancellationToken::new());
+        let (peer, links, metrics, stopping) =
+            (Peer::default(), Links::default(), Metrics::default(), CancellationToken::new());
         let served = peer.clone();
         let local = tower::service_fn(move |request| served.clone().serve(request));
         links.set_local("probe", BoxCloneSyncService::new(local.clone()));

@@ -33,7 +33,11 @@ async fn a_browser_call_is_translated_both_ways() {
         assert!(!seen.headers.contains_key("x-user-id"));
         let encoded: Vec<u8> = match text {
             // Each frame is encoded on its own, so padding may stand in the middle.
-            true => answer.text().split_inclusive("==").flat_map(|p| BASE64_STANDARD.decode(p).unwrap_or_default()).collect(),
+            true => answer
+                .text()
+                .split_inclusive("==")
+                .flat_map(|p| BASE64_STANDARD.decode(p).unwrap_or_default())
+                .collect(),
             false => answer.body.to_vec(),
         };
         assert!(!encoded.is_empty());
@@ -99,6 +103,7 @@ async fn grpc_over_http1_and_odd_spellings_are_415() {
     for kind in ["application/grpc", "application/grpc+json", "application/grpcx"] {
         assert_eq!(scene.ask(call(&format!("{PROBE}Get"), kind, get_frame())).await.status, 415, "{kind}");
     }
-    let get = Request::get(format!("{PROBE}Get")).header("content-type", "application/grpc-web").body(Body::empty()).unwrap();
+    let get =
+        Request::get(format!("{PROBE}Get")).header("content-type", "application/grpc-web").body(Body::empty()).unwrap();
     assert_eq!(scene.ask(get).await.status, 405);
 }

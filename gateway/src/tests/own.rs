@@ -5,7 +5,10 @@ use tonic::{Code, Request};
 
 use crate::{
     describe, openapi_json,
-    pb::{GetDocsRequest, GetMetricsRequest, GetOpenApiRequest, GetReadinessRequest, edge_service_server::EdgeService as _},
+    pb::{
+        GetDocsRequest, GetMetricsRequest, GetOpenApiRequest, GetReadinessRequest,
+        edge_service_server::EdgeService as _,
+    },
     service::Own,
 };
 
@@ -56,5 +59,8 @@ fn the_page_needs_nothing_from_outside() {
 fn the_checked_in_description_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
     let checked_in = std::fs::read(path).unwrap();
-    assert!(checked_in == openapi_json(), "gateway/openapi.json is stale: run `cargo run -p coreloop -- openapi > gateway/openapi.json`");
+    assert!(
+        checked_in == openapi_json(),
+        "gateway/openapi.json is stale: run `cargo run -p coreloop -- openapi > gateway/openapi.json`"
+    );
 }

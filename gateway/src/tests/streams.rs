@@ -98,9 +98,8 @@ async fn open_streams_end_when_the_process_stops() {
 #[tokio::test]
 async fn raw_messages_are_chunks_of_one_body() {
     let scene = Scene::new();
-    let chunk = |data: &str| {
-        Step::Message(message("google.api.HttpBody", json!({"contentType": "text/csv", "data": data})))
-    };
+    let chunk =
+        |data: &str| Step::Message(message("google.api.HttpBody", json!({"contentType": "text/csv", "data": data})));
     scene.peer.answers(vec![chunk("YSxiCg=="), chunk("MSwyCg=="), ok()]);
     let answer = scene.get("/fetch/x").await;
     assert_eq!((answer.header("content-type"), answer.text()), (Some("text/csv"), "a,b\n1,2\n"));
