@@ -2,7 +2,8 @@
 
 /// The known name nearest to `wrong`, if one is near enough to be meant.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let most = (wrong.len() / 3).max(1);
+    // Two letters that changed places are two changes.
+    let most = (wrong.len() / 3).max(2);
     known
         .into_iter()
         .map(|name| (distance(wrong, name), name))
