@@ -1,6 +1,9 @@
 //! A receiver of traces (OTLP over gRPC) that keeps what it is sent.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
@@ -17,7 +20,7 @@ use tonic::{Request, Response, Status};
 /// A running receiver.
 #[derive(Debug)]
 pub struct OtlpReceiver {
-    endpoint: String,
+    address: SocketAddr,
     spans: Spans,
     serving: JoinHandle<()>,
 }
@@ -49,20 +52,26 @@ impl OtlpReceiver {
     /// When no port can be had.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("address"));
+        let address = listener.local_addr().expect("address");
         let spans = Spans::default();
         let service = TraceServiceServer::new(spans.clone());
         let serving = tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener);
             let _ = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await;
         });
-        Self { endpoint, spans, serving }
+        Self { address, spans, serving }
     }
 
     /// Its address, for `otlp.endpoint`.
     #[must_use]
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The spans of a trace (id in hex) that have come so far.

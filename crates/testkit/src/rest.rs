@@ -108,6 +108,11 @@ impl Call {
         self
     }
 
+    /// The headers so far, to be changed at will.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.headers
+    }
+
     /// Sends `token` as bearer token, instead of the client's own.
     #[must_use]
     pub fn bearer(mut self, token: &str) -> Self {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, LocalBoxFuture};
 use tokio::{runtime::Runtime, sync::OnceCell};
 
 /// The longest a test may take; a hang becomes a failure with a name.
@@ -44,12 +44,12 @@ pub(crate) fn later(work: impl Future<Output = ()> + Send + 'static) {
 /// A fixture made once and shared by the tests of a file. It lives until the process ends.
 pub struct Shared<T: 'static> {
     cell: OnceCell<T>,
-    make: fn() -> BoxFuture<'static, T>,
+    make: fn() -> LocalBoxFuture<'static, T>,
 }
 
 impl<T> Shared<T> {
     /// A fixture that `make` makes when it is first asked for.
-    pub const fn new(make: fn() -> BoxFuture<'static, T>) -> Self {
+    pub const fn new(make: fn() -> LocalBoxFuture<'static, T>) -> Self {
         Self { cell: OnceCell::const_new(), make }
     }
 

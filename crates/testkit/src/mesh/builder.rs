@@ -1,0 +1,208 @@
+//! The shape of a mesh, said in a sentence.
+
+use std::sync::Arc;
+
+use coreloop_access::testing::Issuer;
+use coreloop_config::Settings;
+use coreloop_core::ManualClock;
+
+use super::{MASTER_KEY, MESH_SECRET, Node, TestMesh, template};
+use crate::{FaultProxy, OtlpReceiver, TestDb, TestRedis, port, roles, stand_ins::StandIns, surroundings};
+
+/// What a mesh is made of.
+#[derive(Debug, Default)]
+pub struct Builder {
+    replicas: usize,
+    split: bool,
+    envoy: bool,
+    stand_ins: bool,
+    otlp: bool,
+    proxies: Vec<Before>,
+    toml: String,
+    issuer: Option<Arc<Issuer>>,
+    keys: Vec<(String, coreloop_config::Value)>,
+}
+
+/// What a proxy stands before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Redis.
+    Redis,
+    /// Postgres.
+    Postgres,
+    /// The gRPC port of the first auth.
+    Auth,
+}
+
+/// Ports of one replica.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    auth: u16,
+    edge: u16,
+    gateway: u16,
+}
+
+impl Builder {
+    /// So many processes of each kind on the same database and Redis.
+    #[must_use]
+    pub fn replicas(mut self, replicas: usize) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// Each module in a process of its own, linked over the network.
+    #[must_use]
+    pub fn split(mut self) -> Self {
+        self.split = true;
+        self
+    }
+
+    /// With a real Envoy in front.
+    #[must_use]
+    pub fn envoy(mut self) -> Self {
+        self.envoy = true;
+        self
+    }
+
+    /// With stand-ins for the third parties on the internet.
+    #[must_use]
+    pub fn stand_ins(mut self) -> Self {
+        self.stand_ins = true;
+        self
+    }
+
+    /// With a receiver of traces.
+    #[must_use]
+    pub fn otlp(mut self) -> Self {
+        self.otlp = true;
+        self
+    }
+
+    /// With a proxy that can misbehave.
+    #[must_use]
+    pub fn proxy(mut self, before: Before) -> Self {
+        self.proxies.push(before);
+        self
+    }
+
+    /// With one setting changed, by its dotted key.
+    #[must_use]
+    pub fn setting(mut self, key: &str, value: impl Into<coreloop_config::Value>) -> Self {
+        self.keys.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// With settings changed, as TOML.
+    #[must_use]
+    pub fn toml(mut self, text: &str) -> Self {
+        self.toml.push_str(text);
+        self
+    }
+
+    /// With the keys of an issuer of the test's own among those that auth publishes.
+    #[must_use]
+    pub fn issuer(mut self, issuer: Arc<Issuer>) -> Self {
+        self.issuer = Some(issuer);
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Panics
+    /// When a part does not start.
+    pub async fn start(self) -> TestMesh {
+        let clock = ManualClock::new();
+        let base = self.base();
+        let (db, redis) = tokio::join!(template::copy(&base), TestRedis::start());
+        if let Some(issuer) = &self.issuer {
+            roles::publish(&db, issuer).await;
+        }
+        let redis_proxy = self.before(Before::Redis, redis.address()).await;
+        let postgres_proxy = self.before(Before::Postgres, db.server()).await;
+        let stand_ins = if self.stand_ins { Some(StandIns::start().await) } else { None };
+        let otlp = if self.otlp { Some(OtlpReceiver::start().await) } else { None };
+        let ports: Vec<Ports> = (0..self.replicas.max(1)).map(|_| Ports::free()).collect();
+        let auth_proxy = self.before(Before::Auth, format!("127.0.0.1:{}", ports[0].auth)).await;
+
+        let mut settings = base;
+        settings = settings.with("database.url", address(&db, postgres_proxy.as_ref()));
+        settings = settings.with("redis.url", match &redis_proxy {
+            Some(proxy) => format!("redis://{}", proxy.address()),
+            None => redis.url(),
+        });
+        if let Some(stand_ins) = &stand_ins {
+            settings = settings.with_toml("stand-ins", &stand_ins.settings()).expect("settings of the stand-ins");
+        }
+        if let Some(otlp) = &otlp {
+            settings = settings.with("otlp.endpoint", otlp.endpoint());
+        }
+        settings = self.overrides(settings);
+
+        let mut nodes = self.nodes(&settings, &ports, auth_proxy.as_ref(), &clock);
+        for node in &mut nodes {
+            node.start().await;
+        }
+        let mut mesh = TestMesh {
+            envoy: None, nodes, redis, db, clock, stand_ins, otlp, redis_proxy, postgres_proxy, auth_proxy,
+        };
+        if self.envoy {
+            mesh.envoy = Some(mesh.envoy_in_front().await);
+        }
+        mesh
+    }
+
+    fn base(&self) -> Settings {
+        let server: url::Url = surroundings::database_url().parse().expect("an address");
+        let mut settings = Settings::defaults()
+            .with("mode", "local")
+            .with("auth.master_key", MASTER_KEY)
+            .with("auth.mesh_secret", MESH_SECRET);
+        if let Some(password) = server.password() {
+            settings = settings.with("database.password", password);
+        }
+        settings
+    }
+
+    fn overrides(&self, settings: Settings) -> Settings {
+        let settings = settings.with_toml("test", &self.toml).unwrap_or_else(|error| panic!("settings: {error}"));
+        self.keys.iter().fold(settings, |settings, (key, value)| settings.with(key, value.clone()))
+    }
+
+    async fn before(&self, what: Before, target: String) -> Option<FaultProxy> {
+        if self.proxies.contains(&what) { Some(FaultProxy::before(target).await) } else { None }
+    }
+
+    fn nodes(&self, base: &Settings, ports: &[Ports], auth: Option<&FaultProxy>, clock: &ManualClock) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for (replica, ports) in ports.iter().enumerate() {
+            let settings = ports.set(base);
+            if !self.split {
+                nodes.push(Node::new(replica, &["auth", "edge"], settings, clock.clone()));
+                continue;
+            }
+            let auth = auth.filter(|_| replica == 0).map_or(ports.auth, FaultProxy::port);
+            let edge = settings.with("peers.auth", format!("http://127.0.0.1:{auth}"));
+            let peer = settings.with("peers.edge", format!("http://127.0.0.1:{}", ports.edge));
+            nodes.push(Node::new(replica, &["auth"], peer, clock.clone()));
+            nodes.push(Node::new(replica, &["edge"], edge, clock.clone()));
+        }
+        nodes
+    }
+}
+
+impl Ports {
+    fn free() -> Self {
+        Self { auth: port::free(), edge: port::free(), gateway: port::free() }
+    }
+
+    fn set(self, settings: &Settings) -> Settings {
+        settings
+            .with("server.ports.auth", i64::from(self.auth))
+            .with("server.ports.edge", i64::from(self.edge))
+            .with("server.ports.gateway", i64::from(self.gateway))
+    }
+}
+
+fn address(db: &TestDb, proxy: Option<&FaultProxy>) -> String {
+    proxy.map_or_else(|| db.url(), |proxy| db.url_at(proxy.port()))
+}

@@ -1,0 +1,110 @@
+//! One process of a mesh: it runs inside ours, on ports of its own, and can be killed and started again.
+
+use std::{sync::Arc, time::Duration};
+
+use coreloop_config::Settings;
+use coreloop_core::ManualClock;
+use coreloop_server::{Running, Server, StartError};
+use coreloop_service::Module;
+
+/// A process of a mesh.
+#[derive(Debug)]
+pub struct Node {
+    replica: usize,
+    modules: Vec<&'static str>,
+    settings: Settings,
+    clock: ManualClock,
+    running: Option<Running>,
+}
+
+impl Node {
+    /// A process that serves `modules`, not started.
+    #[must_use]
+    pub fn new(replica: usize, modules: &[&'static str], settings: Settings, clock: ManualClock) -> Self {
+        Self { replica, modules: modules.to_vec(), settings, clock, running: None }
+    }
+
+    /// It is of this replica and serves `module`.
+    #[must_use]
+    pub fn serves(&self, replica: usize, module: &str) -> bool {
+        self.replica == replica && self.modules.contains(&module)
+    }
+
+    /// The running process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().expect("the node runs")
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not start; the panic carries every reason.
+    pub async fn start(&mut self) {
+        self.start_unready().await;
+        let ready = tokio::time::timeout(Duration::from_secs(30), self.running().ready()).await;
+        assert!(ready.is_ok(), "{:?} is not ready: {:?}", self.modules, self.running().readiness.components().await);
+    }
+
+    /// Starts it without waiting for its dependencies.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_unready(&mut self) {
+        let started = self.try_start().await;
+        self.running = Some(started.unwrap_or_else(|error| panic!("{:?} did not start: {}", self.modules, chain(&error))));
+    }
+
+    /// Starts a process of these settings.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub async fn try_start(&self) -> Result<Running, StartError> {
+        Server::builder(self.settings.clone())
+            .modules(self.modules.iter().map(|name| module(name)).collect())
+            .clock(Arc::new(self.clock.clone()))
+            .start()
+            .await
+    }
+
+    /// Ends it at once, as a killed process would.
+    pub async fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.abort().await;
+        }
+    }
+
+    /// Drains it and ends it.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.shutdown().await;
+        }
+    }
+
+    /// Takes the running process out, to end it in a way of the test's own.
+    #[must_use]
+    pub fn take(&mut self) -> Option<Running> {
+        self.running.take()
+    }
+}
+
+/// A module by its name.
+///
+/// # Panics
+/// When there is none.
+pub(super) fn module(name: &str) -> Box<dyn Module> {
+    match name {
+        "auth" => Box::new(coreloop_auth::module()),
+        "edge" => Box::new(coreloop_gateway::module()),
+        other => panic!("there is no module {other}"),
+    }
+}
+
+/// An error and its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,117 @@
+//! The sandbox of third parties, running beside a mesh.
+
+use coreloop_sandbox::{Options, Sandbox};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::{Answer, Rest};
+
+/// Running stand-ins: sign-in providers, mail, age verification.
+#[derive(Debug)]
+pub struct StandIns {
+    base: String,
+    serving: JoinHandle<()>,
+}
+
+impl StandIns {
+    /// Starts them on a free port.
+    ///
+    /// # Panics
+    /// When no port can be had.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("address"));
+        let serving = tokio::spawn(async move {
+            let served = Sandbox::serve(listener, Options::default()).await;
+            served.expect("the stand-ins serve");
+        });
+        Self { base, serving }
+    }
+
+    /// Their address.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Settings by which auth uses them.
+    #[must_use]
+    pub fn settings(&self) -> String {
+        let secret = Options::default().age_webhook_secret;
+        format!("[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{}\"\n", self.base)
+    }
+
+    /// A client of theirs.
+    #[must_use]
+    pub fn rest(&self) -> Rest {
+        Rest::to(&self.base)
+    }
+
+    /// Opens a provider's address as the browser of `persona` and answers where it is sent back to.
+    ///
+    /// # Panics
+    /// When the provider does not send the browser back.
+    pub async fn open(&self, authorization_url: &str, persona: &str) -> url::Url {
+        let answer = self.try_open(authorization_url, persona).await;
+        assert!(answer.status.is_redirection(), "the provider answered {} {}", answer.status, answer.text());
+        answer.header("location").parse().expect("a location")
+    }
+
+    /// Opens a provider's address as the browser of `persona`.
+    pub async fn try_open(&self, authorization_url: &str, persona: &str) -> Answer {
+        let mut address: url::Url = authorization_url.parse().expect("an address");
+        address.query_pairs_mut().append_pair("persona", persona);
+        let path = match address.query() {
+            Some(query) => format!("{}?{query}", address.path()),
+            None => address.path().to_owned(),
+        };
+        self.rest().get(&path).send().await
+    }
+
+    /// Says something of a persona, as `{"id": "bob", "email_verified": false}`.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn set_persona(&self, change: &Value) {
+        self.rest().post("/_sandbox/personas", change).send().await.expect(200);
+    }
+
+    /// Switches a fault on, as `{"provider": "google", "endpoint": "token", "kind": "error"}`.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn fault(&self, fault: &Value) {
+        self.rest().post("/_sandbox/faults", fault).send().await.expect(201);
+    }
+
+    /// How often an endpoint was asked, as `google/token`.
+    pub async fn requests(&self, endpoint: &str) -> u64 {
+        let stats = self.rest().get("/_sandbox/stats").send().await.expect(200);
+        stats["endpoints"][endpoint]["requests"].as_u64().unwrap_or_default()
+    }
+
+    /// Mail to `address` that has come, after waiting for the first.
+    pub async fn mail_to(&self, address: &str) -> Vec<Value> {
+        let path = format!("/_sandbox/mail?to={}&wait_ms=5000", address.replace('+', "%2B"));
+        let mails = self.rest().get(&path).send().await.expect(200);
+        mails["mails"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Has the age provider send its webhook; answers the status that the webhook got.
+    pub async fn verify_age(&self, asked: &Value) -> u64 {
+        let answer = self.rest().post("/age/verifications", asked).send().await.expect(200);
+        answer["status"].as_u64().unwrap_or_default()
+    }
+
+    /// Age webhook of a user, to be changed by a test before [`StandIns::verify_age`].
+    #[must_use]
+    pub fn age_webhook(front: &str, user_id: &str) -> Value {
+        json!({"callback_url": format!("{front}/api/v1/auth/age/webhook"), "user_id": user_id, "result": "verified"})
+    }
+}
+
+impl Drop for StandIns {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}

@@ -1,0 +1,64 @@
+//! Every RPC states what its contract needs (A9).
+
+use coreloop_transcode::{descriptor, options, pb::option::Level};
+use prost_reflect::{DescriptorPool, MethodDescriptor};
+
+/// Every RPC of ours.
+pub fn methods() -> impl Iterator<Item = MethodDescriptor> {
+    let ours = |service: &prost_reflect::ServiceDescriptor| service.full_name().starts_with("coreloop.");
+    descriptor::pool().services().filter(ours).flat_map(|service| service.methods().collect::<Vec<_>>())
+}
+
+#[test]
+fn every_rpc_states_who_may_call_it() {
+    let mut seen = 0;
+    for method in methods() {
+        let access = options::access(&method).unwrap_or_else(|| panic!("{} has no access option", method.full_name()));
+        let level = Level::try_from(access.level).unwrap();
+        assert_ne!(level, Level::Unspecified, "{}", method.full_name());
+        seen += 1;
+    }
+    assert!(seen >= 35, "only {seen} RPCs were looked at");
+}
+
+#[test]
+fn every_rpc_has_the_five_lines() {
+    for method in methods() {
+        let file = method.parent_file();
+        let path = method.path();
+        let locations = &file.file_descriptor_proto().source_code_info.as_ref().unwrap().location;
+        let comment = locations.iter().find(|location| location.path == path).map(|l| l.leading_comments()).unwrap_or("");
+        let lines: Vec<&str> = comment.trim_end().lines().map(str::trim).collect();
+        assert_eq!(lines.len(), 5, "{}: {comment}", method.full_name());
+        for (line, begins) in lines[1..].iter().zip(["Permission:", "Idempotency:", "Emits:", "Reasons:"]) {
+            assert!(line.starts_with(begins), "{}: {line}", method.full_name());
+        }
+    }
+}
+
+#[test]
+fn every_foreign_service_that_is_served_has_a_policy() {
+    let foreign = options::foreign_access(descriptor::pool());
+    for service in ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "envoy.service.auth.v3.Authorization"] {
+        assert!(foreign.iter().any(|entry| entry.service == service), "{service}");
+    }
+}
+
+#[test]
+fn an_rpc_without_an_option_is_denied_to_everybody() {
+    let mut set = prost_types::FileDescriptorSet { file: descriptor::pool().file_descriptor_protos().cloned().collect() };
+    let mut stripped = 0;
+    for file in &mut set.file {
+        for service in file.service.iter_mut().filter(|_| file.package.as_deref() == Some("coreloop.auth.v1")) {
+            for method in &mut service.method {
+                method.options = None;
+                stripped += 1;
+            }
+        }
+    }
+    assert!(stripped > 20);
+    let pool = DescriptorPool::from_file_descriptor_set(set).unwrap();
+    let policy = coreloop_access::Policy::of_pool(&pool).unwrap();
+    let denied = policy.rpcs().filter(|rpc| &*rpc.target == "auth").all(|rpc| rpc.level == Level::Unspecified);
+    assert!(denied);
+}

@@ -1,0 +1,70 @@
+//! Connections heal within three seconds after a cut, on every pair (O5).
+
+use std::time::Duration;
+
+use coreloop_testkit::{Before, Fault, FaultProxy, Persona, TestMesh, run, wait_until};
+
+async fn works(mesh: &TestMesh, alice: &Persona) -> bool {
+    let call = alice.rest().get("/api/v1/auth/tokens").within(Duration::from_secs(3));
+    let served = call.try_send().await.is_ok_and(|answer| answer.status == 200);
+    served && mesh.visitor("probe").try_login("x").await.status == 401
+}
+
+async fn heals(before: Before, fault: Fault, proxy: fn(&TestMesh) -> &FaultProxy) {
+    let mesh = TestMesh::builder().split().proxy(before).start().await;
+    let alice = mesh.persona("alice").await;
+    assert!(works(&mesh, &alice).await);
+    proxy(&mesh).set(fault);
+    // The fault is seen by somebody: by a refused call, or by calls that are served without the part.
+    for _ in 0..3 {
+        let _ = alice.rest().get("/api/v1/auth/tokens").within(Duration::from_secs(1)).try_send().await;
+    }
+    proxy(&mesh).heal();
+    wait_until(format!("{before:?} is reached again"), Duration::from_secs(3), async || works(&mesh, &alice).await).await;
+}
+
+#[test]
+fn postgres_is_cut_off_and_back() {
+    run(heals(Before::Postgres, Fault::Cut, |mesh| mesh.postgres_proxy.as_ref().unwrap()));
+}
+
+#[test]
+fn postgres_is_frozen_and_back() {
+    run(heals(Before::Postgres, Fault::Pause, |mesh| mesh.postgres_proxy.as_ref().unwrap()));
+}
+
+#[test]
+fn redis_is_cut_off_and_back() {
+    run(heals(Before::Redis, Fault::Cut, |mesh| mesh.redis_proxy.as_ref().unwrap()));
+}
+
+#[test]
+fn redis_is_frozen_and_back() {
+    run(heals(Before::Redis, Fault::Pause, |mesh| mesh.redis_proxy.as_ref().unwrap()));
+}
+
+#[test]
+fn auth_is_cut_off_from_the_edge_and_back() {
+    run(heals(Before::Auth, Fault::Cut, |mesh| mesh.auth_proxy.as_ref().unwrap()));
+}
+
+#[test]
+fn auth_is_frozen_for_the_edge_and_back() {
+    run(heals(Before::Auth, Fault::Pause, |mesh| mesh.auth_proxy.as_ref().unwrap()));
+}
+
+#[test]
+fn a_revocation_made_while_redis_is_cut_off_is_known_within_five_seconds_after() {
+    run(async {
+        let mesh = TestMesh::builder().split().replicas(2).proxy(Before::Redis).start().await;
+        let alice = mesh.persona("alice").await;
+        let proxy = mesh.redis_proxy.as_ref().unwrap();
+        proxy.set(Fault::Cut);
+        let answer = alice.post("/api/v1/auth/logout", &serde_json::json!({})).await;
+        assert!(!alice.is_signed_in().await, "the replica that was told refuses at once ({})", answer.status);
+        proxy.heal();
+        let other = alice.at(&mesh.gateway_on(1));
+        wait_until("the other replica knows", Duration::from_secs(5), async || !other.is_signed_in().await).await;
+        assert!(!alice.is_signed_in().await);
+    });
+}

@@ -1,0 +1,11 @@
+//! What people do, from the first request to the last, through Envoy.
+
+mod admins;
+mod age;
+mod guessing;
+mod invites;
+mod passwords;
+mod refreshing;
+mod revoking;
+mod signing_in;
+mod social;

@@ -1,0 +1,130 @@
+//! Administrators: second factor, recovery codes, what only they may do (A6, A12).
+
+use coreloop_testkit::{Persona, TestMesh, run};
+use http::Method;
+use jiff::SignedDuration;
+use serde_json::json;
+
+in_both_topologies! {
+    async fn an_administrator_signs_in_with_a_code_that_works_once(mesh) {
+        let admin = mesh.admin_account().await;
+        let code = admin.code_at(mesh.now());
+        let tries = (0..50).map(|_| {
+            let (device, code, admin) = (admin.visitor.elsewhere(), code.clone(), admin.clone());
+            async move { admin.try_login_from(&device, &code).await.status.as_u16() }
+        });
+        let statuses = futures::future::join_all(tries).await;
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    }
+
+    async fn a_recovery_code_works_once(mesh) {
+        let admin = mesh.admin_account().await;
+        let code = &admin.recovery_codes[0];
+        let tries = (0..20).map(|_| {
+            let device = admin.visitor.elsewhere();
+            let admin = admin.clone();
+            async move { admin.try_login_from(&device, code).await }
+        });
+        let answers = futures::future::join_all(tries).await;
+        let good: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
+        assert_eq!(good.len(), 1, "{:?}", answers.iter().map(|a| (a.status.as_u16(), a.reason())).collect::<Vec<_>>());
+        assert_eq!(good[0].json()["recovery_codes_left"], 7);
+        assert_eq!(good[0].json()["expires_in"], 600);
+        assert!(good[0].json().get("refresh_token").is_none());
+    }
+
+    async fn wrong_factors_are_not_told_apart(mesh) {
+        let admin = mesh.admin_account().await;
+        let wrong_code = admin.try_login_from(&admin.visitor.elsewhere(), "000000").await;
+        wrong_code.refused(401, "INVALID_CREDENTIALS");
+        let alice = mesh.persona("alice").await.visitor;
+        let body = json!({"email": alice.email, "password": coreloop_testkit::PASSWORD, "code": "123456"});
+        let no_admin = alice.elsewhere().post("/api/auth/admin/login", &body).await;
+        no_admin.refused(401, "INVALID_CREDENTIALS");
+        assert_eq!(wrong_code.body, no_admin.body);
+    }
+
+    async fn an_administrator_by_password_alone_is_none(mesh) {
+        let admin = mesh.admin_account().await;
+        let person = admin.visitor.elsewhere().login().await;
+        person.get("/api/v1/auth/admin/invites").await.refused(403, "ROLE_REQUIRED");
+        person.get("/metrics").await.refused(403, "ROLE_REQUIRED");
+    }
+
+    async fn a_role_change_ends_the_tokens_and_counts_at_the_next_sign_in(mesh) {
+        let (admin, alice) = (mesh.admin().await, mesh.persona("alice").await);
+        let path = format!("/api/v1/auth/admin/users/{}/roles", alice.user_id);
+        let set = admin.call(Method::PUT, &path).json(&json!({"roles": ["ROLE_VIP"]})).send().await.expect(200);
+        assert_eq!(set["user"]["roles"], json!(["ROLE_STANDARD", "ROLE_VIP"]));
+        alice.get("/api/v1/auth/me").await.refused(401, "TOKEN_REVOKED");
+        let alice = alice.visitor.elsewhere().login().await;
+        assert_eq!(alice.me().await["roles"], json!(["ROLE_STANDARD", "ROLE_VIP"]));
+        let nobody = "/api/v1/auth/admin/users/0192f0c4-7f5e-7000-8000-000000000000/roles";
+        admin.call(Method::PUT, nobody).json(&json!({"roles": ["ROLE_VIP"]})).send().await.refused(404, "USER_NOT_FOUND");
+    }
+
+    async fn a_locked_person_is_out_until_unlocked(mesh) {
+        let (admin, alice) = (mesh.admin().await, mesh.persona("alice").await);
+        let path = |what: &str| format!("/api/v1/auth/admin/users/{}/{what}", alice.user_id);
+        let lock = admin.post(&path("lock"), &json!({"reason": "abuse"})).await.expect(200);
+        assert_eq!(lock["user"]["status"], "USER_STATUS_LOCKED");
+        alice.get("/api/v1/auth/me").await.refused(401, "TOKEN_REVOKED");
+        assert_ne!(alice.visitor.elsewhere().try_login(coreloop_testkit::PASSWORD).await.status, 200);
+        assert_ne!(alice.try_refresh().await.status, 200);
+        admin.post(&path("unlock"), &json!({})).await.expect(200);
+        alice.visitor.elsewhere().login().await;
+        assert_eq!(admin.get(&format!("/api/v1/auth/admin/users/{}", alice.user_id)).await.expect(200)["user"]["id"], alice.user_id);
+    }
+
+    async fn invites_are_made_once_and_listed(mesh) {
+        let admin = mesh.admin().await;
+        let code = format!("spring-{}", &admin.user_id[24..]);
+        let invite = json!({"code": code, "max_uses": 3});
+        let made = admin.post("/api/v1/auth/admin/invites", &invite).await.expect(201);
+        assert_eq!((made["invite"]["code"].as_str(), made["invite"]["used"].as_u64()), (Some(code.as_str()), Some(0)));
+        admin.post("/api/v1/auth/admin/invites", &invite).await.refused(409, "INVITE_EXISTS");
+        admin.post("/api/v1/auth/admin/invites", &json!({"max_uses": 0})).await.refused(400, "VALIDATION_FAILED");
+        let listed = admin.get("/api/v1/auth/admin/invites?page_size=200").await.expect(200);
+        assert!(listed["invites"].as_array().unwrap().iter().any(|invite| invite["code"] == code.as_str()));
+    }
+}
+
+#[test]
+fn keys_rotate_without_a_good_token_refused() {
+    run(async {
+        let mesh = TestMesh::builder().split().replicas(2).start().await;
+        let admin = mesh.admin().await;
+        let mut people = vec![mesh.persona("alice").await];
+        let front = [mesh.gateway_on(0), mesh.gateway_on(1)];
+        for round in 0..3 {
+            mesh.clock.advance(SignedDuration::from_secs(120));
+            let rotated = admin.at(&front[round % 2]).post("/api/v1/auth/admin/keys/rotate", &json!({})).await.expect(200);
+            let jwks = mesh.rest().get("/.well-known/jwks.json").send().await.expect(200).to_string();
+            for kid in ["active_kid", "next_kid"] {
+                assert!(jwks.contains(rotated[kid].as_str().unwrap()), "{kid} is not published");
+            }
+            people.push(mesh.visitor("alice").at(&front[(round + 1) % 2]).sign_up().await);
+            for person in &people {
+                for base in &front {
+                    let answer = person.at(base).get("/api/v1/auth/me").await;
+                    assert_eq!(answer.status, 200, "round {round} at {base}: {}", answer.text());
+                }
+            }
+            let refreshed = people[0].try_refresh().await.expect(200);
+            people[0] = Persona::signed_in(people[0].visitor.clone(), &refreshed);
+        }
+        let soon = admin.post("/api/v1/auth/admin/keys/rotate", &json!({})).await;
+        soon.refused(400, "ROTATION_TOO_SOON");
+    });
+}
+
+#[test]
+fn an_administrators_token_lives_ten_minutes() {
+    run(async {
+        let mesh = TestMesh::start().await;
+        let admin = mesh.admin().await;
+        admin.get("/api/v1/auth/admin/invites").await.expect(200);
+        mesh.clock.advance(SignedDuration::from_secs(600 + 31));
+        admin.get("/api/v1/auth/admin/invites").await.refused(401, "TOKEN_EXPIRED");
+    });
+}

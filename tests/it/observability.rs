@@ -1,0 +1,73 @@
+//! One request is one trace, one request id, one line; metrics count it.
+
+use std::time::Duration;
+
+use coreloop_testkit::{Rest, TestMesh, run, wait::wait_for};
+
+fn admin(mesh: &TestMesh, module: &str) -> Rest {
+    Rest::to(format!("http://{}", mesh.node(0, module).running().admin_addr))
+}
+
+in_both_topologies! {
+    async fn every_call_is_counted_by_rpc(mesh) {
+        let alice = mesh.persona("alice").await;
+        alice.me().await;
+        let metrics = admin(mesh, "auth").get("/metrics").send().await;
+        assert_eq!(metrics.status, 200);
+        let text = metrics.text();
+        let counted = text.lines().any(|line| !line.starts_with('#') && line.contains("GetMe") && !line.ends_with(" 0"));
+        assert!(counted, "GetMe is not counted: {}", &text[..text.len().min(2_000)]);
+        assert!(!text.contains(&alice.visitor.email) && !text.contains(&alice.user_id), "metrics tell who it was");
+    }
+
+    async fn the_metrics_of_the_chapter_are_there(mesh) {
+        mesh.visitor("nobody").try_login("not the password").await;
+        let text = admin(mesh, "auth").get("/metrics").send().await.text();
+        for name in [
+            "cc_auth_login_latency_seconds", "cc_auth_login_fail_total", "cc_auth_token_revocation_lag_seconds",
+            "cc_auth_active_sessions", "oauth_state_expired_total",
+        ] {
+            assert!(text.contains(name), "{name} is missing");
+        }
+    }
+
+    async fn the_request_id_of_a_client_is_kept(mesh) {
+        let answer = mesh.rest().get("/healthz").header("x-request-id", "0192f0c4-7f5e-7000-8000-00000000abcd").send().await;
+        assert_eq!(answer.header("x-request-id"), "0192f0c4-7f5e-7000-8000-00000000abcd");
+        let hostile = mesh.rest().get("/healthz").header("x-request-id", &"x".repeat(5_000)).send().await;
+        assert!(hostile.header("x-request-id").len() < 200);
+    }
+
+    async fn sign_ins_are_audited_without_making_anybody_wait(mesh) {
+        let alice = mesh.persona("alice").await;
+        alice.visitor.elsewhere().try_login("not the password").await.refused(401, "INVALID_CREDENTIALS");
+        alice.visitor.elsewhere().login().await;
+        let admin = mesh.admin().await;
+        let path = format!("/api/v1/auth/admin/login-audits?user_id={}", alice.user_id);
+        let audits = wait_for("the audit has all three", Duration::from_secs(5), async || {
+            let audits = admin.get(&path).await.expect(200)["audits"].as_array().cloned().unwrap_or_default();
+            (audits.len() >= 3).then_some(audits)
+        })
+        .await;
+        let outcomes: Vec<_> = audits.iter().map(|audit| audit["outcome"].as_str().unwrap()).collect();
+        assert_eq!(outcomes, ["ok", "INVALID_CREDENTIALS", "ok"]);
+        assert_eq!(audits[2]["ip"], alice.visitor.source.to_string());
+    }
+}
+
+#[test]
+fn events_are_recorded_with_the_act() {
+    run(async {
+        let mesh = TestMesh::start().await;
+        let alice = mesh.persona("alice").await;
+        alice.logout().await;
+        let of = |kind: &str| format!("select count(*) from auth.outbox where aggregateid = '{}' and type = '{kind}'", alice.user_id);
+        for kind in ["auth.user_registered", "auth.user_logged_in", "auth.user_logged_out", "auth.token_revoked"] {
+            assert_eq!(mesh.db.count(&of(kind)).await, 1, "{kind}");
+        }
+        let history = format!("select count(*) from auth.auth_events where aggregate_id = '{}'", alice.user_id);
+        assert!(mesh.db.count(&history).await >= 3);
+        let secrets = "select count(*) from auth.outbox where payload::text ~ 'eyJ|argon2|password'";
+        assert_eq!(mesh.db.count(secrets).await, 0);
+    });
+}

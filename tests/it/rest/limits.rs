@@ -1,0 +1,90 @@
+//! Rate limits: counted once, told in headers, held over replicas, and without Redis.
+
+use coreloop_testkit::{TestMesh, run};
+use serde_json::json;
+
+in_both_topologies! {
+    async fn a_limited_call_tells_what_is_left(mesh) {
+        let visitor = mesh.visitor("alice");
+        let answer = visitor.try_login("not the password").await;
+        let number = |name: &str| answer.header(name).parse::<u64>().unwrap_or_else(|_| panic!("{name} in {:?}", answer.headers));
+        assert_eq!(number("ratelimit-limit"), 10);
+        assert_eq!(number("ratelimit-remaining"), 9);
+        assert!((1..=60).contains(&number("ratelimit-reset")));
+    }
+
+    async fn the_eleventh_call_in_a_minute_is_refused(mesh) {
+        let visitor = mesh.visitor("alice");
+        for call in 1..=10 {
+            let email = format!("nobody.{call}.{}", visitor.email);
+            let body = json!({"email": email, "password": "x"});
+            assert_eq!(visitor.post("/api/v1/auth/login", &body).await.status, 401, "call {call}");
+        }
+        let refused = visitor.try_login("x").await;
+        refused.refused(429, "RATE_LIMITED");
+        assert!((1..=60).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
+        assert_eq!(refused.header("ratelimit-remaining"), "0");
+        assert!(refused.detail("google.rpc.RetryInfo").is_some());
+        assert_eq!(visitor.elsewhere().try_login("x").await.status, 401, "another address is another count");
+    }
+
+    async fn an_address_cannot_be_made_up(mesh) {
+        let visitor = mesh.visitor("eve");
+        let mut refused = 0;
+        for call in 0..14 {
+            let body = json!({"email": format!("nobody.{call}.{}", visitor.email), "password": "x"});
+            let made_up = format!("203.0.113.{call}");
+            let call = visitor.rest().post("/api/v1/auth/login", &body);
+            let call = call.header("x-forwarded-for", &made_up).header("x-real-ip", &made_up).header("forwarded", &format!("for={made_up}"));
+            refused += usize::from(call.header("x-envoy-external-address", &made_up).send().await.status == 429);
+        }
+        assert_eq!(refused, 4, "a made-up address must not open a new count");
+    }
+}
+
+#[test]
+fn parallel_calls_on_two_replicas_share_one_count() {
+    run(async {
+        let mesh = TestMesh::builder().replicas(2).start().await;
+        let visitor = mesh.visitor("eve");
+        let gateways = [mesh.gateway_on(0), mesh.gateway_on(1)];
+        let tries = (0..60).map(|number| {
+            let (visitor, body) = (visitor.at(&gateways[number % 2]), json!({"email": format!("nobody.{number}@example.com"), "password": "x"}));
+            async move { visitor.post("/api/v1/auth/login", &body).await.status.as_u16() }
+        });
+        let statuses = futures::future::join_all(tries).await;
+        assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 10, "{statuses:?}");
+        assert!(statuses.iter().all(|status| [401, 429].contains(status)), "{statuses:?}");
+    });
+}
+
+#[test]
+fn limits_hold_about_as_well_without_redis() {
+    run(async {
+        let mut mesh = TestMesh::start().await;
+        let visitor = mesh.visitor("eve");
+        assert_eq!(visitor.try_login("x").await.status, 401);
+        mesh.redis.kill();
+        let mut evaluated = 0;
+        for number in 0..40 {
+            let body = json!({"email": format!("nobody.{number}@example.com"), "password": "x"});
+            evaluated += usize::from(visitor.post("/api/v1/auth/login", &body).await.status == 401);
+        }
+        assert!((1..=20).contains(&evaluated), "{evaluated} calls passed a limit of 10");
+    });
+}
+
+#[test]
+fn a_stranger_has_a_hundred_calls_a_minute_in_all() {
+    run(async {
+        let mesh = TestMesh::start().await;
+        let visitor = mesh.visitor("eve");
+        let calls = (0..130).map(|_| async { visitor.get("/.well-known/jwks.json").await.status.as_u16() });
+        let statuses = futures::future::join_all(calls).await;
+        let served = statuses.iter().filter(|status| **status == 200).count();
+        assert_eq!(served, 100, "{statuses:?}");
+        let alice = mesh.persona("alice").await;
+        let calls = (0..130).map(|_| async { alice.get("/api/v1/auth/me").await.status.as_u16() });
+        assert!(futures::future::join_all(calls).await.iter().all(|status| *status == 200), "people are not strangers");
+    });
+}
