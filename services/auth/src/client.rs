@@ -1,6 +1,8 @@
 //! Who is at the other end: address, user agent and device of a request.
 
 use aws_lc_rs::digest;
+use coreloop_access::address::ClientAddress;
+use coreloop_service::Call;
 use tonic::{Request, metadata::MetadataMap};
 
 /// Longest user agent kept.
@@ -19,7 +21,7 @@ pub struct Client {
     pub device_name: String,
     /// `x-request-id`.
     pub request_id: String,
-    /// Trace id of `traceparent` (W3C).
+    /// Trace id of the call (W3C).
     pub trace_id: String,
 }
 
@@ -28,15 +30,16 @@ impl Client {
     #[must_use]
     pub fn of<T>(request: &Request<T>) -> Self {
         let meta = request.metadata();
-        // A REST call's own user agent is forwarded beside the gateway's.
-        let agent = text(meta, "x-forwarded-user-agent").or_else(|| text(meta, "user-agent")).unwrap_or_default();
+        let call = Call::current();
+        // A REST call's own user agent comes beside that of the edge, which is a gRPC client.
+        let agent = text(meta, "grpcgateway-user-agent").or_else(|| text(meta, "user-agent")).unwrap_or_default();
         Self {
             ip: ip(request),
             user_agent: cut(agent, USER_AGENT_MAX),
             device_id: String::new(),
             device_name: String::new(),
-            request_id: cut(text(meta, "x-request-id").unwrap_or_default(), 128),
-            trace_id: text(meta, "traceparent").and_then(|t| t.split('-').nth(1)).map(|t| cut(t, 32)).unwrap_or_default(),
+            request_id: call.as_ref().and_then(|call| call.request_id.to_str().ok()).map(|id| cut(id, 128)).unwrap_or_default(),
+            trace_id: call.as_ref().map(|call| call.trace.trace_id_hex()).unwrap_or_default(),
         }
     }
 
@@ -68,12 +71,9 @@ fn cut(text: &str, chars: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(chars).collect()
 }
 
-/// The address that the service layers settled on, else the peer's.
+/// The address that the service layers settled on; they alone know which proxies to believe.
 fn ip<T>(request: &Request<T>) -> String {
-    if let Some(address) = text(request.metadata(), "x-client-ip") {
-        return cut(address, 45);
-    }
-    request.remote_addr().map(|address| address.ip().to_string()).unwrap_or_default()
+    request.extensions().get::<ClientAddress>().map(|address| address.0.to_canonical().to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn facts_are_bounded_and_carry_no_control_characters() {
         let mut request = Request::new(());
-        request.metadata_mut().insert("x-forwarded-user-agent", "u".repeat(2000).parse().unwrap());
+        request.metadata_mut().insert("grpcgateway-user-agent", "u".repeat(2000).parse().unwrap());
         let client = Client::of(&request).with_device("d\u{7}1", "n");
         assert_eq!(client.user_agent.len(), 512);
         assert_eq!(client.device_id, "d1");
