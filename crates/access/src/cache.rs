@@ -170,3 +170,49 @@ impl std::fmt::Debug for Cache {
         f.debug_struct("Cache").field("entries", &self.len()).finish()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry {
+            kind: TokenKind::Access,
+            roles: Roles::NONE,
+            key_serial: 1,
+            issued_at: 1,
+            not_before: 1,
+            expires_at: 2,
+            id: TokenId(Uuid::nil()),
+            who: Who::User(UserId(Uuid::nil()), SessionId(Uuid::nil())),
+        }
+    }
+
+    #[test]
+    fn a_million_fit_in_200_mib_and_no_more_are_kept() {
+        let cache = Cache::new(1_000_000);
+        let fill = |from: u64, to: u64| (from..to).for_each(|n| cache.insert(Fingerprint::of(&n.to_le_bytes()), entry()));
+        fill(0, 1_000_000);
+        let full = cache.len();
+        assert!(full >= 950_000, "{full}");
+        let used = cache.0.memory_used();
+        assert!(used.entries + used.map <= 200 << 20, "{used:?}");
+        fill(1_000_000, 1_300_000);
+        assert!(cache.len() <= 1_010_000, "{}", cache.len());
+        let used = cache.0.memory_used();
+        assert!(used.entries + used.map <= 200 << 20, "{used:?}");
+    }
+
+    #[test]
+    fn the_whole_token_counts() {
+        let cache = Cache::new(10);
+        cache.insert(Fingerprint::of(b"a.b.c"), entry());
+        assert!(cache.get(&Fingerprint::of(b"a.b.c")).is_some());
+        assert!(cache.get(&Fingerprint::of(b"a.b.d")).is_none());
+        cache.remove(&Fingerprint::of(b"a.b.c"));
+        assert!(cache.get(&Fingerprint::of(b"a.b.c")).is_none());
+    }
+}

@@ -210,3 +210,7 @@ impl std::fmt::Debug for Limiter {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+mod tests;

@@ -6,6 +6,9 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::der;
 use crate::token::{Algorithm, Purpose};
 
+/// Lengths of an RSA modulus that are accepted: 2048 to 8192 bits (RFC 7518 section 3.3 asks for the least).
+const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+
 /// A public key. Private members are not fields here, so they can never be published.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Jwk {
@@ -85,7 +88,12 @@ impl Jwk {
             return None;
         }
         match (self.alg, self.kty.as_str(), self.crv.as_deref()) {
-            (Algorithm::Rs256, "RSA", None) => Some(der::rsa_public(&decode(&self.n)?, &decode(&self.e)?)),
+            (Algorithm::Rs256, "RSA", None) => {
+                let modulus = decode(&self.n)?;
+                // The library parses shorter ones and would only refuse their signatures.
+                RSA_BYTES.contains(&modulus.len()).then_some(())?;
+                Some(der::rsa_public(&modulus, &decode(&self.e)?))
+            }
             (Algorithm::Es256, "EC", Some("P-256")) => {
                 let (x, y) = (decode(&self.x)?, decode(&self.y)?);
                 (x.len() == 32 && y.len() == 32).then(|| [&[4][..], &x, &y].concat())

@@ -222,3 +222,126 @@ impl std::fmt::Debug for Keys {
         f.debug_list().entries(self.load().iter().map(|key| key.kid.clone())).finish()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::{
+        keys::{Jwk, KeySourceError},
+        token::Signer,
+    };
+
+    /// Publishes `jwks` and counts how often it is asked.
+    #[derive(Default)]
+    struct Source {
+        asked: AtomicUsize,
+        jwks: std::sync::Mutex<Option<JwkSet>>,
+    }
+
+    #[async_trait::async_trait]
+    impl KeySource for Source {
+        async fn jwks(&self) -> Result<JwkSet, KeySourceError> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            self.jwks.lock().unwrap().clone().ok_or_else(|| KeySourceError("away".into()))
+        }
+    }
+
+    fn jwk(kid: &str) -> Jwk {
+        Signer::generate(kid, Algorithm::EdDsa, Purpose::User).unwrap().jwk().unwrap()
+    }
+
+    #[tokio::test]
+    async fn unknown_names_cause_one_look_in_ten_seconds() {
+        let source = Arc::new(Source::default());
+        *source.jwks.lock().unwrap() = Some(JwkSet { keys: vec![jwk("a")] });
+        let keys = Keys::from_source(source.clone());
+        let looks = futures::future::join_all((0..200).map(|_| keys.refresh_for_unknown())).await;
+        assert_eq!(source.asked.load(Ordering::SeqCst), 1);
+        // Those who came while it was read look again; later ones do not.
+        assert!(looks[0]);
+        for _ in 0..200 {
+            assert!(!keys.refresh_for_unknown().await);
+        }
+        assert_eq!(source.asked.load(Ordering::SeqCst), 1);
+        assert!(keys.get("a").is_some());
+        // After the gap a new name is found.
+        *source.jwks.lock().unwrap() = Some(JwkSet { keys: vec![jwk("b")] });
+        *keys.0.last_look.lock().await = Instant::now().checked_sub(REFRESH_GAP);
+        assert!(keys.refresh_for_unknown().await);
+        assert!(keys.get("b").is_some() && keys.get("a").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_failing_or_empty_source_takes_no_key_away() {
+        let source = Arc::new(Source::default());
+        *source.jwks.lock().unwrap() = Some(JwkSet { keys: vec![jwk("a")] });
+        let keys = Keys::from_source(source.clone());
+        assert!(keys.refresh().await);
+        for broken in [None, Some(JwkSet::default())] {
+            *source.jwks.lock().unwrap() = broken;
+            assert!(!keys.refresh().await);
+            assert!(keys.get("a").is_some());
+        }
+    }
+
+    #[test]
+    fn keys_that_cannot_be_read_are_left_out() {
+        let good = jwk("good");
+        let change = |kid: &str, change: fn(&mut Jwk)| {
+            let mut jwk = Jwk { kid: kid.to_owned(), ..good.clone() };
+            change(&mut jwk);
+            jwk
+        };
+        let set = vec![
+            good.clone(),
+            change("short", |jwk| jwk.x = Some("AAAA".into())),
+            change("no x", |jwk| jwk.x = None),
+            change("padded", |jwk| jwk.x = jwk.x.take().map(|x| x + "=")),
+            change("another type", |jwk| jwk.kty = "RSA".into()),
+            change("another curve", |jwk| jwk.crv = Some("P-256".into())),
+            change("for encryption", |jwk| jwk.usage = "enc".into()),
+            change("another algorithm", |jwk| jwk.alg = Algorithm::Es256),
+            change("", |_| {}),
+            change("good", |jwk| jwk.x = Some("A".repeat(43))),
+        ];
+        let keys = Keys::fixed(&JwkSet { keys: set });
+        assert_eq!(keys.load().len(), 1);
+        assert_eq!(keys.get("good").unwrap().material, good.material().unwrap());
+        // A symmetric key, or any other document, is not even a Jwk.
+        assert!(serde_json::from_str::<Jwk>(r#"{"kty":"oct","kid":"h","alg":"HS256","use":"sig","k":"c2VjcmV0"}"#).is_err());
+    }
+
+    #[test]
+    fn a_weak_rsa_key_is_left_out() {
+        let rsa = |bits: usize| Jwk {
+            kty: "RSA".into(),
+            kid: "weak".into(),
+            alg: Algorithm::Rs256,
+            usage: "sig".into(),
+            purpose: Purpose::User,
+            n: Some(base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, vec![0xff; bits / 8])),
+            e: Some("AQAB".into()),
+            crv: None,
+            x: None,
+            y: None,
+        };
+        assert!(Keys::fixed(&JwkSet { keys: vec![rsa(1_024)] }).is_empty());
+    }
+
+    #[test]
+    fn serials_follow_the_material() {
+        let (a, b) = (jwk("a"), jwk("b"));
+        let keys = Keys::fixed(&JwkSet { keys: vec![a.clone()] });
+        let serial = keys.get("a").unwrap().serial();
+        keys.set(&JwkSet { keys: vec![b, a.clone()] });
+        assert_eq!(keys.get("a").unwrap().serial(), serial);
+        keys.set(&JwkSet { keys: vec![jwk("a")] });
+        assert!(!keys.holds(serial));
+        keys.set(&JwkSet { keys: vec![a] });
+        assert!(!keys.holds(serial), "a serial is never given again");
+    }
+}
