@@ -1,5 +1,6 @@
 //! The golden table of transcoding, and what hostile input may not do.
 
+mod described;
 mod hostile;
 mod matching;
 mod parameters;
@@ -39,7 +40,9 @@ fn compile(text: &'static str) -> DescriptorPool {
     let mut compiler = protox::Compiler::with_file_resolver(files);
     compiler.include_imports(true).include_source_info(true);
     compiler.open_file("test.proto").unwrap_or_else(|e| panic!("{e}"));
-    compiler.open_file("google/rpc/error_details.proto").unwrap();
+    for file in ["google/rpc/error_details.proto", "google/rpc/status.proto"] {
+        compiler.open_file(file).unwrap();
+    }
     DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap()
 }
 
