@@ -136,9 +136,9 @@ pub async fn oauth_callback(
     let location = match audited(app, &client, &pending.provider, done) {
         Ok(code) => deep_link(&pending.app_redirect_uri, &[("code", &code)]),
         Err(Error::Provider { code, .. }) => {
-            deep_link(&pending.app_redirect_uri, &[("error", "PROVIDER_ERROR"), ("error_code", &code)])
+            deep_link(&pending.app_redirect_uri, &[("error", &code), ("reason", "PROVIDER_ERROR")])
         }
-        Err(error) => deep_link(&pending.app_redirect_uri, &[("error", error.outcome())]),
+        Err(error) => deep_link(&pending.app_redirect_uri, &[("error", error.outcome()), ("reason", error.outcome())]),
     }?;
     Ok(Response::new(v1::OauthCallbackResponse { location }))
 }
@@ -150,11 +150,12 @@ async fn hand_over_link(app: &App, request: &v1::OauthCallbackRequest) -> Result
     let Some(pending) = linking.filter(|pending| pending.provider == request.provider) else {
         return Ok(None);
     };
+    let refused = told(&request.error);
     let mut pairs = vec![("state", request.state.as_str()), ("link", "true")];
     if request.error.is_empty() {
         pairs.push(("code", &request.code));
     } else {
-        pairs.push(("error", "PROVIDER_ERROR"));
+        pairs.extend([("error", refused.as_str()), ("reason", "PROVIDER_ERROR")]);
     }
     deep_link(&pending.app_redirect_uri, &pairs).map(Some)
 }

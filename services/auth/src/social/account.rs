@@ -2,7 +2,8 @@
 //!
 //! An account is found by (provider, id at the provider) and by nothing else. An address is compared only to refuse: one
 //! that belongs to an account answers EMAIL_BELONGS_TO_ACCOUNT, proven or not. An address that the provider did not prove
-//! stays at the link and is not the account's: it would reserve, and later receive the mail of, someone else's.
+//! is kept as what it is, unproven: whoever proves it later, by a reset mail, ends the links that did not (see
+//! `ResetPassword`), so an address taken in advance is no way into its owner's account.
 
 use coreloop_auth_api::v1::AuthReason;
 use coreloop_core::UserId;
@@ -60,18 +61,12 @@ async fn create(app: &App, tx: &mut PgConnection, pending: &Pending, identity: &
     if app.options.invite_required && pending.invite_code.is_empty() {
         return Err(AuthReason::InviteRequired.into());
     }
-    let proven = identity.email.as_deref().filter(|_| identity.email_verified);
-    if let Some(email) = identity.email.as_deref().filter(|_| proven.is_none())
-        && store::users::find_by_email(&mut *tx, email).await?.is_some()
-    {
-        return Err(AuthReason::EmailTaken.into());
-    }
     let user = UserId(app.ids.uuid());
     let new = store::users::NewUser {
         id: user,
         nickname: &identity.nickname,
-        email: proven,
-        email_verified: proven.is_some(),
+        email: identity.email.as_deref(),
+        email_verified: identity.email_verified,
         profile_image_url: &identity.image,
     };
     let now = app.now();

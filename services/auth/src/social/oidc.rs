@@ -238,10 +238,11 @@ fn told(claims: &CoreIdTokenClaims) -> Told {
     }
 }
 
-/// What a failed token request means. Answers with an error status never get here: [`Outbound`] has read them.
+/// What a failed token request means. Answers with an error status never get here: [`Outbound`] has read them. What is
+/// left is JSON that is no token, which asking again would not change.
 pub(crate) fn refused<T: ErrorResponse + 'static>(error: RequestTokenError<Failure, T>) -> Failure {
     match error {
         RequestTokenError::Request(failure) => failure,
-        _ => Failure::transient("malformed_response"),
+        _ => Failure::refusal("malformed_response"),
     }
 }

@@ -2755,7 +2755,7 @@ pub mod auth_service_client {
         /// Permission: public; a signed-in caller that sets `link` starts linking.
         /// Idempotency: none; each call makes a new state.
         /// Emits: nothing.
-        /// Reasons: PROVIDER_UNKNOWN, REDIRECT_URI_NOT_ALLOWED.
+        /// Reasons: PROVIDER_UNKNOWN, REDIRECT_URI_NOT_ALLOWED, PROVIDER_ERROR.
         pub async fn authorize(
             &mut self,
             request: impl tonic::IntoRequest<super::AuthorizeRequest>,
@@ -2784,7 +2784,7 @@ pub mod auth_service_client {
         /// Permission: public, by the one-time state.
         /// Idempotency: the state works once, also on failure.
         /// Emits: auth.user_registered for a new account, auth.user_logged_in.
-        /// Reasons: OAUTH_STATE_INVALID, PROVIDER_UNKNOWN, PROVIDER_MISMATCH, PROVIDER_ERROR, EMAIL_BELONGS_TO_ACCOUNT, INVITE_REQUIRED.
+        /// Reasons: OAUTH_STATE_INVALID, PROVIDER_UNKNOWN, PROVIDER_MISMATCH, PROVIDER_ERROR, REDIRECT_URI_NOT_ALLOWED, EMAIL_BELONGS_TO_ACCOUNT, INVITE_REQUIRED, INVITE_INVALID, ACCOUNT_LOCKED.
         pub async fn social_login(
             &mut self,
             request: impl tonic::IntoRequest<super::SocialLoginRequest>,
@@ -2809,11 +2809,11 @@ pub mod auth_service_client {
                 .insert(GrpcMethod::new("coreloop.auth.v1.AuthService", "SocialLogin"));
             self.inner.unary(req, path, codec).await
         }
-        /// Is the redirect target of the provider: verifies state, keeps a one-time login code for 60 s and redirects to the app's deep link.
+        /// Is the redirect target of the provider: verifies state, keeps a one-time login code for 60 s and redirects to the app's deep link. Failures after the state was found good are told to the app at its deep link, as `error` and `reason`; a link is handed over to it as `code` and `state`, to be finished by LinkProvider.
         /// Permission: public, by the one-time state.
         /// Idempotency: the state works once, also on failure.
-        /// Emits: as SocialLogin.
-        /// Reasons: OAUTH_STATE_INVALID, PROVIDER_UNKNOWN, PROVIDER_MISMATCH, PROVIDER_ERROR.
+        /// Emits: auth.user_registered for a new account.
+        /// Reasons: OAUTH_STATE_INVALID, PROVIDER_UNKNOWN, PROVIDER_MISMATCH.
         pub async fn oauth_callback(
             &mut self,
             request: impl tonic::IntoRequest<super::OauthCallbackRequest>,
@@ -2840,11 +2840,11 @@ pub mod auth_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Trades the one-time login code of the browser redirect for tokens.
+        /// Trades the one-time login code of the browser redirect for tokens, on the device that started the sign-in.
         /// Permission: public, by the one-time code.
         /// Idempotency: the code works once.
-        /// Emits: nothing.
-        /// Reasons: LOGIN_CODE_INVALID.
+        /// Emits: auth.user_logged_in.
+        /// Reasons: LOGIN_CODE_INVALID, ACCOUNT_LOCKED.
         pub async fn exchange_login_code(
             &mut self,
             request: impl tonic::IntoRequest<super::ExchangeLoginCodeRequest>,
@@ -3101,7 +3101,7 @@ pub mod auth_service_client {
         /// Permission: signed-in user who started it.
         /// Idempotency: the state works once; linking what is linked already answers it.
         /// Emits: nothing.
-        /// Reasons: OAUTH_STATE_INVALID, PROVIDER_MISMATCH, PROVIDER_ERROR, SOCIAL_ACCOUNT_TAKEN.
+        /// Reasons: OAUTH_STATE_INVALID, PROVIDER_UNKNOWN, PROVIDER_MISMATCH, PROVIDER_ERROR, SOCIAL_ACCOUNT_TAKEN.
         pub async fn link_provider(
             &mut self,
             request: impl tonic::IntoRequest<super::LinkProviderRequest>,
@@ -3161,7 +3161,7 @@ pub mod auth_service_client {
         /// Permission: signed-in user.
         /// Idempotency: the same date again answers the same.
         /// Emits: nothing.
-        /// Reasons: BIRTH_DATE_ALREADY_SET.
+        /// Reasons: BIRTH_DATE_ALREADY_SET, BIRTH_DATE_INVALID.
         pub async fn declare_birth_date(
             &mut self,
             request: impl tonic::IntoRequest<super::DeclareBirthDateRequest>,
@@ -3370,7 +3370,7 @@ pub mod auth_service_server {
         /// Permission: public; a signed-in caller that sets `link` starts linking.
         /// Idempotency: none; each call makes a new state.
         /// Emits: nothing.
-        /// Reasons: PROVIDER_UNKNOWN, REDIRECT_URI_NOT_ALLOWED.
+        /// Reasons: PROVIDER_UNKNOWN, REDIRECT_URI_NOT_ALLOWED, PROVIDER_ERROR.
         async fn authorize(
             &self,
             request: tonic::Request<super::AuthorizeRequest>,
@@ -3382,7 +3382,7 @@ pub mod auth_service_server {
         /// Permission: public, by the one-time state.
         /// Idempotency: the state works once, also on failure.
         /// Emits: auth.user_registered for a new account, auth.user_logged_in.
-        /// Reasons: OAUTH_STATE_INVALID, PROVIDER_UNKNOWN, PROVIDER_MISMATCH, PROVIDER_ERROR, EMAIL_BELONGS_TO_ACCOUNT, INVITE_REQUIRED.
+        /// Reasons: OAUTH_STATE_INVALID, PROVIDER_UNKNOWN, PROVIDER_MISMATCH, PROVIDER_ERROR, REDIRECT_URI_NOT_ALLOWED, EMAIL_BELONGS_TO_ACCOUNT, INVITE_REQUIRED, INVITE_INVALID, ACCOUNT_LOCKED.
         async fn social_login(
             &self,
             request: tonic::Request<super::SocialLoginRequest>,
@@ -3390,11 +3390,11 @@ pub mod auth_service_server {
             tonic::Response<super::SocialLoginResponse>,
             tonic::Status,
         >;
-        /// Is the redirect target of the provider: verifies state, keeps a one-time login code for 60 s and redirects to the app's deep link.
+        /// Is the redirect target of the provider: verifies state, keeps a one-time login code for 60 s and redirects to the app's deep link. Failures after the state was found good are told to the app at its deep link, as `error` and `reason`; a link is handed over to it as `code` and `state`, to be finished by LinkProvider.
         /// Permission: public, by the one-time state.
         /// Idempotency: the state works once, also on failure.
-        /// Emits: as SocialLogin.
-        /// Reasons: OAUTH_STATE_INVALID, PROVIDER_UNKNOWN, PROVIDER_MISMATCH, PROVIDER_ERROR.
+        /// Emits: auth.user_registered for a new account.
+        /// Reasons: OAUTH_STATE_INVALID, PROVIDER_UNKNOWN, PROVIDER_MISMATCH.
         async fn oauth_callback(
             &self,
             request: tonic::Request<super::OauthCallbackRequest>,
@@ -3402,11 +3402,11 @@ pub mod auth_service_server {
             tonic::Response<super::OauthCallbackResponse>,
             tonic::Status,
         >;
-        /// Trades the one-time login code of the browser redirect for tokens.
+        /// Trades the one-time login code of the browser redirect for tokens, on the device that started the sign-in.
         /// Permission: public, by the one-time code.
         /// Idempotency: the code works once.
-        /// Emits: nothing.
-        /// Reasons: LOGIN_CODE_INVALID.
+        /// Emits: auth.user_logged_in.
+        /// Reasons: LOGIN_CODE_INVALID, ACCOUNT_LOCKED.
         async fn exchange_login_code(
             &self,
             request: tonic::Request<super::ExchangeLoginCodeRequest>,
@@ -3508,7 +3508,7 @@ pub mod auth_service_server {
         /// Permission: signed-in user who started it.
         /// Idempotency: the state works once; linking what is linked already answers it.
         /// Emits: nothing.
-        /// Reasons: OAUTH_STATE_INVALID, PROVIDER_MISMATCH, PROVIDER_ERROR, SOCIAL_ACCOUNT_TAKEN.
+        /// Reasons: OAUTH_STATE_INVALID, PROVIDER_UNKNOWN, PROVIDER_MISMATCH, PROVIDER_ERROR, SOCIAL_ACCOUNT_TAKEN.
         async fn link_provider(
             &self,
             request: tonic::Request<super::LinkProviderRequest>,
@@ -3532,7 +3532,7 @@ pub mod auth_service_server {
         /// Permission: signed-in user.
         /// Idempotency: the same date again answers the same.
         /// Emits: nothing.
-        /// Reasons: BIRTH_DATE_ALREADY_SET.
+        /// Reasons: BIRTH_DATE_ALREADY_SET, BIRTH_DATE_INVALID.
         async fn declare_birth_date(
             &self,
             request: tonic::Request<super::DeclareBirthDateRequest>,
