@@ -50,9 +50,13 @@ mod tests {
         let text = "mode = \"local\"\n[auth]\naccess_ttl_secs = \"soon\"\nacess_ttl = 1\n[gateway]\nbody_limit_bytes = -1\n[server]\nadmin_port = 99999\n";
         let settings = Settings::defaults().with_toml("coreloop.toml", text).unwrap();
         let found = check(&settings).unwrap_err().to_string();
-        for part in
-            ["coreloop.toml:3", "auth.access_ttl_secs", "coreloop.toml:4", "gateway.body_limit_bytes", "server.admin_port"]
-        {
+        for part in [
+            "coreloop.toml:3",
+            "auth.access_ttl_secs",
+            "coreloop.toml:4",
+            "gateway.body_limit_bytes",
+            "server.admin_port",
+        ] {
             assert!(found.contains(part), "{found}");
         }
     }
@@ -61,6 +65,35 @@ mod tests {
     fn the_defaults_of_local_mode_are_good() {
         let settings = Settings::defaults().with("mode", "local");
         assert_eq!(check(&settings), Ok(()));
+    }
+
+    /// What the embedded file says and what the code does without it are the same, so the file documents the truth.
+    #[test]
+    fn the_embedded_file_is_the_defaults() {
+        fn same<T: serde::de::DeserializeOwned + Default + std::fmt::Debug>(name: &str) {
+            let written = Settings::defaults().section(name).read::<T>().unwrap();
+            assert_eq!(format!("{written:#?}"), format!("{:#?}", T::default()), "[{name}]");
+        }
+        same::<coreloop_server::ServerOptions>("server");
+        same::<coreloop_db::Options>("database");
+        same::<coreloop_server::RedisOptions>("redis");
+        same::<coreloop_server::LogOptions>("log");
+        same::<coreloop_server::OtlpOptions>("otlp");
+        same::<coreloop_access::Options>("access");
+        same::<coreloop_limit::Options>("limit");
+        same::<coreloop_auth::Options>("auth");
+        same::<coreloop_gateway::Options>("gateway");
+        same::<coreloop_sandbox::Options>("sandbox");
+    }
+
+    /// Every key that an options struct has is in the file, if only as a comment.
+    #[test]
+    fn the_embedded_file_names_every_optional_key() {
+        for key in
+            ["url", "admin_url", "password", "endpoint", "master_key", "mesh_secret", "age_webhook_secret", "api_key"]
+        {
+            assert!(coreloop_config::DEFAULTS.contains(&format!("# {key} = ")), "{key}");
+        }
     }
 
     #[test]

@@ -22,7 +22,11 @@ use clap::{Parser, Subcommand};
 use coreloop_config::{Errors, Settings};
 
 #[derive(Parser)]
-#[command(name = "coreloop", version, about = "A gRPC service mesh for apps built on one loop: act, verify, reward, show.")]
+#[command(
+    name = "coreloop",
+    version,
+    about = "A gRPC service mesh for apps built on one loop: act, verify, reward, show."
+)]
 struct Arguments {
     /// Settings file, laid over the defaults; may be given again. The environment (CORELOOP_…) wins over files.
     #[arg(long, global = true, value_name = "FILE")]
@@ -96,6 +100,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 fn wrong_settings(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<Errors>()
-            || matches!(cause.downcast_ref::<coreloop_server::StartError>(), Some(coreloop_server::StartError::Settings(_)))
+            || matches!(
+                cause.downcast_ref::<coreloop_server::StartError>(),
+                Some(coreloop_server::StartError::Settings(_))
+            )
     })
 }

@@ -14,9 +14,9 @@ pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
     for module in modules::of(&["all".to_owned()])? {
         let (name, Some(migrations)) = (module.name(), module.migrations()) else { continue };
         if let Some(admin) = &options.admin_url {
-            coreloop_db::bootstrap(admin, name, options.password.as_ref())
-                .await
-                .with_context(|| format!("the role and schema of `{name}` cannot be made (setting database.admin_url)"))?;
+            coreloop_db::bootstrap(admin, name, options.password.as_ref()).await.with_context(|| {
+                format!("the role and schema of `{name}` cannot be made (setting database.admin_url)")
+            })?;
         }
         coreloop_db::migrate(&options, name, migrations)
             .await

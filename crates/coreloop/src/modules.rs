@@ -7,10 +7,8 @@ use coreloop_service::Module;
 type Make = fn() -> Box<dyn Module>;
 
 /// Every module with the name it is served by.
-const ALL: &[(&str, Make)] = &[
-    ("auth", || Box::new(coreloop_auth::module())),
-    ("edge", || Box::new(coreloop_gateway::module())),
-];
+const ALL: &[(&str, Make)] =
+    &[("auth", || Box::new(coreloop_auth::module())), ("edge", || Box::new(coreloop_gateway::module()))];
 
 /// The modules of `targets`, each once; `all` is every one, `gateway` is `edge`.
 ///

@@ -92,11 +92,11 @@ impl Inner {
             ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"].into_iter().find(|known| *known == method);
         self.red.route(known.unwrap_or("other"), route, status.as_u16(), took.as_secs_f64());
         let duration_ms = took.as_secs_f64() * 1000.0;
-        Arc::clone(call).within(|| match status.is_server_error() {
-            true => tracing::warn!(target: "coreloop::http", status = status.as_u16(), duration_ms, "request failed"),
-            false => {
-                tracing::info!(target: "coreloop::http", status = status.as_u16(), duration_ms, "request answered")
-            }
+        // The call behind a success has its own line, with the user.
+        Arc::clone(call).within(|| match status.as_u16() {
+            500.. => tracing::warn!(target: "coreloop::http", status = status.as_u16(), duration_ms, "request failed"),
+            400.. => tracing::info!(target: "coreloop::http", status = status.as_u16(), duration_ms, "request refused"),
+            _ => tracing::debug!(target: "coreloop::http", status = status.as_u16(), duration_ms, "request answered"),
         });
         if let Some(spans) = &self.process.spans {
             let failed = status.is_server_error();

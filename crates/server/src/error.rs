@@ -16,7 +16,7 @@ pub enum StartError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A port is taken or not ours to bind.
-    #[error("cannot listen on {address} (setting {setting}): {source}")]
+    #[error("cannot listen on {address} (setting {setting})")]
     Bind {
         /// Address asked for.
         address: String,
