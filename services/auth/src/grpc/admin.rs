@@ -185,10 +185,11 @@ fn proto_audit(row: Audited) -> v1::LoginAudit {
 /// # Errors
 /// As the contract lists.
 pub async fn rotate_keys(
-    _app: &App,
+    app: &App,
     _request: Request<v1::RotateKeysRequest>,
 ) -> Result<Response<v1::RotateKeysResponse>, Error> {
-    Err(Error::Internal("not built yet".to_owned()))
+    let rotated = app.keys.rotate(app).await?;
+    Ok(Response::new(v1::RotateKeysResponse { active_kid: rotated.active_kid, next_kid: rotated.next_kid }))
 }
 
 #[cfg(test)]
