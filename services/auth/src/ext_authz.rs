@@ -12,6 +12,9 @@
 
 mod reply;
 mod request;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+mod tests;
 
 use std::{
     convert::Infallible,
