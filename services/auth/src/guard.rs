@@ -9,19 +9,27 @@
 //! has a signed-in session that proves its password again. Sessions that are open are never touched by a lock. An unknown
 //! account fills its bucket just so: nothing tells it from a known one.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use aws_lc_rs::digest;
 use coreloop_core::UserId;
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::Instant;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use crate::{App, Client, Error, Options, store::guards};
 
 /// A device id shorter than this could be guessed and earns no bucket of its own.
 const LONG_DEVICE_ID: usize = 16;
 /// Longest wait for tries that are being evaluated.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(8);
 /// A try undecided for longer has died with its process; it stays counted as a failure.
 const UNDECIDED_SECS: i64 = 10;
 
@@ -73,14 +81,17 @@ fn hash(parts: &[&str]) -> Vec<u8> {
 pub struct Attempt {
     bucket: Vec<u8>,
     at: Timestamp,
+    _turn: OwnedSemaphorePermit,
 }
 
-/// The limits.
-#[derive(Debug, Clone, Copy)]
+/// The limits. Clones share the turns.
+#[derive(Debug, Clone)]
 pub struct Guard {
-    limit: i64,
+    limit: u32,
     address_limit: i64,
     window: SignedDuration,
+    /// Turns of the buckets that are tried in this process now. Whoever waits for a turn asks the database nothing.
+    turns: Arc<Mutex<HashMap<Vec<u8>, Weak<Semaphore>>>>,
 }
 
 impl Guard {
@@ -88,9 +99,10 @@ impl Guard {
     #[must_use]
     pub fn new(options: &Options) -> Self {
         Self {
-            limit: options.lockout_failures.into(),
+            limit: options.lockout_failures,
             address_limit: options.address_failures.into(),
             window: SignedDuration::from_secs(options.lockout_secs.into()),
+            turns: Arc::default(),
         }
     }
 
@@ -101,20 +113,34 @@ impl Guard {
     /// Takes a place for one try. Waits a moment when every place is held by tries that are still being evaluated.
     ///
     /// # Errors
-    /// [`Error::Locked`], [`Error::AddressLimited`].
+    /// [`Error::Locked`], [`Error::AddressLimited`], [`Error::Overloaded`].
     pub async fn begin(&self, app: &App, account: &Account, client: &Client) -> Result<Attempt, Error> {
-        self.admit_address(app, client).await?;
         let bucket = account.bucket(client);
         let patience = Instant::now() + PATIENCE;
+        let turn = self.turn(&bucket, patience).await?;
+        let address = address_bucket(&client.ip).unwrap_or_default();
         let mut pause = Duration::from_millis(15);
         loop {
             let at = app.now();
-            let stale = at.checked_sub(SignedDuration::from_secs(UNDECIDED_SECS)).unwrap_or(at);
-            if guards::reserve(&app.db, &bucket, at, self.since(at), stale, self.limit).await? {
-                return Ok(Attempt { bucket, at });
+            let ask = guards::Ask {
+                bucket: &bucket,
+                address: &address,
+                at,
+                since: self.since(at),
+                stale: at.checked_sub(SignedDuration::from_secs(UNDECIDED_SECS)).unwrap_or(at),
+                limit: self.limit.into(),
+                address_limit: self.address_limit,
+            };
+            let answer = guards::reserve(&app.db, &ask).await?;
+            if let Some(oldest) = answer.address_full {
+                return Err(Error::AddressLimited { retry_after: left(oldest, self.window, at) });
             }
-            let Some(standing) = guards::standing(&app.db, &bucket, self.since(at)).await? else { continue };
-            match standing.verdict(at, stale, self.window) {
+            if answer.taken {
+                return Ok(Attempt { bucket, at, _turn: turn });
+            }
+            let Some(standing) = guards::standing(&app.db, &bucket, ask.since).await? else { continue };
+            match standing.verdict(at, ask.stale, self.window) {
+                // Another replica evaluates.
                 Verdict::Wait if Instant::now() < patience => tokio::time::sleep(pause).await,
                 Verdict::Wait => return Err(Error::Overloaded),
                 Verdict::Locked(left) => return Err(Error::Locked { retry_after: left }),
@@ -123,14 +149,22 @@ impl Guard {
         }
     }
 
-    async fn admit_address(&self, app: &App, client: &Client) -> Result<(), Error> {
-        let Some(bucket) = address_bucket(&client.ip) else { return Ok(()) };
-        let now = app.now();
-        let (count, oldest) = guards::count(&app.db, &bucket, self.since(now)).await?;
-        if count < self.address_limit {
-            return Ok(());
+    /// Of this process no more tries of a bucket run at once than it has places.
+    async fn turn(&self, bucket: &[u8], patience: Instant) -> Result<OwnedSemaphorePermit, Error> {
+        let turns = {
+            let mut all = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = all.get(bucket).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                all.retain(|_, turns| turns.strong_count() > 0);
+                let turns = Arc::new(Semaphore::new(self.limit as usize));
+                all.insert(bucket.to_vec(), Arc::downgrade(&turns));
+                turns
+            })
+        };
+        match tokio::time::timeout_at(patience, turns.acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Error::Overloaded),
         }
-        Err(Error::AddressLimited { retry_after: left(oldest.unwrap_or(now), self.window, now) })
     }
 
     /// The password was right: the bucket is emptied.
@@ -148,7 +182,7 @@ impl Guard {
     pub async fn failed(&self, app: &App, attempt: Attempt, client: &Client) -> Result<(), Error> {
         let now = app.now();
         let until = now.checked_add(self.window).unwrap_or(Timestamp::MAX);
-        guards::failed(&app.db, &attempt.bucket, attempt.at, self.since(now), self.limit, (now, until)).await?;
+        guards::failed(&app.db, &attempt.bucket, attempt.at, self.since(now), self.limit.into(), (now, until)).await?;
         if let Some(bucket) = address_bucket(&client.ip) {
             guards::count_failure(&app.db, &bucket, self.since(now), self.address_limit, now).await?;
         }

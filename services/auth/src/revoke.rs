@@ -112,6 +112,7 @@ pub async fn end(
         .collect();
     store::revocations::insert(conn, user, why.as_str(), &rows, now).await?;
     events::record(app, conn, user, client, &facts(which, why, &ended)).await?;
+    app.metrics.active_sessions.dec_by(i64::try_from(ended.len()).unwrap_or(0));
     Ok(Revoked { rows, sessions: ended.len(), user: Some(user) })
 }
 

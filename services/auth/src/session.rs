@@ -86,7 +86,6 @@ pub async fn open(
 ) -> Result<Opened, Error> {
     let account = admit(&mut tx, user, &sign_in).await?;
     let now = app.now();
-    store::users::logged_in(&mut tx, user, now).await?;
     let draft = Draft::new(app, SessionId(app.ids.uuid()), &account, sign_in.admin, now);
     let tokens = draft.sign(app)?;
     store::sessions::insert(&mut tx, &draft.row(&sign_in), now).await?;
@@ -96,6 +95,7 @@ pub async fn open(
     events::record(app, &mut tx, user, sign_in.client, &facts).await?;
     tx.commit().await?;
     let audit = Audit::of(app, sign_in.method, sign_in.client, "ok");
+    app.metrics.active_sessions.inc();
     app.audits.signed_in(audit.user(user).provider(sign_in.provider).token(draft.access), draft.access_expires_at);
     let user = User { last_login_at: Some(now.into()), ..account };
     Ok(Opened { session: draft.session, jti: draft.access, tokens, user })
@@ -104,12 +104,9 @@ pub async fn open(
 /// The account, locked, if it may sign in.
 async fn admit(tx: &mut Transaction, user: UserId, sign_in: &SignIn<'_>) -> Result<User, Error> {
     let refused = || Error::from(AuthReason::InvalidCredentials);
-    let account = store::users::lock(tx, user).await?.ok_or_else(refused)?;
-    if let Some(verified) = sign_in.password_hash {
-        let current = store::users::password_hash(&mut **tx, user).await?;
-        if current.as_deref() != Some(verified) {
-            return Err(refused());
-        }
+    let (account, hash) = store::users::lock_with_hash(tx, user).await?.ok_or_else(refused)?;
+    if sign_in.password_hash.is_some() && sign_in.password_hash != hash.as_deref() {
+        return Err(refused());
     }
     match account.status.as_str() {
         "active" if !sign_in.admin || account.roles().has(Role::Admin) => Ok(account),

@@ -20,7 +20,7 @@ pub struct Row {
     pub payload: Value,
 }
 
-/// Appends `rows` to the account's history and the outbox. `users.event_seq` is taken under the row's lock, so
+/// Appends `rows` to the account's history and the outbox, and notes the time of a sign-in. `users.event_seq` is taken under the row's lock, so
 /// sequence numbers have no gap and two writers never share one.
 ///
 /// # Errors
@@ -39,7 +39,10 @@ pub async fn append(
     let done = sqlx::query!(
         r#"
         with head as (
-            update auth.users set event_seq = event_seq + cardinality($2::uuid[]) where id = $1 returning event_seq
+            update auth.users
+               set event_seq = event_seq + cardinality($2::uuid[]),
+                   last_login_at = case when 'user_logged_in' = any ($3::text[]) then $6 else last_login_at end
+             where id = $1 returning event_seq
         ), given as (
             select id, name, payload, head.event_seq - cardinality($2::uuid[]) + ord as seq
               from head, unnest($2::uuid[], $3::text[], $4::jsonb[]) with ordinality as t(id, name, payload, ord)

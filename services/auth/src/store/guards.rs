@@ -6,38 +6,69 @@ use sqlx::PgExecutor;
 
 use crate::{Error, guard::Standing};
 
-/// Takes a place for a try at `at`; false when the bucket is locked or `limit` tries since `since` fill it. Tries
-/// undecided since before `stale` count as decided.
+/// Asks for a place.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// Whose password is tried.
+    pub bucket: &'a [u8],
+    /// From where; empty: not known.
+    pub address: &'a [u8],
+    /// When.
+    pub at: Timestamp,
+    /// Tries before this do not count.
+    pub since: Timestamp,
+    /// Tries that are undecided since before this count as decided.
+    pub stale: Timestamp,
+    /// Places of the bucket.
+    pub limit: i64,
+    /// Failures at which the address is refused.
+    pub address_limit: i64,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer {
+    /// The try has a place.
+    pub taken: bool,
+    /// The address has failed too often; its oldest failure.
+    pub address_full: Option<Timestamp>,
+}
+
+/// Takes a place, unless the bucket is locked or full, or the address has failed too often.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn reserve(
-    db: impl PgExecutor<'_>,
-    bucket: &[u8],
-    at: Timestamp,
-    since: Timestamp,
-    stale: Timestamp,
-    limit: i64,
-) -> Result<bool, Error> {
-    let taken = sqlx::query!(
-        r#"insert into auth.sign_in_guards as g (bucket, tries, undecided, touched_at)
-           values ($1, array[$2::timestamptz], 1, $2)
-           on conflict (bucket) do update
-              set tries = array(select t from unnest(g.tries) t where t > $3) || $2::timestamptz,
-                  undecided = case when g.touched_at < $4 then 0 else g.undecided end + 1,
-                  locked_until = null,
-                  touched_at = $2
-            where (g.locked_until is null or g.locked_until <= $2)
-              and (select count(*) from unnest(g.tries) t where t > $3) < $5"#,
-        bucket,
-        at.to_sqlx() as _,
-        since.to_sqlx() as _,
-        stale.to_sqlx() as _,
-        limit,
+pub async fn reserve(db: impl PgExecutor<'_>, ask: &Ask<'_>) -> Result<Answer, Error> {
+    let row = sqlx::query!(
+        r#"with address as (
+             select count(t) as failed, min(t) as oldest
+               from auth.sign_in_guards g, unnest(g.tries) t where g.bucket = $6 and t > $3
+           ), place as (
+             insert into auth.sign_in_guards as g (bucket, tries, undecided, touched_at)
+             select $1, array[$2::timestamptz], 1, $2 from address where failed < $7
+             on conflict (bucket) do update
+                set tries = array(select t from unnest(g.tries) t where t > $3) || $2::timestamptz,
+                    undecided = case when g.touched_at < $4 then 0 else g.undecided end + 1,
+                    locked_until = null,
+                    touched_at = $2
+              where (g.locked_until is null or g.locked_until <= $2)
+                and (select count(*) from unnest(g.tries) t where t > $3) < $5
+             returning 1
+           )
+           select exists (select from place) as "taken!", failed as "failed!", oldest as "oldest: jiff_sqlx::Timestamp"
+             from address"#,
+        ask.bucket,
+        ask.at.to_sqlx() as _,
+        ask.since.to_sqlx() as _,
+        ask.stale.to_sqlx() as _,
+        ask.limit,
+        ask.address,
+        ask.address_limit,
     )
-    .execute(db)
+    .fetch_one(db)
     .await?;
-    Ok(taken.rows_affected() == 1)
+    let address_full = (row.failed >= ask.address_limit).then(|| row.oldest.map_or(ask.at, jiff_sqlx::Timestamp::to_jiff));
+    Ok(Answer { taken: row.taken, address_full })
 }
 
 /// Where a bucket stands.
@@ -130,26 +161,6 @@ pub async fn forgiven(db: impl PgExecutor<'_>, bucket: &[u8], at: Timestamp, now
     .execute(db)
     .await?;
     Ok(())
-}
-
-/// Failures since `since`, and the oldest of them.
-///
-/// # Errors
-/// When the database fails.
-pub async fn count(
-    db: impl PgExecutor<'_>,
-    bucket: &[u8],
-    since: Timestamp,
-) -> Result<(i64, Option<Timestamp>), Error> {
-    let row = sqlx::query!(
-        r#"select count(t) as "count!", min(t) as "oldest: jiff_sqlx::Timestamp"
-             from auth.sign_in_guards g, unnest(g.tries) t where g.bucket = $1 and t > $2"#,
-        bucket,
-        since.to_sqlx() as _,
-    )
-    .fetch_one(db)
-    .await?;
-    Ok((row.count, row.oldest.map(jiff_sqlx::Timestamp::to_jiff)))
 }
 
 /// Counts a failure of a bucket that has no places, keeping at most `most` before it.

@@ -165,6 +165,37 @@ pub async fn lock(conn: &mut PgConnection, id: UserId) -> Result<Option<User>, E
     .await?)
 }
 
+/// Takes an account for a sign-in: locks its row and tells the password hash it has now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_with_hash(conn: &mut PgConnection, id: UserId) -> Result<Option<(User, Option<String>)>, Error> {
+    let row = sqlx::query!(
+        r#"select u.id, nickname, email, email_verified, profile_image_url, roles, status, age_state,
+                  created_at as "created_at: jiff_sqlx::Timestamp",
+                  last_login_at as "last_login_at: jiff_sqlx::Timestamp", c.password_hash as "password_hash?"
+             from auth.users u left join auth.credentials c on c.user_id = u.id where u.id = $1 for update of u"#,
+        id.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| {
+        let user = User {
+            id: row.id.into(),
+            nickname: row.nickname,
+            email: row.email,
+            email_verified: row.email_verified,
+            profile_image_url: row.profile_image_url,
+            roles: row.roles,
+            status: row.status,
+            age_state: row.age_state,
+            created_at: row.created_at.to_jiff(),
+            last_login_at: row.last_login_at,
+        };
+        (user, row.password_hash)
+    }))
+}
+
 /// One account by its normalised address.
 ///
 /// # Errors
@@ -238,14 +269,5 @@ pub async fn set_password(conn: &mut PgConnection, id: UserId, hash: &str, now: 
     )
     .execute(conn)
     .await?;
-    Ok(())
-}
-
-/// Notes a sign-in.
-///
-/// # Errors
-/// When the database fails.
-pub async fn logged_in(conn: &mut PgConnection, id: UserId, now: Timestamp) -> Result<(), Error> {
-    sqlx::query!("update auth.users set last_login_at = $2 where id = $1", id.0, now.to_sqlx() as _).execute(conn).await?;
     Ok(())
 }
