@@ -19,18 +19,27 @@ use crate::{
 /// The committed description of the REST API.
 const OPENAPI: &str = "gateway/openapi.json";
 
-type Check<'a> = (&'static str, &'a dyn Fn() -> Result<()>);
+const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+
+/// How a check that found nothing wrong ended.
+enum Outcome {
+    Ok,
+    /// Not run, and why: never taken for a pass.
+    NotRun(String),
+}
+
+type Check<'a> = (&'static str, &'a dyn Fn() -> Result<Outcome>);
 
 /// Runs every check, then names those that failed.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let checks: &[Check<'_>] = &[
-        ("rustfmt", &|| cargo(root, &["fmt", "--check"])),
-        ("tidy", &|| tidy::run(root)),
-        ("codegen is current", &|| codegen::run(root, true)),
-        ("buf lint", &|| buf(root, &["lint"])),
+        ("rustfmt", &|| cargo(root, &["fmt", "--check"]).map(|()| Outcome::Ok)),
+        ("tidy", &|| tidy::run(root).map(|()| Outcome::Ok)),
+        ("codegen is current", &|| codegen::run(root, true).map(|()| Outcome::Ok)),
+        ("buf lint", &|| buf(root, &["lint"]).map(|()| Outcome::Ok)),
         ("buf breaking", &|| breaking(root)),
-        ("clippy", &|| cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
-        ("openapi is current", &|| openapi(root, true)),
+        ("clippy", &|| cargo(root, CLIPPY).map(|()| Outcome::Ok)),
+        ("openapi is current", &|| openapi(root, true).map(|()| Outcome::Ok)),
         ("cargo-deny", &|| deny(root)),
     ];
     let mut failed = Vec::new();
@@ -38,7 +47,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         crate::interrupt::check()?;
         let begin = Instant::now();
         match check() {
-            Ok(()) => say(&format!("{name}: ok ({})", seconds(begin.elapsed()))),
+            Ok(Outcome::Ok) => say(&format!("{name}: ok ({})", seconds(begin.elapsed()))),
+            Ok(Outcome::NotRun(why)) => say(&format!("{name}: NOT RUN, {why}")),
             Err(error) => {
                 say(&format!("{name}: FAILED\n{error:#}"));
                 failed.push(*name);
@@ -88,23 +98,17 @@ fn finish(command: &mut Command) -> Result<()> {
 }
 
 /// Compares the contracts with those of the branch point, or of the commit before.
-fn breaking(root: &Path) -> Result<()> {
+fn breaking(root: &Path) -> Result<Outcome> {
     let Some(base) = base(root) else {
-        say("buf breaking: no earlier commit to compare with");
-        return Ok(());
+        return Ok(Outcome::NotRun("there is no earlier commit to compare with".to_owned()));
     };
     let old = root.join(format!("target/breaking-{}", std::process::id()));
     fs::create_dir_all(&old)?;
-    let extracted = extract(root, &base, &old);
-    let compared = match extracted {
-        Ok(true) => {
-            let against = old.display().to_string();
-            buf(root, &["breaking", "--against", &against]).with_context(|| format!("compared with commit {base}"))
-        }
-        Ok(false) => {
-            say(&format!("buf breaking: commit {base} has no contracts to compare with"));
-            Ok(())
-        }
+    let compared = match extract(root, &base, &old) {
+        Ok(true) => buf(root, &["breaking", "--against", &old.display().to_string()])
+            .map(|()| Outcome::Ok)
+            .with_context(|| format!("compared with commit {base}")),
+        Ok(false) => Ok(Outcome::NotRun(format!("commit {base} has no contracts to compare with"))),
         Err(error) => Err(error),
     };
     let _ = fs::remove_dir_all(&old);
@@ -138,10 +142,10 @@ fn git(root: &Path, args: &[&str]) -> Result<String> {
     child::output(Command::new("git").args(["-c", &safe]).args(args).current_dir(root).stderr(Stdio::null()))
 }
 
-fn deny(root: &Path) -> Result<()> {
+fn deny(root: &Path) -> Result<Outcome> {
     if packages::in_path("cargo-deny").is_none() {
-        say("cargo-deny: NOT RUN, it is not installed (`cargo install cargo-deny`); licences and advisories unchecked");
-        return Ok(());
+        let why = "cargo-deny is not installed (`cargo install cargo-deny`): licences and advisories are unchecked";
+        return Ok(Outcome::NotRun(why.to_owned()));
     }
-    cargo(root, &["deny", "check"])
+    cargo(root, &["deny", "check"]).map(|()| Outcome::Ok)
 }

@@ -5,7 +5,6 @@
 //! by its own client, pinned and checked; whatever is started is private to the checkout (`.coreloop/`) and stopped at
 //! the end. It is a program of its own rather than scripts, because it is tested like the rest.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks to its terminal")]
-#![expect(clippy::disallowed_methods, reason = "a developer's tool reads the clock and the environment itself")]
 
 mod account;
 mod child;

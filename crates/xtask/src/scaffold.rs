@@ -69,6 +69,15 @@ fn write_service(root: &Path, name: &str) -> Result<Vec<PathBuf>> {
     // What can be refused is found out before anything is written.
     let mut edits = register(root, name)?;
     edits.push(edit(root, "Cargo.toml", |text| workspace(text, name))?);
+    edits.push(edit(root, "crates/config/config.default.toml", |text| {
+        Ok(format!("{}\n\n[{name}]\n", text.trim_end()))
+    })?);
+    edits.push(edit(root, "crates/coreloop/src/config.rs", |text| {
+        let read = format!("coreloop_{name}::Options::read(&settings.section(\"{name}\"))");
+        let line = |line: &&str| line.contains("coreloop_auth::Options::read(");
+        let anchor = text.lines().find(line).context("no line that reads the settings of auth")?;
+        after(text, anchor, &format!("    errors.absorb({read});"))
+    })?);
     let mut written = Vec::new();
     for (path, template) in SERVICE {
         let path = root.join(fill(path));

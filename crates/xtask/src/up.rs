@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use self::settings::Ports;
 use crate::{
@@ -43,6 +43,9 @@ pub(crate) struct Options {
     /// Drop the data of earlier runs first.
     #[arg(long)]
     fresh: bool,
+    /// Run this build of coreloop instead of building one.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
 }
 
 /// What runs, in the order it was started.
@@ -80,8 +83,11 @@ impl Running {
         }
         packages::ensure_servers(&private.join("logs"))?;
         let envoy = options.envoy.then(|| tools::envoy(root)).transpose()?;
-        let binary = build(root, options.release)?;
-        let ports = self.ports(root)?;
+        let binary = match &options.binary {
+            Some(binary) => binary.canonicalize().with_context(|| format!("{}", binary.display()))?,
+            None => build(root, options.release)?,
+        };
+        let ports = self.ports(root, options.envoy)?;
         let urls = self.databases(root, &ports)?;
         let settings = settings::write(private, &ports, &urls)?;
         parts::prepare(root, &binary, &settings)?;
@@ -91,13 +97,14 @@ impl Running {
         if let Some(envoy) = &envoy {
             self.keep(parts.envoy(envoy)?)?;
         }
+        summary::prepare(private)?;
         println!("{}", summary::table(&ports, &urls, options.envoy));
-        println!("{}", summary::tour(private, &ports, options.envoy));
+        println!("{}", summary::tour(private, &ports));
         println!("ready after {}; Ctrl-C stops everything started here", seconds(begin.elapsed()));
         Ok(())
     }
 
-    fn ports(&mut self, root: &Path) -> Result<Ports> {
+    fn ports(&mut self, root: &Path, with_envoy: bool) -> Result<Ports> {
         let services = services(root)?;
         let mut note = |name: &str, preferred: u16| -> Result<u16> {
             let (port, moved) = self.state.port(name, preferred)?;
@@ -110,10 +117,12 @@ impl Running {
         for (preferred, service) in (7001_u16..).zip(services) {
             grpc.push((service.clone(), note(&service, preferred)?));
         }
+        let (envoy, gateway) = (note("envoy", 8000)?, note("gateway", 8080)?);
         let ports = Ports {
-            envoy: note("envoy", 8000)?,
+            front: if with_envoy { envoy } else { gateway },
+            envoy,
             envoy_admin: note("envoy-admin", 8001)?,
-            gateway: note("gateway", 8080)?,
+            gateway,
             admin: note("admin", 8081)?,
             sandbox: note("sandbox", 8090)?,
             postgres: note("postgres", 15432)?,
@@ -183,6 +192,8 @@ fn forget(root: &Path) -> Result<()> {
     let private = place::private(root)?;
     place::drop_data(&private.join("pg"))?;
     redis::forget(root, "redis")?;
+    // The keys in it open what only the dropped database held.
+    place::drop_data(&private.join("auth"))?;
     for file in ["pg.password", "services.password"] {
         let path = private.join(file);
         if path.exists() {

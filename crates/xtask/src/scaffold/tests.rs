@@ -8,7 +8,14 @@ use super::*;
 fn copy() -> tempfile::TempDir {
     let root = crate::place::root().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    for part in ["Cargo.toml", "proto", "crates/coreloop", "crates/testkit", "services/auth/src/grpc.rs"] {
+    for part in [
+        "Cargo.toml",
+        "proto",
+        "crates/coreloop",
+        "crates/config/config.default.toml",
+        "crates/testkit",
+        "services/auth/src/grpc.rs",
+    ] {
         let target = dir.path().join(part);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         assert!(Command::new("cp").arg("-r").arg(root.join(part)).arg(&target).status().unwrap().success());
@@ -60,6 +67,8 @@ fn a_service_is_whole() {
         }
     }
     assert!(read(root, "crates/coreloop/Cargo.toml").contains("coreloop-wallet.workspace = true"));
+    assert!(read(root, "crates/config/config.default.toml").ends_with("\n[wallet]\n"));
+    assert!(read(root, "crates/coreloop/src/config.rs").contains("coreloop_wallet::Options::read("));
     for (registered, _) in register(root, "other").unwrap() {
         assert!(fs::read_to_string(registered).unwrap().contains("wallet"));
     }

@@ -14,6 +14,8 @@ use crate::{place, postgres};
 /// Ports of everything.
 #[derive(Debug, Clone)]
 pub(super) struct Ports {
+    /// What clients talk to: Envoy when it runs, else the gateway.
+    pub(super) front: u16,
     pub(super) envoy: u16,
     pub(super) envoy_admin: u16,
     pub(super) gateway: u16,
@@ -41,11 +43,11 @@ pub(super) fn write(private: &Path, ports: &Ports, urls: &Urls) -> Result<PathBu
     }
     let password = fs::read_to_string(&kept)?;
     let path = private.join("coreloop.toml");
-    place::write_secret(&path, &render(ports, urls, password.trim())?)?;
+    place::write_secret(&path, &render(ports, urls, password.trim(), &private.join("auth"))?)?;
     Ok(path)
 }
 
-fn render(ports: &Ports, urls: &Urls, password: &str) -> Result<String> {
+fn render(ports: &Ports, urls: &Urls, password: &str, keys: &Path) -> Result<String> {
     let mut text = String::new();
     writeln!(text, "# Written by `cargo xtask up`; changes are overwritten by the next one.")?;
     writeln!(text, "mode = \"local\"\n")?;
@@ -54,6 +56,11 @@ fn render(ports: &Ports, urls: &Urls, password: &str) -> Result<String> {
     writeln!(text, "admin_url = \"{}\"", urls.postgres)?;
     writeln!(text, "password = \"{password}\"\n")?;
     writeln!(text, "[redis]\nurl = \"{}\"\n", urls.redis)?;
+    let front = ports.front;
+    writeln!(text, "[auth]\npublic_url = \"http://127.0.0.1:{front}\"")?;
+    writeln!(text, "data_dir = \"{}\"", keys.display())?;
+    writeln!(text, "age_webhook_secret = \"sandbox-age-webhook-secret\"\n")?;
+    writeln!(text, "[auth.social]\nsandbox_url = \"http://127.0.0.1:{}\"\n", ports.sandbox)?;
     writeln!(text, "[server]\nadmin_port = {}\n", ports.admin)?;
     writeln!(text, "[server.ports]\ngateway = {}", ports.gateway)?;
     for (service, port) in &ports.grpc {

@@ -2,10 +2,17 @@
 
 use std::path::Path;
 
+use anyhow::Result;
+
 use super::settings::{Ports, Urls};
+use crate::place;
 
 /// Password of the account in the tour; long, and in no list of breached ones.
 const PASSWORD: &str = "lantern-harbour-42";
+
+/// What the tour keeps: who signed up, and the session.
+const ADA: &str = "ada.json";
+const SESSION: &str = "session.json";
 
 /// One line a part.
 pub(super) fn table(ports: &Ports, urls: &Urls, envoy: bool) -> String {
@@ -27,12 +34,17 @@ pub(super) fn table(ports: &Ports, urls: &Urls, envoy: bool) -> String {
     format!("\n{}\n", lines.join("\n"))
 }
 
+/// Makes the files that the tour writes, so that what it keeps in them is for its owner alone.
+pub(super) fn prepare(private: &Path) -> Result<()> {
+    [ADA, SESSION].iter().try_for_each(|name| place::write_secret(&private.join(name), ""))
+}
+
 /// Three commands to paste; they pass what they keep through files, so each works in a shell of its own and again.
-pub(super) fn tour(private: &Path, ports: &Ports, envoy: bool) -> String {
-    let base = format!("http://127.0.0.1:{}/api/v1/auth", if envoy { ports.envoy } else { ports.gateway });
+pub(super) fn tour(private: &Path, ports: &Ports) -> String {
+    let base = format!("http://127.0.0.1:{}/api/v1/auth", ports.front);
     let json = "-H 'content-type: application/json'";
-    let ada = quoted(&private.join("ada.json"));
-    let session = quoted(&private.join("session.json"));
+    let ada = quoted(&private.join(ADA));
+    let session = quoted(&private.join(SESSION));
     let body = format!("{{\"email\":\"ada-%s@example.com\",\"password\":\"{PASSWORD}\",\"nickname\":\"Ada\"}}");
     [
         "# sign up, with a new address each time".to_owned(),
@@ -63,6 +75,7 @@ mod tests {
 
     fn ports() -> Ports {
         Ports {
+            front: 3,
             envoy: 1,
             envoy_admin: 2,
             gateway: 3,
@@ -98,7 +111,7 @@ mod tests {
             dir.path().display()
         );
         fs::write(&fake, script).unwrap();
-        let tour = tour(&private, &ports(), false);
+        let tour = tour(&private, &ports());
         let paste = format!("chmod +x {0}/curl; PATH={0}:$PATH; {tour}\n{tour}", dir.path().display());
         assert!(Command::new("bash").args(["-euc", &paste]).status().unwrap().success());
         let asked = fs::read_to_string(dir.path().join("asked")).unwrap();
