@@ -65,8 +65,8 @@ pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
     (out.status.success() && !path.is_empty()).then(|| PathBuf::from(path))
 }
 
-/// Installs both servers in one go when both are missing, which is the usual case on a new machine.
-pub(crate) fn ensure_servers(logs: &Path) -> Result<()> {
+/// Installs both servers, and `others`, in one go where they are missing, which is the usual case on a new machine.
+pub(crate) fn ensure_servers(others: &[&'static str], logs: &Path) -> Result<()> {
     let mut missing = Vec::new();
     if find_postgres(None).is_none() {
         missing.push("postgresql");
@@ -74,6 +74,7 @@ pub(crate) fn ensure_servers(logs: &Path) -> Result<()> {
     if in_path("redis-server").is_none() {
         missing.push("redis-server");
     }
+    missing.extend(others.iter().filter(|program| in_path(program).is_none()));
     if missing.is_empty() { Ok(()) } else { install(&missing, logs) }
 }
 

@@ -238,7 +238,8 @@ fn pascal(snake: &str) -> String {
     snake.split('_').map(upper).collect()
 }
 
-fn snake(pascal: &str) -> String {
+/// `GetMe` as `get_me`.
+pub(crate) fn snake(pascal: &str) -> String {
     let mut out = String::new();
     for c in pascal.chars() {
         if c.is_ascii_uppercase() && !out.is_empty() {

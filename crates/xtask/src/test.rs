@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything a test needs, started for the run and thrown away after it.
 
 use std::{
+    io::IsTerminal as _,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -29,7 +30,7 @@ impl Bench {
     /// Starts a PostgreSQL that does not care for crashes, and a Redis that keeps nothing.
     fn start(root: &Path) -> Result<Self> {
         let logs = place::private(root)?.join("logs");
-        packages::ensure_servers(&logs)?;
+        packages::ensure_servers(&[], &logs)?;
         let name = format!("test-{}", std::process::id());
         let mut bench = Self { root: root.to_owned(), name: name.clone(), postgres: None, redis: None };
         let step = Step::begin("PostgreSQL and Redis for this run");
@@ -97,14 +98,17 @@ pub(crate) fn run(root: &Path, package: Option<&str>, filter: &[String], deep: b
     if !child::run(&mut cargo(&["--no-run"]))?.success() {
         bail!("the tests do not build");
     }
-    let built = built.elapsed();
+    say(&format!("tests built in {}", seconds(built.elapsed())));
     let ran = Instant::now();
     let mut command = cargo(&["--no-fail-fast"]);
     command.args(filter);
     let status = child::run(&mut command)?;
     let ran = ran.elapsed();
     drop(bench);
-    say(&format!("built in {}, ran in {}, all in {}", seconds(built), seconds(ran), seconds(begin.elapsed())));
+    // A log ends with what cargo test said; a person also learns how long it took.
+    if std::io::stderr().is_terminal() {
+        say(&format!("tests ran in {}, all took {}", seconds(ran), seconds(begin.elapsed())));
+    }
     if !status.success() {
         bail!("tests failed (above)");
     }

@@ -81,7 +81,8 @@ impl Running {
         if options.fresh {
             forget(root)?;
         }
-        packages::ensure_servers(&private.join("logs"))?;
+        // The commands that are printed at the end are curl's.
+        packages::ensure_servers(&["curl"], &private.join("logs"))?;
         let envoy = options.envoy.then(|| tools::envoy(root)).transpose()?;
         let binary = match &options.binary {
             Some(binary) => binary.canonicalize().with_context(|| format!("{}", binary.display()))?,

@@ -10,7 +10,39 @@ const WHY_ACCESS: &str = "who may call is decided from the option alone; without
 
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
     let ours = |file: &&File| file.kind() == "proto" && file.path.starts_with("proto/coreloop/");
-    files.iter().filter(ours).flat_map(rpcs).collect()
+    let mut found: Vec<Finding> = files.iter().filter(ours).flat_map(rpcs).collect();
+    let tests: String = files.iter().filter(|file| file.kind() == "rs").flat_map(tests_of).collect();
+    // Without any test in sight it is not the checkout that is looked at.
+    if !tests.is_empty() {
+        found.extend(files.iter().filter(ours).flat_map(|file| unnamed(file, &tests)));
+    }
+    found
+}
+
+fn tests_of(file: &File) -> impl Iterator<Item = String> {
+    file.test_code().map(|(_, line)| format!("{line}\n"))
+}
+
+/// RPCs that no test names: by their name, as a Rust client calls them, or by a REST path.
+fn unnamed(file: &File, tests: &str) -> Vec<Finding> {
+    let lines: Vec<&str> = file.text.lines().map(str::trim).collect();
+    let mut found = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some(name) = line.strip_prefix("rpc ").and_then(|rest| rest.split(['(', ' ']).next()) else { continue };
+        let own = lines.iter().skip(index + 1).take_while(|line| !line.starts_with("rpc "));
+        let paths = own.filter_map(|line| line.split('"').nth(1)).filter(|path| path.starts_with('/'));
+        let stems = paths.map(|path| path.split('{').next().unwrap_or(path).to_owned());
+        let call = format!(".{}(", crate::scaffold::snake(name));
+        let mut marks = stems.chain([name.to_owned(), call]);
+        if !marks.any(|mark| tests.contains(&mark)) {
+            found.push(Finding {
+                place: format!("{}:{}", file.path, index + 1),
+                what: format!("{name}: no test names it, calls it or asks one of its paths"),
+                why: "an RPC without a test of its own is known to work by nobody",
+            });
+        }
+    }
+    found
 }
 
 fn rpcs(file: &File) -> Vec<Finding> {
@@ -74,6 +106,18 @@ mod tests {
         assert_eq!(found(&GOOD.replace("  // Emits: nothing.\n", "")).len(), 1);
         assert_eq!(found(&GOOD.replace("Emits: nothing.", "Emits:")).len(), 1);
         assert_eq!(found(&GOOD.replace("  // Does it.\n", "")).len(), 1);
+    }
+
+    #[test]
+    fn an_rpc_that_no_test_names_is_found() {
+        let named = |test: &str| {
+            let mut files = planted("proto/coreloop/a/v1/a.proto", GOOD);
+            files.extend(planted("tests/it/a.rs", test));
+            check(&files).len()
+        };
+        assert_eq!(named("client.other(request)"), 1);
+        assert_eq!(named("client.do(request)"), 0);
+        assert_eq!(named("call(\"coreloop.a.v1.A/Do\")"), 0);
     }
 
     #[test]
