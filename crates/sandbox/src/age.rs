@@ -51,7 +51,7 @@ pub(crate) fn routes(state: &Arc<State>) -> Router<Arc<State>> {
 }
 
 async fn verify(Shared(state): Shared<Arc<State>>, Json(asked): Json<Verification>) -> Response {
-    let event_id = asked.event_id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+    let event_id = asked.event_id.unwrap_or_else(secret::random);
     let body = json!({ "event_id": event_id, "user_id": asked.user_id, "result": asked.result }).to_string();
     let timestamp = asked.timestamp.unwrap_or_else(|| state.now()).to_string();
     let key = asked.secret.as_deref().unwrap_or(&state.options.age_webhook_secret);

@@ -70,7 +70,6 @@ impl Sandbox {
 
     /// Every stand-in under one router: `/google`, `/kakao`, `/naver`, `/v3/mail/send`, `/age`, and `/_sandbox` to
     /// steer them.
-    #[must_use]
     pub fn router(&self) -> Router {
         let state = &self.state;
         Router::new()

@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::post,
 };
+use coreloop_core::Clock as _;
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -163,7 +164,7 @@ async fn send(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Bytes
         from: send.from.email,
         subject: subject.unwrap_or_default(),
         content: send.content,
-        received_at: jiff::Timestamp::now(),
+        received_at: state.clock.now(),
     });
     (StatusCode::ACCEPTED, [("x-message-id", id)]).into_response()
 }

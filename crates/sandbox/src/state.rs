@@ -30,7 +30,8 @@ pub(crate) struct State {
     pub(crate) mail: Mailbox,
     /// For webhooks.
     pub(crate) http: reqwest::Client,
-    clock: SystemClock,
+    /// Wall time. A third party's clock is not ours to move, so it is the machine's.
+    pub(crate) clock: SystemClock,
     personas: Mutex<Personas>,
     codes: Mutex<Store<crate::grant::Code>>,
     tokens: Mutex<Store<Access>>,

@@ -7,7 +7,7 @@ pub mod coreloop {
     /// `coreloop.auth`.
     pub mod auth {
         /// Accounts, sign-in, sessions and tokens.
-        #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
+        #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated")]
         #[rustfmt::skip]
         pub mod v1 {
             include!("gen/coreloop.auth.v1.rs");
@@ -18,7 +18,7 @@ pub mod coreloop {
 pub use coreloop::auth::v1;
 
 /// `envoy.*` packages: the closure of the ext_authz service.
-#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated")]
 #[rustfmt::skip]
 pub mod envoy {
     pub mod config {
@@ -43,7 +43,7 @@ pub mod envoy {
 }
 
 /// `xds.*` packages that the closure needs.
-#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated")]
 #[rustfmt::skip]
 pub mod xds {
     pub mod core {
