@@ -67,7 +67,7 @@ impl Edge {
         let families = Families::register(&on.metrics);
         let table = Table::new(on.router, &options, &on.links, &families)?;
         Ok(Self(Arc::new(Shared {
-            decoder: Decoder::new(on.router),
+            decoder: Decoder::new(on.router).strict(options.strict_unknown_fields),
             encoder: Encoder::new(on.router),
             router: on.router,
             table,

@@ -46,13 +46,24 @@ pub struct Input<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Decoder<'r> {
     router: &'r Router,
+    strict: bool,
 }
 
 impl<'r> Decoder<'r> {
     /// A decoder for the routes of a router.
     #[must_use]
     pub fn new(router: &'r Router) -> Self {
-        Self { router }
+        Self { router, strict: false }
+    }
+
+    /// Refuses unknown fields and query parameters of every route, not only of those that say so.
+    #[must_use]
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
+    }
+
+    fn refuses_unknown(&self, route: &Route) -> bool {
+        self.strict || route.edge.strict
     }
 
     /// The encoded request message.
@@ -65,7 +76,7 @@ impl<'r> Decoder<'r> {
         self.body(route, input, &mut out)?;
         if !matches!(route.body, Body::Whole) {
             self.query(route, input.query, &mut out)?;
-        } else if route.edge.strict && !input.query.is_empty() {
+        } else if self.refuses_unknown(route) && !input.query.is_empty() {
             return Err(malformed("the query of this request is not read"));
         }
         self.path(route, input.vars, &mut out)?;
@@ -95,7 +106,7 @@ impl<'r> Decoder<'r> {
                 raw(input, out);
                 Ok(())
             }
-            (Body::Whole, _) => json(shapes, input, route.edge.strict, |cx, deserializer| {
+            (Body::Whole, _) => json(shapes, input, self.refuses_unknown(route), |cx, deserializer| {
                 MessageSeed { cx, index: route.plan.input, out }.deserialize(deserializer)
             }),
             (Body::Field(_), Some(at)) => {
@@ -106,7 +117,7 @@ impl<'r> Decoder<'r> {
                     wire::close(out, start);
                     return Ok(());
                 }
-                json(shapes, input, route.edge.strict, |cx, deserializer| {
+                json(shapes, input, self.refuses_unknown(route), |cx, deserializer| {
                     let wrote = FieldSeed { cx: &mut *cx, field, out }.deserialize(deserializer);
                     wrote.map(|_| ()).map_err(|error| cx.at(field.name.as_str(), error))
                 })
@@ -127,7 +138,7 @@ impl<'r> Decoder<'r> {
         let reader = Query {
             shapes: self.shapes(),
             input: plan.input,
-            strict: route.edge.strict,
+            strict: self.refuses_unknown(route),
             bound: &bound,
             body_oneof: plan.body_field.and_then(|at| self.request(route).field(at).oneof),
         };

@@ -88,9 +88,9 @@ pub(super) fn grpc_backend(name: &str, at: &Endpoint) -> String {
     backend(name, at, "grpc_health_check: {}")
 }
 
-/// The gateway, below its name.
+/// The gateway, below its name. Its health is asked by gRPC, which no rate limit counts.
 pub(super) fn gateway_backend(at: &Endpoint) -> String {
-    backend("gateway", at, "http_health_check: {path: /healthz, codec_client_type: HTTP2}")
+    backend("gateway", at, "grpc_health_check: {}")
 }
 
 /// The cluster `otlp`. Without a collector it has no host: spans are dropped, trace context is still started and handed on.

@@ -183,6 +183,16 @@ async fn unreadable_bodies_get_their_status() {
 }
 
 #[tokio::test]
+async fn unknown_fields_are_ignored_unless_the_setting_refuses_them() {
+    let strict = Options { strict_unknown_fields: true, ..Options::default() };
+    for (options, status) in [(Options::default(), 201), (strict, 400)] {
+        let scene = Scene::with(options);
+        scene.peer.answers(vec![thing("n", 1), ok()]);
+        assert_eq!(scene.ask(post("/probe", r#"{"name":"n","colour":"red"}"#)).await.status, status);
+    }
+}
+
+#[tokio::test]
 async fn long_paths_and_headers_are_refused() {
     let scene = Scene::new();
     let long = scene.get(&format!("/probe/{}", "a".repeat(9000))).await;
@@ -282,7 +292,7 @@ async fn a_kind_is_answered_with_its_http_status() {
         (Kind::Cancelled, 499),
         (Kind::Internal, 500),
     ];
-    let scene = Scene::with(Options::default());
+    let scene = Scene::new();
     for (kind, status) in kinds {
         scene.peer.answers(vec![failed(Problem::new(kind, "probe", "SOME_REASON", "text"))]);
         let answer =
