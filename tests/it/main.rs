@@ -23,3 +23,4 @@ mod journeys;
 mod observability;
 mod rest;
 mod server;
+mod storage;

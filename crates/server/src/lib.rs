@@ -11,6 +11,7 @@
 
 mod admin;
 mod admission;
+mod assembly;
 mod edge;
 mod error;
 mod frame;
@@ -23,6 +24,7 @@ mod otlp;
 mod peers;
 mod pipeline;
 mod plan;
+mod ports;
 mod readiness;
 mod red;
 mod reflection;
@@ -31,6 +33,7 @@ mod rules;
 mod running;
 mod spans;
 mod start;
+mod storage;
 mod telemetry;
 mod within;
 mod workers;

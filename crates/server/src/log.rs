@@ -44,7 +44,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         let (level, logger) = (*event.metadata().level(), event.metadata().target());
         let mut line = match self.format {
             LogFormat::Json => json(level, logger, fields, call.as_deref()),
-            LogFormat::Text => text(level, logger, &fields, call.as_deref()),
+            LogFormat::Text => text(level, logger, &fields, call.as_deref()).replace(['\n', '\r'], " "),
         };
         line.push('\n');
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
@@ -209,9 +209,9 @@ mod tests {
 
     #[test]
     fn control_characters_cannot_forge_a_line() {
-        for format in [LogFormat::Json] {
-            let text = lines(format, || tracing::warn!(evil = "a\nb\"c", "mess\nage"));
-            assert_eq!(text.lines().count(), 1, "{text}");
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let text = lines(format, || tracing::warn!(evil = "a\nb\"c\r", "mess\nage"));
+            assert_eq!(text.split(['\n', '\r']).filter(|line| !line.is_empty()).count(), 1, "{text}");
         }
     }
 }

@@ -78,14 +78,14 @@ impl Process {
     }
 
     fn client(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<IpAddr> {
-        let forwarded = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let mut forwarded = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
         match peer {
             Some(peer) => {
                 let external = headers.get("x-envoy-external-address").and_then(|value| value.to_str().ok());
                 Some(self.trusted.client(peer, external, forwarded))
             }
             // The header of a call in memory was written by this process; without it, no client asked.
-            None => forwarded.last().and_then(|address| address.parse().ok()),
+            None => forwarded.next_back().and_then(|address| address.parse().ok()),
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) unary_response: bool,
     /// For a caller that states none; none is the process's.
     pub(crate) deadline: Option<Duration>,
+    /// Asked so often, or by machines only, that an answer is no news: decisions (Envoy logs each), health, reflection.
+    pub(crate) quiet: bool,
     /// Health is answered also by a service that is full.
     pub(crate) always: bool,
 }
@@ -84,6 +86,7 @@ impl Plan {
             unary_request: !method.is_client_streaming(),
             unary_response: !method.is_server_streaming(),
             deadline,
+            quiet: !service.full_name().starts_with("coreloop."),
             always: false,
         }
     }
@@ -98,6 +101,7 @@ impl Plan {
             unary_request: false,
             unary_response: path == "/grpc.health.v1.Health/Check",
             deadline: None,
+            quiet: HEALTH.contains(&path) || REFLECTION.contains(&path),
             always: HEALTH.contains(&path),
         }
     }

@@ -172,6 +172,9 @@ pub(crate) fn name(code: tonic::Code) -> &'static str {
     }
 }
 
+/// Name, help and how a figure is read.
+type Read = (&'static str, &'static str, fn(PoolGauge) -> u32);
+
 /// The pools of the process, looked at when Prometheus asks.
 #[derive(Default)]
 pub(crate) struct Pools(Mutex<Vec<(String, PgPool)>>);
@@ -191,7 +194,7 @@ impl fmt::Debug for Pools {
 impl Collector for Pools {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let pools = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let read: [(&str, &str, fn(PoolGauge) -> u32); 3] = [
+        let read: [Read; 3] = [
             ("coreloop_db_connections_open", "Connections open", |gauge| gauge.open),
             ("coreloop_db_connections_idle", "Connections not in use", |gauge| gauge.idle),
             ("coreloop_db_connections_max", "Most connections", |gauge| gauge.most),

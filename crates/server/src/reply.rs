@@ -61,7 +61,7 @@ impl Ending {
         let took = self.started.elapsed();
         let code = status.code();
         self.plan.red.record(code, took.as_secs_f64());
-        Arc::clone(&self.call).within(|| log(status, took.as_secs_f64() * 1000.0));
+        Arc::clone(&self.call).within(|| log(status, took.as_secs_f64() * 1000.0, self.plan.quiet));
         if let Some(spans) = &self.process.spans {
             let failed = is_ours(code);
             if failed || self.call.trace.sampled {
@@ -85,7 +85,7 @@ fn is_ours(code: Code) -> bool {
 }
 
 /// One line a call, with its cause when it failed by us.
-fn log(status: &Status, duration_ms: f64) {
+fn log(status: &Status, duration_ms: f64, quiet: bool) {
     let code = red::name(status.code());
     match status.code() {
         Code::Internal | Code::Unknown | Code::DataLoss => {
@@ -93,6 +93,9 @@ fn log(status: &Status, duration_ms: f64) {
         }
         Code::Unavailable | Code::DeadlineExceeded => {
             tracing::warn!(target: "coreloop::rpc", status = code, duration_ms, error = chain(status), "call failed");
+        }
+        Code::Ok | Code::Cancelled if quiet => {
+            tracing::debug!(target: "coreloop::rpc", status = code, duration_ms, "call answered");
         }
         Code::Ok => tracing::info!(target: "coreloop::rpc", status = code, duration_ms, "call answered"),
         _ => {

@@ -103,8 +103,9 @@ fn take_out(message: &mut DynamicMessage) -> bool {
         } else if message.has_field(&field) && matches!(field.kind(), Kind::Message(_)) {
             taken |= match message.get_field_mut(&field) {
                 Value::Message(inner) => take_out(inner),
-                Value::List(list) => list.iter_mut().fold(false, |taken, value| take_out_of(value) || taken),
-                Value::Map(map) => map.values_mut().fold(false, |taken, value| take_out_of(value) || taken),
+                Value::List(list) => list.iter_mut().map(take_out_of).filter(|taken| *taken).count() > 0,
+                // Counted, not `any`: that would stop at the first.
+                Value::Map(map) => map.values_mut().map(take_out_of).filter(|taken| *taken).count() > 0,
                 _ => false,
             };
         }

@@ -1,0 +1,246 @@
+//! Modules built, put in the link table, wrapped in layers and served.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use coreloop_access::Gate;
+use coreloop_config::Settings;
+use coreloop_core::{Clock, Ids};
+use coreloop_service::{Built, Check, Ctx, Links, Local, Metrics, Module, Readiness, Worker};
+use coreloop_transcode::descriptor;
+use sqlx::PgPool;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::body::Body;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::pb::{
+    v1::server_reflection_server::ServerReflectionServer as ReflectionV1,
+    v1alpha::server_reflection_server::ServerReflectionServer as ReflectionV1Alpha,
+};
+
+use crate::{
+    Running, StartError, admin,
+    admission::Admission,
+    edge::Edge,
+    health::ModuleHealth,
+    listen::{self, Protocol, Stops},
+    options::ProcessOptions,
+    pipeline::{Layered, Layers, Process},
+    plan::Plans,
+    ports::Ports,
+    readiness::Checks,
+    red::Red,
+    reflection,
+    running::Inside,
+    storage::Redis,
+    workers,
+};
+
+/// Name of the module whose plain HTTP is the REST edge.
+pub(crate) const EDGE: &str = "edge";
+
+/// Everything that modules are built from and served with.
+pub(crate) struct Assembly {
+    pub(crate) settings: Settings,
+    pub(crate) options: ProcessOptions,
+    pub(crate) links: Links,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) red: Red,
+    pub(crate) process: Arc<Process>,
+    pub(crate) pools: BTreeMap<&'static str, PgPool>,
+    pub(crate) redis: Option<Redis>,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+}
+
+/// A module that was built.
+struct Member {
+    name: &'static str,
+    foreign: &'static [&'static str],
+    built: Built,
+}
+
+/// Where a process listens.
+struct Addresses {
+    grpc: BTreeMap<String, SocketAddr>,
+    gateway: Option<SocketAddr>,
+    admin: SocketAddr,
+}
+
+impl Assembly {
+    pub(crate) async fn serve(self, modules: Vec<Box<dyn Module>>, ports: Ports) -> Result<Running, StartError> {
+        let stopping = CancellationToken::new();
+        let late_checks: Arc<OnceLock<Checks>> = Arc::default();
+        let readiness = late(&late_checks);
+        let building = modules.into_iter().map(|module| {
+            let (name, foreign) = (module.name(), module.foreign_services());
+            let ctx = self.ctx(name, &readiness, &stopping);
+            async move {
+                let built = module.build(ctx).await.map_err(|source| StartError::Module { module: name, source })?;
+                Ok::<_, StartError>(Member { name, foreign, built })
+            }
+        });
+        let mut members = futures::future::try_join_all(building).await?;
+
+        let mut checks: Vec<Check> =
+            members.iter_mut().flat_map(|member| std::mem::take(&mut member.built.checks)).collect();
+        checks.push(self.keys_check());
+        let server = &self.options.server;
+        let (timeout, keep) =
+            (Duration::from_millis(server.check_timeout_ms), Duration::from_millis(server.check_cache_ms));
+        let checks = Checks::new(checks, timeout, keep);
+        let checks = late_checks.get_or_init(|| checks).clone();
+
+        let mut work: Vec<Worker> =
+            members.iter_mut().flat_map(|member| std::mem::take(&mut member.built.workers)).collect();
+        work.push(self.gate_worker());
+        let inside = Inside {
+            checks,
+            stops: Stops::new(),
+            stopping,
+            stop_workers: CancellationToken::new(),
+            workers: TaskTracker::new(),
+            pools: self.pools.values().cloned().collect(),
+            drain: server.drain(),
+            drain_lead: Duration::from_millis(server.drain_lead_ms),
+        };
+        let addresses = self.listen(members, ports, &readiness, &inside);
+        workers::start(work, &inside.workers, &inside.stop_workers, &self.red);
+        Ok(Running {
+            grpc_addrs: addresses.grpc,
+            gateway_addr: addresses.gateway,
+            admin_addr: addresses.admin,
+            links: self.links,
+            metrics: self.metrics,
+            readiness,
+            gate: self.gate,
+            inside,
+        })
+    }
+
+    fn ctx(&self, name: &'static str, readiness: &Readiness, stopping: &CancellationToken) -> Ctx {
+        // The edge's settings have the name that people know it by.
+        let section = if name == EDGE { "gateway" } else { name };
+        Ctx {
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+            mode: self.options.mode,
+            settings: self.settings.section(section),
+            db: self.pools.get(name).cloned(),
+            redis: self.redis.as_ref().map(|redis| redis.manager.clone()),
+            links: self.links.clone(),
+            gate: Arc::clone(&self.gate),
+            metrics: self.metrics.clone(),
+            readiness: readiness.clone(),
+            stopping: stopping.clone(),
+        }
+    }
+
+    /// Without keys nobody can be known, so nothing that needs a token can be served.
+    fn keys_check(&self) -> Check {
+        let gate = Arc::clone(&self.gate);
+        Check::new("process/keys", move || {
+            let known = !gate.keys().is_empty();
+            async move { if known { Ok(()) } else { Err("no published keys were read yet".to_owned()) } }
+        })
+    }
+
+    /// Follows revocations and keys.
+    fn gate_worker(&self) -> Worker {
+        let (gate, redis) = (Arc::clone(&self.gate), self.redis.as_ref().map(|redis| redis.client.clone()));
+        Worker::new("access.gate", move |stop| {
+            let (gate, redis) = (Arc::clone(&gate), redis.clone());
+            async move { gate.run(redis, stop).await }
+        })
+    }
+
+    fn listen(&self, members: Vec<Member>, mut ports: Ports, readiness: &Readiness, inside: &Inside) -> Addresses {
+        let (server, stops) = (&self.options.server, &inside.stops);
+        let (listener, admin) = ports.admin;
+        let mut addresses = Addresses { grpc: BTreeMap::new(), gateway: None, admin };
+        let probes = http(admin::router(readiness.clone(), self.metrics.clone()));
+        listen::serve(listener, probes, Protocol::Http, server, stops);
+        let members: Vec<_> = members.into_iter().map(|member| (member.name, self.layer(member, inside))).collect();
+        // Every slot is filled before the first listener answers.
+        for (name, (layered, _)) in &members {
+            self.links.set_local(name, Local::new(layered.clone()));
+        }
+        for (name, (layered, http)) in members {
+            if let Some((listener, addr)) = ports.grpc.remove(name) {
+                listen::serve(listener, layered, Protocol::Grpc, server, stops);
+                addresses.grpc.insert(name.to_owned(), addr);
+            }
+            if let (EDGE, Some(router), Some((listener, addr))) = (name, http, ports.gateway.take_if(|_| name == EDGE))
+            {
+                let edge = Edge::new(Arc::clone(&self.process), self.red.clone(), router);
+                listen::serve(listener, edge, Protocol::Http, server, stops);
+                addresses.gateway = Some(addr);
+            }
+        }
+        addresses
+    }
+
+    /// A module's gRPC with health, reflection and every layer around it, and its plain HTTP.
+    fn layer(&self, member: Member, inside: &Inside) -> (Layered, Option<axum::Router>) {
+        let Member { name, foreign, built } = member;
+        let services = services_of(name, foreign);
+        let health = ModuleHealth::new(name, services.clone(), inside.checks.clone(), inside.stopping.clone());
+        let shown = reflection::Shown::new(services, name == EDGE);
+        let routes = built
+            .routes
+            .unwrap_or_default()
+            .add_service(HealthServer::new(health))
+            .add_service(ReflectionV1::new(reflection::v1::Service(shown.clone())))
+            .add_service(ReflectionV1Alpha::new(reflection::v1alpha::Service(shown)))
+            .prepare();
+        let layered = Layered::new(Layers {
+            process: Arc::clone(&self.process),
+            plans: Plans::of(name, foreign, &self.red),
+            admission: Admission::new(&self.options.server, self.red.in_flight(name), self.red.shed(name)),
+            routes,
+        });
+        (layered, built.http)
+    }
+}
+
+/// Readiness of checks that are not known before every module is built.
+fn late(checks: &Arc<OnceLock<Checks>>) -> Readiness {
+    let checks = Arc::clone(checks);
+    Readiness::new(move || {
+        let checks = checks.get().cloned();
+        async move {
+            match checks {
+                Some(checks) => checks.components().await,
+                None => Vec::new(),
+            }
+        }
+    })
+}
+
+fn services_of(module: &str, foreign: &[&str]) -> Vec<String> {
+    let package = format!("coreloop.{module}.");
+    let names = descriptor::pool().services().map(|service| service.full_name().to_owned());
+    names.filter(|name| name.starts_with(&package) || foreign.contains(&name.as_str())).collect()
+}
+
+/// An axum router as the listeners take it.
+fn http(
+    router: axum::Router,
+) -> impl tower::Service<
+    http::Request<Body>,
+    Response = http::Response<Body>,
+    Error = std::convert::Infallible,
+    Future: Send,
+> + Clone
++ Send
++ Sync
++ 'static {
+    use tower::ServiceExt as _;
+    router
+        .map_request(|request: http::Request<Body>| request.map(axum::body::Body::new))
+        .map_response(|response: http::Response<axum::body::Body>| response.map(Body::new))
+}
