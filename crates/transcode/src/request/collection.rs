@@ -87,7 +87,7 @@ impl<'de> Visitor<'de> for MapVisitor<'_, '_> {
         let mut any = false;
         while let Some(key) = map.next_key::<String>()? {
             any = true;
-            let start = wire::open(out, field.number);
+            let start = cx.open(out, field.number)?;
             let key_written = scalar::text(cx.shapes, key_kind, 1, &key, Source::MapKey, out);
             let wrote = match key_written {
                 Err(fault) => Err(cx.fail(fault)),
@@ -97,7 +97,7 @@ impl<'de> Visitor<'de> for MapVisitor<'_, '_> {
                 },
             };
             wrote.map_err(|error| cx.at(format!("[{key:?}]"), error))?;
-            wire::close(out, start);
+            cx.close(out, start);
         }
         Ok(any)
     }

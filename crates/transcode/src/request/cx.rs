@@ -5,7 +5,13 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 
 use super::scalar::Fault;
-use crate::shape::{Message, Shapes};
+use crate::{
+    shape::{Message, Shapes},
+    wire,
+};
+
+/// Nested deeper than [`wire::MAX_DEPTH`].
+pub(super) const TOO_DEEP: Fault = "is nested too deeply";
 
 /// State of one body.
 #[derive(Debug)]
@@ -15,13 +21,15 @@ pub(crate) struct Cx<'r> {
     pub(crate) strict: bool,
     /// What is wrong; none when the JSON itself is.
     pub(crate) fault: Option<Fault>,
+    /// Messages open on the wire, map entries included.
+    depth: u32,
     /// Where, innermost first; filled while an error unwinds, so that good bodies pay nothing.
     path: Vec<String>,
 }
 
 impl<'r> Cx<'r> {
     pub(crate) fn new(shapes: &'r Shapes, strict: bool) -> Self {
-        Self { shapes, strict, fault: None, path: Vec::new() }
+        Self { shapes, strict, fault: None, depth: 0, path: Vec::new() }
     }
 
     /// The place of the fault in proto names, as `items[2].name`.
@@ -34,6 +42,21 @@ impl<'r> Cx<'r> {
             out.push_str(step);
         }
         out
+    }
+
+    /// Begins a message. Services read no deeper than prost does, so deeper JSON is the client's fault and not theirs.
+    pub(super) fn open<E: Error>(&mut self, out: &mut Vec<u8>, number: u32) -> Result<usize, E> {
+        self.depth += 1;
+        if self.depth > wire::MAX_DEPTH {
+            return Err(self.fail(TOO_DEEP));
+        }
+        Ok(wire::open(out, number))
+    }
+
+    /// Ends a message.
+    pub(super) fn close(&mut self, out: &mut Vec<u8>, start: usize) {
+        self.depth -= 1;
+        wire::close(out, start);
     }
 
     /// An error of this fault. The text of the error is never shown: serde's own would echo values.

@@ -184,7 +184,7 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
             return Err(cx.fail(scalar::expected(cx.shapes, kind)));
         };
         let message = cx.shapes.message(index);
-        let start = wire::open(out, tag);
+        let start = cx.open(out, tag)?;
         match message.known {
             Some(WellKnown::ListValue) => values(cx, message, seq, out)?,
             Some(WellKnown::Value) => {
@@ -193,7 +193,7 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
             }
             _ => return Err(cx.fail(scalar::expected(cx.shapes, kind))),
         }
-        wire::close(out, start);
+        cx.close(out, start);
         Ok(true)
     }
 
@@ -202,7 +202,7 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
         let Kind::Message(index) = kind else { return Err(cx.fail(scalar::expected(cx.shapes, kind))) };
         let message = cx.shapes.message(index);
         let Some(tag) = tag else { return fields(cx, index, &mut map, out).map(|()| true) };
-        let start = wire::open(out, tag);
+        let start = cx.open(out, tag)?;
         match message.known {
             None | Some(WellKnown::HttpBody) => fields(cx, index, &mut map, out)?,
             Some(WellKnown::Struct) => {
@@ -216,7 +216,7 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
             Some(WellKnown::Any) => any::write(cx, map, out)?,
             Some(_) => return Err(cx.fail(scalar::expected(cx.shapes, kind))),
         }
-        wire::close(out, start);
+        cx.close(out, start);
         Ok(true)
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
-use super::scalar::{self, Fault, Source};
+use super::{
+    cx::TOO_DEEP,
+    scalar::{self, Fault, Source},
+};
 use crate::{
     shape::{Card, Field, Kind, Message, Shapes, WellKnown},
     wire,
@@ -136,6 +139,9 @@ impl Query<'_> {
             path.push(at);
             if field.server_only {
                 return Ok(None);
+            }
+            if path.len() > wire::MAX_DEPTH as usize {
+                return Err(TOO_DEEP);
             }
             if names.peek().is_none() {
                 return Ok(Some(Target { path, field, map_key }));

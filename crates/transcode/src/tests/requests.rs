@@ -199,8 +199,21 @@ fn depth_is_limited() {
         |levels: usize| format!("{}{}", "{\"inner\":".repeat(levels), "}".repeat(levels).replacen('}', "{}}", 1));
     let body = |levels| format!("{{\"an_inner\":{}}}", deep(levels));
     assert!(decode(request(ECHO, &body(90))).is_ok());
-    refuses(request(ECHO, &body(200)), "MALFORMED_REQUEST the body is not JSON: recursion limit exceeded");
+    refuses(request(ECHO, &body(2000)), "VALIDATION_FAILED an_inner.inner.inner");
+    let any = format!("{{\"an_any\":{{\"x\":{}{}}}}}", "[".repeat(200), "]".repeat(200));
+    refuses(request(ECHO, &any), "MALFORMED_REQUEST the body is not JSON: recursion limit exceeded");
     let unknown = format!("{{\"unknown\":{}{}}}", "[".repeat(200), "]".repeat(200));
+    // Services read messages 100 deep; a Struct takes three of them for each object.
+    assert!(decode(request(ECHO, &body(98))).is_ok());
+    refuses(request(ECHO, &body(101)), "VALIDATION_FAILED an_inner.inner.inner");
+    let nested = |levels: usize| {
+        format!("{{\"a_struct\":{}{}}}", "{\"x\":".repeat(levels), "{}".to_owned() + &"}".repeat(levels))
+    };
+    assert!(decode(request(ECHO, &nested(30))).is_ok());
+    refuses(request(ECHO, &nested(40)), "VALIDATION_FAILED a_struct");
+    let query = |levels: usize| format!("GET /v1/echo?an_inner.{}name=x", "inner.".repeat(levels));
+    assert!(decode(request(&query(98), "")).is_ok());
+    refuses(request(&query(101), ""), "VALIDATION_FAILED an_inner.inner");
     // What is not kept is skipped without recursion.
     reads(request(ECHO, &unknown), "{}");
 }
