@@ -308,4 +308,44 @@ mod tests {
             assert!(read(bad).is_err(), "{bad}");
         }
     }
+
+    /// Any spelling that HTTP lets a client send: case is folded by HTTP itself, `-` and `_` by software behind us.
+    fn forged() -> impl proptest::strategy::Strategy<Value = String> {
+        use proptest::prelude::*;
+        let name = proptest::sample::select(vec![
+            "x-user-id",
+            "x-user-roles",
+            "x-session-id",
+            "x-token-jti",
+            "x-auth-degraded",
+        ]);
+        let prefix = proptest::sample::select(vec![
+            "",
+            "grpc-metadata-",
+            "Grpc-Metadata-",
+            "grpcgateway-",
+            "grpc-metadata-grpc-",
+        ]);
+        (prefix, name, proptest::collection::vec(any::<(bool, bool)>(), 40)).prop_map(|(prefix, name, how)| {
+            let bent = name.chars().zip(how).map(|(c, (under, upper))| match c {
+                '-' if under => '_',
+                c if upper => c.to_ascii_uppercase(),
+                c => c,
+            });
+            prefix.chars().chain(bent).collect()
+        })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_spelling_of_an_identity_passes(name in forged()) {
+            let sent = headers(&[(&name, "forged")]);
+            let origin = Origin { request_id: &ID, traced: false };
+            let asked = HeaderName::try_from(name.as_str()).unwrap();
+            let through = [rest(&sent, origin, std::slice::from_ref(&asked)).unwrap(), grpc(&sent, origin)];
+            for out in through {
+                proptest::prop_assert!(!out.values().any(|value| value == "forged"), "{name} passes as {out:?}");
+            }
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! The REST edge: JSON over HTTP in front of every gRPC service (chapter 07).
 //!
-//! **There is no code per RPC.** Which paths exist, what a body may hold, how large it may be, whether a reply carries an
-//! ETag or a deprecation notice is read from the descriptors once, at start, into a table with one row a route
+//! **There is no code per RPC.** Which paths exist, what a body may hold, how large it may be, whether a reply carries
+//! an ETag or a deprecation notice is read from the descriptors once, at start, into a table with one row a route
 //! ([`table`]). A request is then a straight line: limits, the matcher of `coreloop-transcode` (the same that access
 //! decides by, so what is authorised is what is routed), JSON to protobuf, one call over a [`Link`], protobuf to JSON.
 //!
-//! What else comes in on the same port: gRPC-Web from browsers and native gRPC (grpcurl), both handed to the links by
-//! path; CORS preflights, answered here. What the edge never does: decide who may call. Every service decides that for
+//! What else comes in on the same port: gRPC-Web from browsers and native gRPC (grpcurl), both handed to the links
+//! by path; CORS preflights, answered here. What the edge never does: decide who may call. Every service decides that for
 //! itself from the forwarded token; headers that would speak as the mesh are dropped in any spelling ([`inbound`]).
 //!
 //! Two choices that look odd. Unary calls do not go through `tonic::client::Grpc`: a unary gRPC message is five bytes and
@@ -40,7 +40,7 @@ mod stream;
 mod table;
 
 pub use describe::openapi_json;
-pub use edge::Edge;
+pub use edge::{Edge, Ground};
 pub use module::{Gateway, module};
 pub use options::{Cors, Options};
 

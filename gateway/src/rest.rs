@@ -29,7 +29,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// The documentation page runs its own inline script and talks to its own origin, nothing else.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+     frame-ancestors 'none'",
 );
 /// A service that keeps its deadline answers before the edge gives up on it, so the caller gets the service's status.
 const GRACE: Duration = Duration::from_millis(250);
@@ -125,7 +126,7 @@ async fn unary(shared: &Shared, mut ready: Ready<'_>) -> Result<Response<Body>, 
         None => call.await?,
     };
     let encoded = shared.encoder.encode(ready.route, &reply.message)?;
-    Ok(respond(&ready, encoded, &reply))
+    respond(&ready, encoded, &reply)
 }
 
 /// The deadline passed without an answer.
@@ -133,13 +134,14 @@ pub(crate) fn late() -> Failure {
     Problem::common(Reason::DeadlineExceeded, "the deadline passed").into()
 }
 
-fn respond(ready: &Ready<'_>, encoded: Reply, reply: &call::Reply) -> Response<Body> {
+fn respond(ready: &Ready<'_>, encoded: Reply, reply: &call::Reply) -> Result<Response<Body>, Failure> {
     let row = ready.row;
     let mut headers = HeaderMap::with_capacity(12);
     outbound::headers(&reply.headers, &mut headers);
     headers.insert(header::CACHE_CONTROL, row.cache.clone());
-    if let Some(location) = encoded.location.and_then(|target| HeaderValue::try_from(target).ok()) {
-        headers.insert(header::LOCATION, location);
+    if let Some(target) = encoded.location {
+        // A redirect without a target, or with a line break in it, is a fault of the service and not the client's riddle.
+        headers.insert(header::LOCATION, HeaderValue::try_from(target).map_err(Problem::internal)?);
     }
     let kind = match encoded.content_type {
         std::borrow::Cow::Borrowed(kind) => HeaderValue::from_static(kind),
@@ -165,12 +167,13 @@ fn respond(ready: &Ready<'_>, encoded: Reply, reply: &call::Reply) -> Response<B
     *response.body_mut() = with_trailers(ready.headers, body, &reply.trailers, &mut headers);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    response
+    Ok(response)
 }
 
 /// Trailers go only to a client that says it reads them.
 fn with_trailers(asked: &HeaderMap, body: Bytes, trailers: &HeaderMap, headers: &mut HeaderMap) -> Body {
-    let wants = asked.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let te = asked.get(header::TE).and_then(|te| te.to_str().ok()).unwrap_or_default();
+    let wants = te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers"));
     let Some(trailers) = wants.then(|| outbound::trailers(trailers)).flatten() else { return Body::from(body) };
     let names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
     if let Ok(names) = HeaderValue::try_from(names.join(", ")) {

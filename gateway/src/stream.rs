@@ -1,8 +1,8 @@
 //! Server streams: a JSON line a message, or server-sent events where the client asks for them.
 //!
 //! A failure before the first message is a reply of its own, `{"error":…}` with the mapped status. After it the status
-//! line is gone, so the failure is the last line. An event stream does not wait for its first message longer than a
-//! second: browsers report a stream as open only once its headers have come.
+//! line is gone, so the failure is the last line. An event stream does not wait for its first message longer than
+//! a second: browsers report a stream as open only once its headers have come.
 
 use std::{sync::Arc, time::Duration};
 

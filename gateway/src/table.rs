@@ -5,6 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use coreloop_service::{Link, Links, RouteName};
 use coreloop_transcode::{
     options as read,
+    pb::option::Level,
     router::{Body, Route, Router},
 };
 use http::{HeaderName, HeaderValue, uri::PathAndQuery};
@@ -122,10 +123,7 @@ fn row(route: &Route, options: &Options, links: &Links, families: &Families) -> 
         mesh_only: route.access.as_ref().is_none_or(|access| access.mesh_only),
         reads_body: !matches!(route.body, Body::Absent),
         etag: edge.etag,
-        cache: match edge.max_age_secs {
-            0 => NO_STORE,
-            secs => HeaderValue::try_from(format!("public, max-age={secs}")).unwrap_or(NO_STORE),
-        },
+        cache: cache(route),
         forward: edge.forward_headers.iter().map(header).collect::<Result<_, _>>()?,
         deprecated: route.deprecated,
         successor: route.successor.as_deref().and_then(successor),
@@ -133,6 +131,18 @@ fn row(route: &Route, options: &Options, links: &Links, families: &Families) -> 
         deprecated_calls: route.deprecated.then(|| families.deprecated(&rpc, &route.http_method, &template)),
         name: RouteName(template.into()),
     })
+}
+
+/// Only what anybody may read is kept by caches that many share.
+fn cache(route: &Route) -> HeaderValue {
+    let public = route.access.as_ref().is_some_and(|access| access.level() == Level::Public);
+    match route.edge.max_age_secs {
+        0 => NO_STORE,
+        secs => {
+            let who = if public { "public" } else { "private" };
+            HeaderValue::try_from(format!("{who}, max-age={secs}")).unwrap_or(NO_STORE)
+        }
+    }
 }
 
 fn deadline(route: &Route, options: &Options) -> Duration {
