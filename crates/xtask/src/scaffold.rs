@@ -6,11 +6,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{codegen, progress::say};
+use crate::{child, codegen, progress::say};
 
 macro_rules! template {
     ($path:literal) => {
@@ -88,6 +89,7 @@ fn write_service(root: &Path, name: &str) -> Result<Vec<PathBuf>> {
         save(&path, &text)?;
         written.push(path);
     }
+    format(&written);
     Ok(written)
 }
 
@@ -122,7 +124,18 @@ fn write_rpc(root: &Path, domain: &str, rpc: &str) -> Result<Vec<PathBuf>> {
         save(&path, &text)?;
         written.push(path);
     }
+    format(&written);
     Ok(written)
+}
+
+/// Formats what was written: how a line breaks depends on the length of a name. A toolchain without rustfmt leaves it
+/// as it is; `lint` tells.
+fn format(written: &[PathBuf]) {
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rustfmt.toml");
+    for path in written.iter().filter(|path| path.extension().is_some_and(|kind| kind == "rs")) {
+        let mut rustfmt = Command::new("rustfmt");
+        let _ = child::output(rustfmt.args(["--quiet", "--config-path", config]).arg(path));
+    }
 }
 
 /// The root manifest with the two crates among its members and dependencies.

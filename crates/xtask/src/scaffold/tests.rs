@@ -1,7 +1,5 @@
 //! Scaffolds into a copy of what the scaffold reads, and holds the result to the compiler's parser, protox and tidy.
 
-use std::process::Command;
-
 use super::*;
 
 /// A copy of the parts of this checkout that scaffolding reads and changes.
