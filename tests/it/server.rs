@@ -18,13 +18,19 @@ fn readiness_follows_postgres_and_redis_while_liveness_stays() {
             let proxy = proxy.as_ref().unwrap();
             assert_eq!(mesh.rest().get("/readyz").send().await.status, 200);
             proxy.set(Fault::Cut);
-            wait_until("it is not ready", Duration::from_secs(5), async || mesh.rest().get("/readyz").send().await.status == 503).await;
+            wait_until("it is not ready", Duration::from_secs(5), async || {
+                mesh.rest().get("/readyz").send().await.status == 503
+            })
+            .await;
             mesh.rest().get("/readyz").send().await.refused(503, "DEPENDENCY_UNAVAILABLE");
             assert_eq!(mesh.rest().get("/healthz").send().await.status, 200);
             assert_eq!(admin(&mesh, "auth").get("/livez").send().await.status, 200);
             assert_eq!(admin(&mesh, "auth").get("/readyz").send().await.status, 503);
             proxy.heal();
-            wait_until("it is ready again", Duration::from_secs(5), async || mesh.rest().get("/readyz").send().await.status == 200).await;
+            wait_until("it is ready again", Duration::from_secs(5), async || {
+                mesh.rest().get("/readyz").send().await.status == 200
+            })
+            .await;
         }
     });
 }
@@ -66,10 +72,15 @@ fn a_drain_lets_running_calls_end_and_refuses_new_ones() {
         let calls: Vec<_> = (0..8)
             .map(|_| {
                 let visitor = mesh.visitor("alice").at(&base);
-                tokio::spawn(async move { visitor.post("/api/v1/auth/signup", &visitor.sign_up_body()).await.status.as_u16() })
+                tokio::spawn(async move {
+                    visitor.post("/api/v1/auth/signup", &visitor.sign_up_body()).await.status.as_u16()
+                })
             })
             .collect();
-        wait_until("the calls run", Duration::from_secs(5), async || mesh.db.count("select count(*) from auth.users where nickname = 'alice'").await > 0).await;
+        wait_until("the calls run", Duration::from_secs(5), async || {
+            mesh.db.count("select count(*) from auth.users where nickname = 'alice'").await > 0
+        })
+        .await;
         let running = mesh.node_mut(0, "auth").take().unwrap();
         running.shutdown().await;
         let statuses: Vec<u16> = futures::future::join_all(calls).await.into_iter().map(Result::unwrap).collect();
@@ -91,7 +102,10 @@ fn no_statement_starts_after_the_callers_deadline() {
         let answer = call.send().await;
         assert!([503, 504].contains(&answer.status.as_u16()), "{} {}", answer.status, answer.text());
         mesh.postgres_proxy.as_ref().unwrap().heal();
-        wait_until("Postgres is back", Duration::from_secs(5), async || mesh.rest().get("/readyz").send().await.status == 200).await;
+        wait_until("Postgres is back", Duration::from_secs(5), async || {
+            mesh.rest().get("/readyz").send().await.status == 200
+        })
+        .await;
         let made = format!("select count(*) from auth.users where email = '{}'", visitor.email);
         assert_eq!(mesh.db.count(&made).await, 0, "nothing happens after the deadline");
         assert_eq!(visitor.post("/api/v1/auth/signup", &visitor.sign_up_body()).await.status, 201);

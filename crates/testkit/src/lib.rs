@@ -20,6 +20,7 @@
 pub mod child;
 pub mod database;
 pub mod envoy;
+pub mod logs;
 pub mod mesh;
 pub mod otlp;
 pub mod persona;

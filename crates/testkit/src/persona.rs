@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{Answer, Rest, rest::Call};
 
 /// The password of every persona unless a test sets another.
-pub const PASSWORD: &str = "correct horse battery staple";
+pub const PASSWORD: &str = "plum kettle orbit wharf hymn";
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 

@@ -125,7 +125,8 @@ async fn over_grpc(channel: &Channel, method: &MethodDescriptor, token: &str) ->
 /// A path that the route's template admits.
 pub fn sample_path(route: &Route) -> String {
     route.template.fill(|_| {
-        let provider = route.template.variables().iter().any(|variable| format!("{:?}", variable.path).contains("provider"));
+        let provider =
+            route.template.variables().iter().any(|variable| format!("{:?}", variable.path).contains("provider"));
         if provider { "google".to_owned() } else { "0192f0c4-7f5e-7000-8000-000000000000".to_owned() }
     })
 }

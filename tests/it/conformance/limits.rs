@@ -18,7 +18,12 @@ fn every_rpc_refuses_an_oversized_message() {
             let target = service.full_name().split('.').nth(1).unwrap().to_owned();
             let path = format!("/{}/{}", service.full_name(), method.name());
             let status = rpc::call(&mesh.grpc(&target), &path, &message, &[]).await.expect_err(&path);
-            let codes = [tonic::Code::ResourceExhausted, tonic::Code::InvalidArgument, tonic::Code::OutOfRange, tonic::Code::Unauthenticated];
+            let codes = [
+                tonic::Code::ResourceExhausted,
+                tonic::Code::InvalidArgument,
+                tonic::Code::OutOfRange,
+                tonic::Code::Unauthenticated,
+            ];
             assert!(codes.contains(&status.code()), "{path}: {status}");
         }
     });
@@ -32,7 +37,12 @@ fn every_binding_refuses_an_oversized_body() {
         for route in router::router().routes().iter().filter(|route| route.http_method == "POST") {
             let path = super::decisions::sample_path(route);
             let rest = Rest::from(Some(mesh.visitor("caller").source), mesh.gateway());
-            let answer = rest.call(http::Method::POST, &path).header("content-type", "application/json").body(body.clone()).send().await;
+            let answer = rest
+                .call(http::Method::POST, &path)
+                .header("content-type", "application/json")
+                .body(body.clone())
+                .send()
+                .await;
             answer.refused(413, "BODY_TOO_LARGE");
         }
     });

@@ -27,7 +27,8 @@ fn every_rpc_has_the_five_lines() {
         let file = method.parent_file();
         let path = method.path();
         let locations = &file.file_descriptor_proto().source_code_info.as_ref().unwrap().location;
-        let comment = locations.iter().find(|location| location.path == path).map(|l| l.leading_comments()).unwrap_or("");
+        let comment =
+            locations.iter().find(|location| location.path == path).map(|l| l.leading_comments()).unwrap_or("");
         let lines: Vec<&str> = comment.trim_end().lines().map(str::trim).collect();
         assert_eq!(lines.len(), 5, "{}: {comment}", method.full_name());
         for (line, begins) in lines[1..].iter().zip(["Permission:", "Idempotency:", "Emits:", "Reasons:"]) {
@@ -39,14 +40,17 @@ fn every_rpc_has_the_five_lines() {
 #[test]
 fn every_foreign_service_that_is_served_has_a_policy() {
     let foreign = options::foreign_access(descriptor::pool());
-    for service in ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "envoy.service.auth.v3.Authorization"] {
+    for service in
+        ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "envoy.service.auth.v3.Authorization"]
+    {
         assert!(foreign.iter().any(|entry| entry.service == service), "{service}");
     }
 }
 
 #[test]
 fn an_rpc_without_an_option_is_denied_to_everybody() {
-    let mut set = prost_types::FileDescriptorSet { file: descriptor::pool().file_descriptor_protos().cloned().collect() };
+    let mut set =
+        prost_types::FileDescriptorSet { file: descriptor::pool().file_descriptor_protos().cloned().collect() };
     let mut stripped = 0;
     for file in &mut set.file {
         for service in file.service.iter_mut().filter(|_| file.package.as_deref() == Some("coreloop.auth.v1")) {

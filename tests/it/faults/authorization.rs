@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use coreloop_testkit::{Answer, Before, Envoy, Fault, Persona, Probe, Rest, TestMesh, mesh::AUTHZ_TIMEOUT_MS, rpc, run, wait_until};
+use coreloop_testkit::{
+    Answer, Before, Envoy, Fault, Persona, Probe, Rest, TestMesh, mesh::AUTHZ_TIMEOUT_MS, rpc, run, wait_until,
+};
 
 /// A mesh whose auth can be made to misbehave, and a backend that tells what reached it.
 struct Stage {

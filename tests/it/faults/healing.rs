@@ -20,7 +20,8 @@ async fn heals(before: Before, fault: Fault, proxy: fn(&TestMesh) -> &FaultProxy
         let _ = alice.rest().get("/api/v1/auth/tokens").within(Duration::from_secs(1)).try_send().await;
     }
     proxy(&mesh).heal();
-    wait_until(format!("{before:?} is reached again"), Duration::from_secs(3), async || works(&mesh, &alice).await).await;
+    wait_until(format!("{before:?} is reached again"), Duration::from_secs(3), async || works(&mesh, &alice).await)
+        .await;
 }
 
 #[test]

@@ -12,21 +12,74 @@ fn spellings(path: &str) -> Vec<String> {
     let encoded_upper = format!("%{:02X}{}", u32::from(first), &last[1..]);
     let twice = format!("%25{:02x}{}", u32::from(first), &last[1..]);
     let mut all: Vec<String> = [
-        "/", "//", "/.", "/./", "/..", "/%2e", "/%2E%2E", "%2f", "%2F", "?", "#", ";", ";a=b", "%3B", "%00", "%20", "%09", "%0a", ".json", ":",
-        "%23", "%3f", "/*", "\\", "%5c", "..;/", "/%2e%2e/x", "%c0%af", "%ef%bc%8f",
+        "/",
+        "//",
+        "/.",
+        "/./",
+        "/..",
+        "/%2e",
+        "/%2E%2E",
+        "%2f",
+        "%2F",
+        "?",
+        "#",
+        ";",
+        ";a=b",
+        "%3B",
+        "%00",
+        "%20",
+        "%09",
+        "%0a",
+        ".json",
+        ":",
+        "%23",
+        "%3f",
+        "/*",
+        "\\",
+        "%5c",
+        "..;/",
+        "/%2e%2e/x",
+        "%c0%af",
+        "%ef%bc%8f",
     ]
     .iter()
     .map(|tail| format!("{path}{tail}"))
     .collect();
     for inside in [
-        "//", "/./", "/x/../", "/%2e/", "/x/%2e%2e/", "/x/%2E%2E/", "/x/.%2e/", "%2f", "%2F", "%252f", "/;/", "/x/..;/", "\\", "%5c", "/%2f", "%2f/",
+        "//",
+        "/./",
+        "/x/../",
+        "/%2e/",
+        "/x/%2e%2e/",
+        "/x/%2E%2E/",
+        "/x/.%2e/",
+        "%2f",
+        "%2F",
+        "%252f",
+        "/;/",
+        "/x/..;/",
+        "\\",
+        "%5c",
+        "/%2f",
+        "%2f/",
     ] {
         all.push(format!("{head}{inside}{last}"));
     }
     for last in [encoded, encoded_upper, twice, last.to_uppercase(), capital(last)] {
         all.push(format!("{head}/{last}"));
     }
-    for front in ["/", "/.", "/%2e", "/x/..", "/healthz/..", "/healthz/%2e%2e", "/healthz%2f..", "/openapi.json/..", "/;", "/public/..;"] {
+    for front in [
+        "/",
+        "/.",
+        "/%2e",
+        "/x/..",
+        "/healthz/..",
+        "/healthz/%2e%2e",
+        "/healthz%2f..",
+        "/openapi.json/..",
+        "/;",
+        "/public/..;",
+    ] {
         all.push(format!("{front}{path}"));
     }
     all.push(path.to_uppercase());
@@ -99,7 +152,11 @@ fn no_spelling_lets_a_person_do_what_administrators_do() {
             ] {
                 for spelling in spellings(path) {
                     let answer = ask(&base, method, &spelling, &alice.access_token).await;
-                    assert!([400, 403, 404, 405, 414, 0].contains(&answer.status), "{method} {spelling} at {base}: {}", answer.head);
+                    assert!(
+                        [400, 403, 404, 405, 414, 0].contains(&answer.status),
+                        "{method} {spelling} at {base}: {}",
+                        answer.head
+                    );
                 }
             }
         }
@@ -115,8 +172,15 @@ fn the_grpc_path_of_an_rpc_is_decided_the_same_over_any_content_type() {
         let path = "/coreloop.auth.v1.AuthAdminService/ListInvites";
         for base in [mesh.front(), mesh.gateway()] {
             for content_type in [
-                "application/grpc", "application/grpc+proto", "application/grpc-web", "application/grpc-web+proto",
-                "application/grpc-web-text", "Application/GRPC", "application/json", "application/grpcfoo", "text/plain",
+                "application/grpc",
+                "application/grpc+proto",
+                "application/grpc-web",
+                "application/grpc-web+proto",
+                "application/grpc-web-text",
+                "Application/GRPC",
+                "application/json",
+                "application/grpcfoo",
+                "text/plain",
             ] {
                 let rest = Rest::to(&base).with_token(&alice.access_token);
                 let call = rest.call(http::Method::POST, path).header("content-type", content_type).body(vec![0_u8; 5]);
@@ -124,8 +188,15 @@ fn the_grpc_path_of_an_rpc_is_decided_the_same_over_any_content_type() {
                 let status = answer.header("grpc-status");
                 let refused = [400, 401, 403, 404, 405, 415, 501].contains(&answer.status.as_u16())
                     || ["3", "5", "7", "12", "16"].contains(&status)
-                    || answer.text().contains("grpc-status:7") || answer.text().contains("grpc-status: 7");
-                assert!(refused || content_type == "application/grpc-web-text", "{content_type} at {base}: {} {:?} {}", answer.status, answer.headers, answer.text());
+                    || answer.text().contains("grpc-status:7")
+                    || answer.text().contains("grpc-status: 7");
+                assert!(
+                    refused || content_type == "application/grpc-web-text",
+                    "{content_type} at {base}: {} {:?} {}",
+                    answer.status,
+                    answer.headers,
+                    answer.text()
+                );
                 assert!(!answer.text().contains("5858"), "an invite code leaked over {content_type}");
             }
         }

@@ -1,6 +1,8 @@
 //! Administrators: second factor, recovery codes, what only they may do (A6, A12).
 
-use coreloop_testkit::{Persona, TestMesh, run};
+use std::time::Duration;
+
+use coreloop_testkit::{Persona, TestMesh, run, wait_until};
 use http::Method;
 use jiff::SignedDuration;
 use serde_json::json;
@@ -98,10 +100,14 @@ fn keys_rotate_without_a_good_token_refused() {
         let front = [mesh.gateway_on(0), mesh.gateway_on(1)];
         for round in 0..3 {
             mesh.clock.advance(SignedDuration::from_secs(120));
-            let rotated = admin.at(&front[round % 2]).post("/api/v1/auth/admin/keys/rotate", &json!({})).await.expect(200);
-            let jwks = mesh.rest().get("/.well-known/jwks.json").send().await.expect(200).to_string();
-            for kid in ["active_kid", "next_kid"] {
-                assert!(jwks.contains(rotated[kid].as_str().unwrap()), "{kid} is not published");
+            let rotated =
+                admin.at(&front[round % 2]).post("/api/v1/auth/admin/keys/rotate", &json!({})).await.expect(200);
+            for base in &front {
+                wait_until("every replica publishes both keys", Duration::from_secs(2), async || {
+                    let jwks = mesh.visitor("verifier").at(base).get("/.well-known/jwks.json").await.expect(200).to_string();
+                    ["active_kid", "next_kid"].iter().all(|kid| jwks.contains(rotated[kid].as_str().unwrap()))
+                })
+                .await;
             }
             people.push(mesh.visitor("alice").at(&front[(round + 1) % 2]).sign_up().await);
             for person in &people {

@@ -76,7 +76,8 @@ async fn request_reset(rest: &coreloop_testkit::Rest, email: &str) {
 async fn reset_token(stand_ins: &StandIns, email: &str) -> String {
     let mails = stand_ins.mail_to(email).await;
     assert_eq!(mails.len(), 1, "one mail");
-    let text: String = mails[0]["content"].as_array().unwrap().iter().filter_map(|part: &Value| part["value"].as_str()).collect();
+    let text: String =
+        mails[0]["content"].as_array().unwrap().iter().filter_map(|part: &Value| part["value"].as_str()).collect();
     let token = text.split_once("token=").map_or(text.as_str(), |(_, rest)| rest);
     let token: String = token.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_.~".contains(*c)).collect();
     assert!(token.len() >= 20, "no token in {text}");

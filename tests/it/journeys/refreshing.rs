@@ -90,11 +90,14 @@ fn rotations_in_a_race_on_two_replicas_leave_one_session() {
         let gateways = [mesh.gateway_on(0), mesh.gateway_on(1)];
         for round in 0..10 {
             let tries = (0..10).map(|number| {
-                let racer = alice.at(&gateways[number % 2]);
-                async move { racer.try_refresh().await }
+                let mut racer = alice.clone();
+                racer.visitor = alice.visitor.elsewhere().at(&gateways[number % 2]);
+                let device = alice.visitor.device_id.clone();
+                async move { racer.try_refresh_from(&device).await }
             });
             let answers = futures::future::join_all(tries).await;
-            let pairs: HashSet<_> = answers.iter().map(|answer| answer.expect(200)["refresh_token"].to_string()).collect();
+            let pairs: HashSet<_> =
+                answers.iter().map(|answer| answer.expect(200)["refresh_token"].to_string()).collect();
             assert_eq!(pairs.len(), 1, "round {round}");
             alice = Persona::signed_in(alice.visitor.clone(), &answers[0].json());
         }

@@ -106,6 +106,8 @@ fn revoked_stays_revoked_after_redis_comes_back_empty() {
         mesh.redis.resurrect().await;
         let bob = wait_for_sign_in(&mesh).await;
         assert!(!accepted_anywhere(&mesh, &alice).await);
+        wait_until("Redis is filled again", Duration::from_secs(5), async || bob.is_signed_in().await).await;
+        assert!(!accepted_anywhere(&mesh, &alice).await);
         bob.logout().await;
         wait_until("both refuse", Duration::from_secs(5), async || !accepted_anywhere(&mesh, &bob).await).await;
         assert!(!accepted_anywhere(&mesh, &alice).await);

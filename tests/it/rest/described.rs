@@ -81,22 +81,20 @@ in_both_topologies! {
     }
 }
 
-/// The path as OpenAPI writes it: `{name=shops/*}` is `{name}`.
+/// The path as OpenAPI writes it: `{name=shops/*}` is `{name}`, `{name=shops}` is `shops`.
 fn plain_path(template: &str) -> String {
     let mut plain = String::new();
-    let mut skipping = false;
-    for letter in template.chars() {
-        match letter {
-            '=' => skipping = true,
-            '}' => {
-                skipping = false;
-                plain.push('}');
-            }
-            _ if skipping => {}
-            _ => plain.push(letter),
+    let mut rest = template;
+    while let Some((before, inside)) = rest.split_once('{') {
+        let (variable, after) = inside.split_once('}').unwrap();
+        plain.push_str(before);
+        match variable.split_once('=') {
+            Some((_, pattern)) if !pattern.contains('*') => plain.push_str(pattern),
+            other => plain.push_str(&format!("{{{}}}", other.map_or(variable, |(name, _)| name))),
         }
+        rest = after;
     }
-    plain
+    plain + rest
 }
 
 fn collect_references<'a>(value: &'a Value, into: &mut Vec<&'a str>) {

@@ -14,7 +14,14 @@ struct Bad {
     reason: &'static str,
 }
 
-fn bad(what: &'static str, method: Method, path: &str, body: impl Into<Vec<u8>>, status: u16, reason: &'static str) -> Bad {
+fn bad(
+    what: &'static str,
+    method: Method,
+    path: &str,
+    body: impl Into<Vec<u8>>,
+    status: u16,
+    reason: &'static str,
+) -> Bad {
     let status = match status {
         400 => &[400][..],
         404 => &[404],
@@ -43,18 +50,20 @@ fn table() -> Vec<Bad> {
     let tokens = "/api/v1/auth/tokens";
     let mut table = vec![
         post("half an object", "{", 400, MALFORMED),
-        post("an array", "[]", 400, MALFORMED),
-        post("a number", "5", 400, MALFORMED),
-        post("a text", "\"x\"", 400, MALFORMED),
+        post("an array", "[]", 400, INVALID),
+        post("a number", "5", 400, INVALID),
+        post("a text", "\"x\"", 400, INVALID),
         post("no JSON", "email=alice", 400, MALFORMED),
         post("two objects", "{} {}", 400, MALFORMED),
         post("a trailing comma", "{\"email\":\"a\",}", 400, MALFORMED),
-        post("a wrong type", "{\"email\":5}", 400, MALFORMED),
-        post("an object for a text", "{\"email\":{}}", 400, MALFORMED),
-        post("a list for a text", "{\"email\":[\"a\"]}", 400, MALFORMED),
+        post("a wrong type", "{\"email\":5}", 400, INVALID),
+        post("an object for a text", "{\"email\":{}}", 400, INVALID),
+        post("a list for a text", "{\"email\":[\"a\"]}", 400, INVALID),
         post("a lone surrogate", "{\"email\":\"\\ud800\"}", 400, MALFORMED),
         post("no UTF-8", b"{\"email\":\"\xff\xfe\"}".to_vec(), 400, MALFORMED),
-        post("deep JSON", deep, 400, MALFORMED),
+        post("deep JSON in a field that nobody knows", deep, 400, INVALID),
+        post("deep JSON in a field", format!("{{\"email\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000)), 400, INVALID),
+        post("deep JSON that never ends", "[".repeat(100_000), 400, INVALID),
         post("an empty object", "{}", 400, INVALID),
         post("an empty body", "", 400, INVALID),
         post("nulls", "{\"email\":null,\"password\":null}", 400, INVALID),
@@ -62,12 +71,12 @@ fn table() -> Vec<Bad> {
         post("a body too large", format!("{{\"email\":\"{}\"}}", "x".repeat(1024 * 1024)), 413, "BODY_TOO_LARGE"),
         get("a negative page size", &format!("{tokens}?page_size=-1"), 400, INVALID),
         get("too large a page size", &format!("{tokens}?page_size=201"), 400, INVALID),
-        get("a page size that is no number", &format!("{tokens}?page_size=ten"), 400, MALFORMED),
-        get("a page size out of range", &format!("{tokens}?page_size=99999999999"), 400, MALFORMED),
-        get("a query scalar twice", &format!("{tokens}?page_size=1&page_size=2"), 400, MALFORMED),
-        get("a query scalar by both names", &format!("{tokens}?page_size=1&pageSize=2"), 400, MALFORMED),
-        get("a bad escape in the query", &format!("{tokens}?page_token=%zz"), 400, MALFORMED),
-        get("no UTF-8 in the query", &format!("{tokens}?page_token=%ff"), 400, MALFORMED),
+        get("a page size that is no number", &format!("{tokens}?page_size=ten"), 400, INVALID),
+        get("a page size out of range", &format!("{tokens}?page_size=99999999999"), 400, INVALID),
+        get("a query scalar twice", &format!("{tokens}?page_size=1&page_size=2"), 400, INVALID),
+        get("a query scalar by both names", &format!("{tokens}?page_size=1&pageSize=2"), 400, INVALID),
+        get("a bad escape in the query", &format!("{tokens}?page_token=%zz"), 400, INVALID),
+        get("no UTF-8 in the query", &format!("{tokens}?page_token=%ff"), 400, INVALID),
         get("a page token of nobody", &format!("{tokens}?page_token=nonsense"), 400, "PAGE_TOKEN_INVALID"),
         bad("a bad escape in the path", Method::DELETE, "/api/v1/auth/tokens/%zz", "", 400, MALFORMED),
         bad("no UTF-8 in the path", Method::DELETE, "/api/v1/auth/tokens/%ff", "", 400, MALFORMED),
@@ -76,7 +85,9 @@ fn table() -> Vec<Bad> {
         get("a long path", &format!("/api/v1/auth/{}", "x".repeat(9 * 1024)), 431, "HEADERS_TOO_LARGE"),
         get("a long query", &format!("{tokens}?page_token={}", "x".repeat(9 * 1024)), 431, "HEADERS_TOO_LARGE"),
     ];
-    for content_type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/xml"] {
+    for content_type in
+        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/xml"]
+    {
         let form = post("a body of another type", "{}", 415, "UNSUPPORTED_MEDIA_TYPE");
         table.push(Bad { content_type, ..form });
     }
@@ -105,17 +116,25 @@ fn assert_shape(what: &str, answer: &Answer) {
     }
 }
 
+/// What a table's row got wrong, if anything.
+fn wrong(bad: &Bad, answer: &Answer) -> Option<String> {
+    let right = bad.status.contains(&answer.status.as_u16()) && answer.reason() == bad.reason;
+    (!right).then(|| {
+        format!("{}: expected {:?} {}, got {} {}", bad.what, bad.status, bad.reason, answer.status, answer.text())
+    })
+}
+
 async fn every_bad_input(mesh: &TestMesh, base: &str) {
+    let mut all = Vec::new();
     for bad in table() {
         // Each from an address of its own, so that no limit answers instead.
         let mut persona = mesh.persona("eve").await;
         persona.visitor = persona.visitor.elsewhere();
         let answer = answer(&persona, base, &bad).await;
-        let status = answer.status.as_u16();
-        assert!(bad.status.contains(&status), "{}: {status} {}", bad.what, answer.text());
-        assert_eq!(answer.reason(), bad.reason, "{}: {}", bad.what, answer.text());
+        all.extend(wrong(&bad, &answer));
         assert_shape(bad.what, &answer);
     }
+    assert!(all.is_empty(), "{}", all.join("\n"));
 }
 
 in_both_topologies! {
@@ -125,14 +144,15 @@ in_both_topologies! {
 
     async fn bad_input_has_its_error_through_envoy(mesh) {
         // Envoy itself answers what is too long; all else must read the same as at the gateway.
+        let mut all = Vec::new();
         for bad in table().iter().filter(|bad| !bad.status.contains(&431)) {
             let mut persona = mesh.persona("eve").await;
             persona.visitor = persona.visitor.elsewhere();
             let answer = answer(&persona, &mesh.front(), bad).await;
-            assert!(bad.status.contains(&answer.status.as_u16()), "{}: {} {}", bad.what, answer.status, answer.text());
-            assert_eq!(answer.reason(), bad.reason, "{}: {}", bad.what, answer.text());
+            all.extend(wrong(bad, &answer));
             assert_shape(bad.what, &answer);
         }
+        assert!(all.is_empty(), "{}", all.join("\n"));
     }
 
     async fn odd_texts_are_kept_or_refused_and_never_break_anything(mesh) {
@@ -142,7 +162,11 @@ in_both_topologies! {
             body["nickname"] = json!(nickname);
             let answer = visitor.post("/api/v1/auth/signup", &body).await;
             match answer.status.as_u16() {
-                201 => assert_eq!(answer.json()["user"]["nickname"], nickname),
+                201 => {
+                    let kept: String = nickname.chars().filter(|letter| !letter.is_control()).collect();
+                    let said = answer.json()["user"]["nickname"].clone();
+                    assert!(said == nickname || said == kept.as_str(), "{nickname:?} became {said}");
+                }
                 400 => assert_shape(nickname, &answer),
                 other => panic!("{nickname:?}: {other} {}", answer.text()),
             }
@@ -166,11 +190,11 @@ in_both_topologies! {
         let (admin, alice) = (mesh.admin().await, mesh.persona("alice").await);
         let path = format!("/api/v1/auth/admin/users/{}/roles", alice.user_id);
         for (roles, reason) in [
-            (json!(["ROLE_KING"]), MALFORMED),
+            (json!(["ROLE_KING"]), INVALID),
             (json!([99]), INVALID),
             (json!(["ROLE_UNSPECIFIED"]), INVALID),
             (json!([0]), INVALID),
-            (json!("ROLE_VIP"), MALFORMED),
+            (json!("ROLE_VIP"), INVALID),
         ] {
             let answer = admin.call(Method::PUT, &path).json(&json!({"roles": roles})).send().await;
             answer.refused(400, reason);
@@ -196,10 +220,17 @@ fn broken_http_is_refused_and_the_next_request_is_served() {
                 "GET /healthz HTTP/1.1\r\nhost: a\r\nx: \u{1}\r\n\r\n",
             ] {
                 let answer = raw::send(address, request.as_bytes()).await;
-                assert!(answer.status == 0 || (400..=505).contains(&answer.status), "{request:?} at {base}: {}", answer.head);
+                assert!(
+                    answer.status == 0 || (400..=505).contains(&answer.status),
+                    "{request:?} at {base}: {}",
+                    answer.head
+                );
                 assert_ne!(answer.status, 500, "{request:?}");
             }
-            let huge = format!("GET /healthz HTTP/1.1\r\nhost: a\r\nx-huge: {}\r\nconnection: close\r\n\r\n", "x".repeat(128 * 1024));
+            let huge = format!(
+                "GET /healthz HTTP/1.1\r\nhost: a\r\nx-huge: {}\r\nconnection: close\r\n\r\n",
+                "x".repeat(128 * 1024)
+            );
             let answer = raw::send(address, huge.as_bytes()).await;
             assert!([0, 400, 431].contains(&answer.status), "{}", answer.head);
             assert_eq!(coreloop_testkit::Rest::to(&base).get("/healthz").send().await.status, 200);
@@ -211,9 +242,13 @@ fn broken_http_is_refused_and_the_next_request_is_served() {
 fn an_error_names_its_violations_once_each() {
     coreloop_testkit::run(async {
         let mesh = crate::meshes::TOGETHER.get().await;
-        let answer = mesh.visitor("eve").post("/api/v1/auth/signup", &json!({"nickname": "n", "password": "12345678"})).await;
+        let answer =
+            mesh.visitor("eve").post("/api/v1/auth/signup", &json!({"nickname": "n", "password": "12345678"})).await;
         answer.refused(400, INVALID);
         let violations: Value = answer.detail("google.rpc.BadRequest").unwrap();
-        assert!(violations.to_string().contains("email") && !violations.to_string().contains("12345678"), "{violations}");
+        assert!(
+            violations.to_string().contains("email") && !violations.to_string().contains("12345678"),
+            "{violations}"
+        );
     });
 }

@@ -49,7 +49,10 @@ fn parallel_calls_on_two_replicas_share_one_count() {
         let visitor = mesh.visitor("eve");
         let gateways = [mesh.gateway_on(0), mesh.gateway_on(1)];
         let tries = (0..60).map(|number| {
-            let (visitor, body) = (visitor.at(&gateways[number % 2]), json!({"email": format!("nobody.{number}@example.com"), "password": "x"}));
+            let (visitor, body) = (
+                visitor.at(&gateways[number % 2]),
+                json!({"email": format!("nobody.{number}@example.com"), "password": "x"}),
+            );
             async move { visitor.post("/api/v1/auth/login", &body).await.status.as_u16() }
         });
         let statuses = futures::future::join_all(tries).await;

@@ -7,7 +7,7 @@ use coreloop_config::Settings;
 use coreloop_core::ManualClock;
 
 use super::{MASTER_KEY, MESH_SECRET, Node, TestMesh, template};
-use crate::{FaultProxy, OtlpReceiver, TestDb, TestRedis, port, roles, stand_ins::StandIns, surroundings};
+use crate::{FaultProxy, OtlpReceiver, TestDb, TestRedis, logs, port, roles, stand_ins::StandIns, surroundings};
 
 /// What a mesh is made of.
 #[derive(Debug, Default)]
@@ -111,6 +111,7 @@ impl Builder {
     /// # Panics
     /// When a part does not start.
     pub async fn start(self) -> TestMesh {
+        logs::keep();
         let clock = ManualClock::new();
         let base = self.base();
         let (db, redis) = tokio::join!(template::copy(&base), TestRedis::start());
@@ -134,7 +135,7 @@ impl Builder {
             settings = settings.with_toml("stand-ins", &stand_ins.settings()).expect("settings of the stand-ins");
         }
         if let Some(otlp) = &otlp {
-            settings = settings.with("otlp.endpoint", otlp.endpoint());
+            settings = settings.with("otlp.endpoint", otlp.endpoint()).with_toml("traces", "[otlp]\nratio = 1.0\n").expect("a ratio");
         }
         settings = self.overrides(settings);
 
@@ -156,7 +157,10 @@ impl Builder {
         let mut settings = Settings::defaults()
             .with("mode", "local")
             .with("auth.master_key", MASTER_KEY)
-            .with("auth.mesh_secret", MESH_SECRET);
+            .with("auth.mesh_secret", MESH_SECRET)
+            // Two cores run every test at once: Redis may answer later than anywhere else and is not away.
+            .with("limit.redis_timeout_ms", 500_i64)
+            .with("access.ask_timeout_ms", 500_i64);
         if let Some(password) = server.password() {
             settings = settings.with("database.password", password);
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use coreloop_config::Settings;
 use coreloop_core::ManualClock;
-use coreloop_server::{Running, Server, StartError};
+use coreloop_server::{OtlpOptions, Running, Server, StartError, Telemetry};
 use coreloop_service::Module;
 
 /// A process of a mesh.
@@ -14,14 +14,20 @@ pub struct Node {
     modules: Vec<&'static str>,
     settings: Settings,
     clock: ManualClock,
+    telemetry: Telemetry,
     running: Option<Running>,
 }
 
 impl Node {
     /// A process that serves `modules`, not started.
+    ///
+    /// # Panics
+    /// When the settings of traces are wrong.
     #[must_use]
     pub fn new(replica: usize, modules: &[&'static str], settings: Settings, clock: ManualClock) -> Self {
-        Self { replica, modules: modules.to_vec(), settings, clock, running: None }
+        let otlp = OtlpOptions::read(&settings.section("otlp")).expect("settings of traces");
+        let telemetry = Telemetry::exporting(&otlp).expect("a receiver of traces");
+        Self { replica, modules: modules.to_vec(), settings, clock, telemetry, running: None }
     }
 
     /// It is of this replica and serves `module`.
@@ -66,6 +72,7 @@ impl Node {
         Server::builder(self.settings.clone())
             .modules(self.modules.iter().map(|name| module(name)).collect())
             .clock(Arc::new(self.clock.clone()))
+            .spans(self.telemetry.spans())
             .start()
             .await
     }
