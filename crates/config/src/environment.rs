@@ -30,6 +30,7 @@ pub(crate) fn overlay(root: &mut Node, variables: impl IntoIterator<Item = (Stri
 }
 
 /// The process's variables. Values that are not UTF-8 are passed over: no setting is one.
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 pub(crate) fn process() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

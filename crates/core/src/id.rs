@@ -63,6 +63,7 @@ pub trait Ids: Send + Sync + fmt::Debug + 'static {
 pub struct SystemIds;
 
 impl Ids for SystemIds {
+    #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
     fn uuid(&self) -> Uuid {
         Uuid::now_v7()
     }
