@@ -77,7 +77,10 @@ pub(crate) async fn serve(
     let reply = match protocol {
         Protocol::Web => {
             shared.families.passed("grpc-web");
-            let request = request.map(|_| Body::new(Limited::new(body, limit)));
+            // As a stream, which states no length: that of base64 text is not that of what it decodes to, and the peer's
+            // HTTP/2 would take the difference for a broken request.
+            let pieces = Body::new(Limited::new(body, limit)).into_data_stream();
+            let request = request.map(|_| Body::from_stream(pieces));
             GrpcWebLayer::new().layer(peer).oneshot(request).await
         }
         _ => {
