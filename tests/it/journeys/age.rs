@@ -47,7 +47,7 @@ in_both_topologies! {
         forged["secret"] = json!("a guess");
         assert_eq!(stand_ins.verify_age(&forged).await, 401);
         let mut old = StandIns::age_webhook(&mesh.front(), &alice.user_id);
-        old["timestamp"] = json!(jiff::Timestamp::now().as_second() - 301);
+        old["timestamp"] = json!(coreloop_testkit::roles::unix_now() - 301);
         assert_eq!(stand_ins.verify_age(&old).await, 401);
         let unsigned = alice.visitor.post("/api/v1/auth/age/webhook", &json!({"user_id": alice.user_id})).await;
         unsigned.refused(401, "WEBHOOK_SIGNATURE_INVALID");
