@@ -10,7 +10,10 @@ use std::{
 
 use aws_lc_rs::digest;
 use coreloop_core::{SessionId, TokenId, UserId};
-use quick_cache::{OptionsBuilder, UnitWeighter, sync::{self, DefaultLifecycle}};
+use quick_cache::{
+    OptionsBuilder, UnitWeighter,
+    sync::{self, DefaultLifecycle},
+};
 
 use crate::{
     Caller, Machine, Roles, User,
@@ -102,10 +105,9 @@ impl Entry {
             id: claims.id,
             who: match &claims.subject {
                 Subject::User { id, session } => Who::User(*id, *session),
-                Subject::Machine(service) => Who::Machine(Arc::new(Peer {
-                    service: Arc::clone(service),
-                    target: Arc::clone(&claims.audience),
-                })),
+                Subject::Machine(service) => {
+                    Who::Machine(Arc::new(Peer { service: Arc::clone(service), target: Arc::clone(&claims.audience) }))
+                }
             },
         }
     }
@@ -143,8 +145,12 @@ impl Cache {
             .ghost_allocation(0.05)
             .build();
         match options {
-            Ok(options) => Self(sync::Cache::with_options(options, UnitWeighter, Identity(0), DefaultLifecycle::default())),
-            Err(_) => Self(sync::Cache::with(entries, entries as u64, UnitWeighter, Identity(0), DefaultLifecycle::default())),
+            Ok(options) => {
+                Self(sync::Cache::with_options(options, UnitWeighter, Identity(0), DefaultLifecycle::default()))
+            }
+            Err(_) => {
+                Self(sync::Cache::with(entries, entries as u64, UnitWeighter, Identity(0), DefaultLifecycle::default()))
+            }
         }
     }
 
@@ -194,7 +200,8 @@ mod tests {
     #[test]
     fn a_million_fit_in_200_mib_and_no_more_are_kept() {
         let cache = Cache::new(1_000_000);
-        let fill = |from: u64, to: u64| (from..to).for_each(|n| cache.insert(Fingerprint::of(&n.to_le_bytes()), entry()));
+        let fill =
+            |from: u64, to: u64| (from..to).for_each(|n| cache.insert(Fingerprint::of(&n.to_le_bytes()), entry()));
         fill(0, 1_000_000);
         let full = cache.len();
         assert!(full >= 950_000, "{full}");

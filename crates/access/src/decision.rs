@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use coreloop_core::{Problem, Reason};
 
-use crate::{Caller, RpcPolicy, Role, token::Invalid};
+use crate::{Caller, Role, RpcPolicy, token::Invalid};
 
 /// The outcome for one request.
 #[derive(Debug, Clone)]

@@ -159,20 +159,20 @@ impl Gate {
         if raw_path.len() > LONGEST_PATH {
             return Err(Denied::MalformedPath);
         }
-        if method == "OPTIONS" {
-            if let Some(asked) = headers.get("access-control-request-method").filter(|_| headers.get("origin").is_some()) {
-                return self.target(asked, raw_path, asked == "POST").map(Aim::Preflight);
-            }
+        if method == "OPTIONS"
+            && headers.get("origin").is_some()
+            && let Some(asked) = headers.get("access-control-request-method")
+        {
+            return self.target(asked, raw_path, asked == "POST").map(Aim::Preflight);
         }
-        let grpc = headers.get("content-type").is_some_and(|value| starts_with_ignoring_case(value, "application/grpc"));
+        let grpc =
+            headers.get("content-type").is_some_and(|value| starts_with_ignoring_case(value, "application/grpc"));
         self.target(method, raw_path, grpc && method == "POST").map(Aim::Rpc)
     }
 
     fn target(&self, method: &str, raw_path: &str, may_be_grpc: bool) -> Result<Arc<RpcPolicy>, Denied> {
-        if may_be_grpc {
-            if let Some(rpc) = self.policy.rpc(raw_path) {
-                return Ok(Arc::clone(rpc));
-            }
+        if may_be_grpc && let Some(rpc) = self.policy.rpc(raw_path) {
+            return Ok(Arc::clone(rpc));
         }
         match self.policy.find(method, raw_path) {
             Place::Rpc(rpc) => Ok(rpc),

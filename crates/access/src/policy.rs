@@ -105,11 +105,7 @@ impl Policy {
                 (Arc::from(entry.service), rpc)
             })
             .collect();
-        let routes = matcher(&router)
-            .routes()
-            .iter()
-            .map(|route| rpcs.get(route.rpc_path.as_str()).cloned())
-            .collect();
+        let routes = matcher(&router).routes().iter().map(|route| rpcs.get(route.rpc_path.as_str()).cloned()).collect();
         Self { rpcs, foreign, routes, router }
     }
 

@@ -4,8 +4,7 @@ mod table;
 
 use std::sync::Arc;
 
-use coreloop_core::{SessionId, TokenId, UserId};
-use uuid::Uuid;
+use coreloop_core::{Ids as _, SessionId, TokenId, UserId, id::SystemIds};
 
 use crate::{
     Options, Role, Roles,
@@ -67,8 +66,8 @@ impl Issuer {
             kind: TokenKind::Access,
             issuer: self.options.issuer.as_str().into(),
             audience: self.options.audience.as_str().into(),
-            subject: Subject::User { id: UserId(Uuid::now_v7()), session: SessionId(Uuid::now_v7()) },
-            id: TokenId(Uuid::now_v7()),
+            subject: Subject::User { id: UserId(SystemIds.uuid()), session: SessionId(SystemIds.uuid()) },
+            id: TokenId(SystemIds.uuid()),
             roles: roles.iter().copied().collect(),
             issued_at: now,
             not_before: now,
@@ -95,7 +94,7 @@ impl Issuer {
     #[must_use]
     pub fn internal(&self, now: i64, service: &str, target: &str) -> Claims {
         let issuer = self.options.issuer.as_str().into();
-        Claims::internal(issuer, service, target, TokenId(Uuid::now_v7()), now, 300)
+        Claims::internal(issuer, service, target, TokenId(SystemIds.uuid()), now, 300)
     }
 
     /// Signs claims with the key of their kind.
@@ -117,8 +116,18 @@ impl Issuer {
     pub fn good_tokens(&self, now: i64) -> Result<Vec<(&'static str, String)>, SignError> {
         let standard = self.access(now, &[Role::Standard]);
         let vip = Claims { roles: Roles::NONE.with(Role::Vip), ..self.access(now, &[]) };
-        let early = Claims { issued_at: now + 29, not_before: now + 29, expires_at: now + 900, ..self.access(now, &[Role::Standard]) };
-        let late = Claims { issued_at: now - 900, not_before: now - 900, expires_at: now - 25, ..self.access(now, &[Role::Standard]) };
+        let early = Claims {
+            issued_at: now + 29,
+            not_before: now + 29,
+            expires_at: now + 900,
+            ..self.access(now, &[Role::Standard])
+        };
+        let late = Claims {
+            issued_at: now - 900,
+            not_before: now - 900,
+            expires_at: now - 25,
+            ..self.access(now, &[Role::Standard])
+        };
         Ok(vec![
             ("RS256", self.user.sign(&standard)?),
             ("ES256", self.user_ec.sign(&self.access(now, &[Role::Standard]))?),

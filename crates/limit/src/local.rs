@@ -14,12 +14,7 @@ use crate::{limiter::Measure, plan::Window, script::Budget};
 /// Subjects remembered for one window; beyond, those that are idle are forgotten.
 const MOST_SUBJECTS: usize = 100_000;
 
-type Bucket = RateLimiter<
-    String,
-    DashMapStateStore<String>,
-    DefaultClock,
-    StateInformationMiddleware,
->;
+type Bucket = RateLimiter<String, DashMapStateStore<String>, DefaultClock, StateInformationMiddleware>;
 
 /// Local limiters, one for each distinct window. A key names endpoint and subject, so endpoints may share one.
 pub(crate) struct Local {
@@ -58,7 +53,13 @@ impl Local {
                 }
             }
         }
-        tightest.unwrap_or(Measure { admitted: true, limit: 0, remaining: 0, reset: Duration::ZERO, wait: Duration::ZERO })
+        tightest.unwrap_or(Measure {
+            admitted: true,
+            limit: 0,
+            remaining: 0,
+            reset: Duration::ZERO,
+            wait: Duration::ZERO,
+        })
     }
 }
 

@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn windows_come_from_the_descriptors() {
-        let endpoints = endpoints(coreloop_transcode::descriptor::pool(), &Options { scale: 2.0, ..Options::default() });
+        let endpoints =
+            endpoints(coreloop_transcode::descriptor::pool(), &Options { scale: 2.0, ..Options::default() });
         let login = &endpoints["/coreloop.auth.v1.AuthService/Login"];
         assert_eq!(login.name, "auth.v1.AuthService.Login");
         assert!(login.by_address && !login.mesh_only);

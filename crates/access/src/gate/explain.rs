@@ -64,7 +64,9 @@ impl Gate {
 
     fn token_in_words(&self, token: &str) -> String {
         match verify(token.as_bytes(), &self.rules, &self.keys, self.clock.unix()) {
-            Ok((claims, key)) => format!("{}; signed by {} ({})", claims_in_words(&claims), key.kid(), key.algorithm().as_str()),
+            Ok((claims, key)) => {
+                format!("{}; signed by {} ({})", claims_in_words(&claims), key.kid(), key.algorithm().as_str())
+            }
             Err(VerifyError::Expired) => "good but for its time: it has expired".to_owned(),
             Err(VerifyError::Invalid(invalid)) => format!("not believed: {invalid}"),
         }

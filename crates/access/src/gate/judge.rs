@@ -75,9 +75,7 @@ impl Gate {
         match self.revocations.ask(question).await {
             Verdict::Clear => Ok(false),
             Verdict::Revoked => Err(Denied::TokenRevoked),
-            Verdict::Unknown(Some(blind))
-                if blind < self.blind_limit && (!rpc.fresh || blind < self.blind_after) =>
-            {
+            Verdict::Unknown(Some(blind)) if blind < self.blind_limit && (!rpc.fresh || blind < self.blind_after) => {
                 self.metrics.degraded.inc();
                 Ok(true)
             }

@@ -10,10 +10,7 @@ use std::sync::{Arc, LazyLock};
 use coreloop_core::{Clock as _, ManualClock};
 
 use super::Parts;
-use crate::{
-    Decision, Denied, Gate, HeaderView, Keys, Metrics, Options, Policy, Revocations, Role,
-    testing::Issuer,
-};
+use crate::{Decision, Denied, Gate, HeaderView, Keys, Metrics, Options, Policy, Revocations, Role, testing::Issuer};
 
 pub(super) const GET_ME: &str = "/coreloop.auth.v1.AuthService/GetMe";
 pub(super) const AUTHORIZE: &str = "/coreloop.auth.v1.AuthService/Authorize";

@@ -312,7 +312,9 @@ mod tests {
         assert_eq!(keys.load().len(), 1);
         assert_eq!(keys.get("good").unwrap().material, good.material().unwrap());
         // A symmetric key, or any other document, is not even a Jwk.
-        assert!(serde_json::from_str::<Jwk>(r#"{"kty":"oct","kid":"h","alg":"HS256","use":"sig","k":"c2VjcmV0"}"#).is_err());
+        assert!(
+            serde_json::from_str::<Jwk>(r#"{"kty":"oct","kid":"h","alg":"HS256","use":"sig","k":"c2VjcmV0"}"#).is_err()
+        );
     }
 
     #[test]

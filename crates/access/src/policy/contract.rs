@@ -80,7 +80,10 @@ mod tests {
         let set = FileDescriptorSet::decode(descriptor::ENCODED).unwrap();
         let stripped = DescriptorPool::from_file_descriptor_set(set).unwrap();
         let found = faults(&stripped);
-        let rpcs = stripped.services().filter(|s| s.full_name().starts_with("coreloop.")).flat_map(|s| s.methods().collect::<Vec<_>>());
+        let rpcs = stripped
+            .services()
+            .filter(|s| s.full_name().starts_with("coreloop."))
+            .flat_map(|s| s.methods().collect::<Vec<_>>());
         assert_eq!(found.len(), rpcs.count());
         assert!(found[0].contains("no access option"), "{}", found[0]);
     }

@@ -191,6 +191,8 @@ impl BuildHasher for Fold {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use coreloop_core::{Ids as _, id::SystemIds};
+
     use super::*;
 
     fn token(n: u128) -> TokenId {
@@ -218,14 +220,14 @@ mod tests {
     #[test]
     fn entries_go_after_their_time_and_not_before() {
         let known = Known::default();
-        let user = UserId(Uuid::now_v7());
+        let user = UserId(SystemIds.uuid());
         known.add(&Revocation { what: Revoked::Token(token(1)), expires_at: 1_000 });
         known.add(&Revocation { what: Revoked::User { id: user, issued_until: 1_000 }, expires_at: 1_900 });
         known.sweep(1_000 + MARGIN_SECS);
         assert_eq!(known.len(), 2);
         known.sweep(1_001 + MARGIN_SECS);
         assert_eq!(known.len(), 1);
-        let question = Question { token: token(2), user: Some((user, SessionId(Uuid::now_v7()))), issued_at: 1_000 };
+        let question = Question { token: token(2), user: Some((user, SessionId(SystemIds.uuid()))), issued_at: 1_000 };
         assert!(known.holds(&question));
         assert!(!known.holds(&Question { issued_at: 1_001, ..question }));
         known.sweep(1_001 + MARGIN_SECS + LONGEST_LIFE_SECS);
@@ -235,11 +237,15 @@ mod tests {
     #[test]
     fn the_latest_word_on_a_user_counts() {
         let known = Known::default();
-        let id = UserId(Uuid::now_v7());
+        let id = UserId(SystemIds.uuid());
         for issued_until in [2_000, 1_000] {
             known.add(&Revocation { what: Revoked::User { id, issued_until }, expires_at: 3_000 });
         }
-        assert!(known.holds(&Question { token: token(1), user: Some((id, SessionId(Uuid::now_v7()))), issued_at: 1_999 }));
+        assert!(known.holds(&Question {
+            token: token(1),
+            user: Some((id, SessionId(SystemIds.uuid()))),
+            issued_at: 1_999
+        }));
         assert_eq!(known.len(), 1);
     }
 }

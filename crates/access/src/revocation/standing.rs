@@ -201,7 +201,8 @@ impl Revocations {
         if let Some((user, session)) = question.user {
             command.arg(wire::session_key(session.0)).arg(wire::user_key(user.0));
         }
-        let reply = tokio::time::timeout(shared.ask_timeout, command.query_async::<Vec<Option<String>>>(&mut connection));
+        let reply =
+            tokio::time::timeout(shared.ask_timeout, command.query_async::<Vec<Option<String>>>(&mut connection));
         let Ok(Ok(values)) = reply.await else {
             shared.ask_again_at.store(now + ASK_PAUSE_MS, Ordering::Relaxed);
             return None;

@@ -48,7 +48,11 @@ impl Revocations {
             self.show(standing);
             tracing::warn!(%error, ?standing, "the revocation stream cannot be read; trying again");
             // Having been live means the connection was good: begin the backoff anew.
-            pause = if standing == Standing::Live { Duration::from_millis(50) } else { (pause * 2).min(Duration::from_millis(500)) };
+            pause = if standing == Standing::Live {
+                Duration::from_millis(50)
+            } else {
+                (pause * 2).min(Duration::from_millis(500))
+            };
             let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
     }
@@ -92,8 +96,14 @@ impl Tail<'_> {
     /// loaded again unless the stream reaches back to the last entry read.
     async fn resume(&mut self) -> RedisResult<()> {
         let Some(last) = self.position.last else { return Ok(()) };
-        let first: StreamRangeReply =
-            redis::cmd("XRANGE").arg(wire::STREAM).arg("-").arg("+").arg("COUNT").arg(1).query_async(&mut self.connection).await?;
+        let first: StreamRangeReply = redis::cmd("XRANGE")
+            .arg(wire::STREAM)
+            .arg("-")
+            .arg("+")
+            .arg("COUNT")
+            .arg(1)
+            .query_async(&mut self.connection)
+            .await?;
         let reaches_back = first.ids.first().and_then(|entry| StreamId::parse(&entry.id)).is_some_and(|id| id <= last);
         if !reaches_back {
             self.position.epoch = None;
@@ -176,8 +186,14 @@ impl Tail<'_> {
 
     /// Id of the newest entry, to read on from.
     async fn newest(&mut self) -> RedisResult<StreamId> {
-        let newest: StreamRangeReply =
-            redis::cmd("XREVRANGE").arg(wire::STREAM).arg("+").arg("-").arg("COUNT").arg(1).query_async(&mut self.connection).await?;
+        let newest: StreamRangeReply = redis::cmd("XREVRANGE")
+            .arg(wire::STREAM)
+            .arg("+")
+            .arg("-")
+            .arg("COUNT")
+            .arg(1)
+            .query_async(&mut self.connection)
+            .await?;
         Ok(newest.ids.first().and_then(|entry| StreamId::parse(&entry.id)).unwrap_or_default())
     }
 

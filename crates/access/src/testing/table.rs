@@ -157,8 +157,13 @@ impl<'a> Maker<'a> {
     fn algorithms(&mut self) -> Result<(), SignError> {
         let issuer = self.issuer;
         let kid = issuer.user.kid();
-        for alg in ["none", "None", "NONE", "nOnE", "", "HS256", "RS384", "RS512", "PS256", "ES256", "EdDSA", "rs256", "RS256 "] {
-            self.with_header(&format!("alg {alg:?}, RSA signature"), &json!({ "alg": alg, "typ": "at+jwt", "kid": kid }))?;
+        for alg in [
+            "none", "None", "NONE", "nOnE", "", "HS256", "RS384", "RS512", "PS256", "ES256", "EdDSA", "rs256", "RS256 ",
+        ] {
+            self.with_header(
+                &format!("alg {alg:?}, RSA signature"),
+                &json!({ "alg": alg, "typ": "at+jwt", "kid": kid }),
+            )?;
         }
         self.with_header("no alg", &json!({ "typ": "at+jwt", "kid": kid }))?;
         let none = unsigned(&json!({ "alg": "none", "typ": "at+jwt", "kid": kid }), &self.payload);
@@ -284,8 +289,16 @@ impl<'a> Maker<'a> {
         let (issuer, now) = (self.issuer, self.now);
         self.put("a refresh token", issuer.sign(&issuer.refresh(now))?, Expect::Invalid);
         self.put("an admin's token", issuer.sign(&issuer.admin(now))?, Expect::RoleRequired);
-        self.put("an internal token for this service", issuer.sign(&issuer.internal(now, "edge", "auth"))?, Expect::RoleRequired);
-        self.put("an internal token for another service", issuer.sign(&issuer.internal(now, "edge", "wallet"))?, Expect::Invalid);
+        self.put(
+            "an internal token for this service",
+            issuer.sign(&issuer.internal(now, "edge", "auth"))?,
+            Expect::RoleRequired,
+        );
+        self.put(
+            "an internal token for another service",
+            issuer.sign(&issuer.internal(now, "edge", "wallet"))?,
+            Expect::Invalid,
+        );
         // Kinds by claim, by header and by audience in every contradiction, signed by the user key.
         let access = issuer.access(now, &[Role::Standard]);
         for kind in TokenKind::ALL {
@@ -340,7 +353,10 @@ impl<'a> Maker<'a> {
             ("a NUL after", format!("{good}\0").into()),
             ("two tokens", format!("{good} {good}").into()),
             ("two tokens joined by a comma", format!("{good},{good}").into()),
-            ("standard base64 letters", format!("{header}.{payload}.{}", signature.replace('_', "/").replace('-', "+") + "+").into()),
+            (
+                "standard base64 letters",
+                format!("{header}.{payload}.{}", signature.replace('_', "/").replace('-', "+") + "+").into(),
+            ),
             ("quoted", format!("\"{good}\"").into()),
             ("percent-encoded dot", format!("{header}%2E{payload}.{signature}").into()),
             ("not UTF-8", [good.as_bytes(), &[0xff, 0xfe]].concat()),
@@ -355,7 +371,13 @@ impl<'a> Maker<'a> {
             self.put(name, token, Expect::Invalid);
         }
         let header = self.header().to_string();
-        for (name, payload) in [("payload is a list", "[]"), ("payload is empty JSON", "{}"), ("payload is a string", "\"x\""), ("payload is no JSON", "sub=me"), ("payload is null", "null")] {
+        for (name, payload) in [
+            ("payload is a list", "[]"),
+            ("payload is empty JSON", "{}"),
+            ("payload is a string", "\"x\""),
+            ("payload is no JSON", "sub=me"),
+            ("payload is null", "null"),
+        ] {
             self.signed(name, &header, payload)?;
         }
         let deep = format!("{}{}", "[".repeat(2_000), "]".repeat(2_000));

@@ -4,7 +4,9 @@ use aws_lc_rs::{
     encoding::AsDer as _,
     rand::SystemRandom,
     rsa::KeySize,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -101,9 +103,9 @@ impl Signer {
     pub fn generate(kid: impl Into<String>, algorithm: Algorithm, purpose: Purpose) -> Result<Self, SignError> {
         let pair = match algorithm {
             Algorithm::Rs256 => Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| SignError::Generate)?),
-            Algorithm::Es256 => Pair::Ec(
-                EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| SignError::Generate)?,
-            ),
+            Algorithm::Es256 => {
+                Pair::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| SignError::Generate)?)
+            }
             Algorithm::EdDsa => Pair::Ed(Ed25519KeyPair::generate().map_err(|_| SignError::Generate)?),
         };
         Ok(Self { kid: kid.into(), purpose, pair, random: SystemRandom::new() })
@@ -122,8 +124,7 @@ impl Signer {
         let pair = match algorithm {
             Algorithm::Rs256 => Pair::Rsa(RsaKeyPair::from_pkcs8(pkcs8).map_err(|_| SignError::Unreadable)?),
             Algorithm::Es256 => Pair::Ec(
-                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
-                    .map_err(|_| SignError::Unreadable)?,
+                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(|_| SignError::Unreadable)?,
             ),
             Algorithm::EdDsa => Pair::Ed(Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| SignError::Unreadable)?),
         };
@@ -209,9 +210,7 @@ impl Signer {
                 key.sign(&RSA_PKCS1_SHA256, &self.random, message, &mut out).map_err(|_| SignError::Sign)?;
                 Ok(out)
             }
-            Pair::Ec(key) => {
-                key.sign(&self.random, message).map(|s| s.as_ref().to_vec()).map_err(|_| SignError::Sign)
-            }
+            Pair::Ec(key) => key.sign(&self.random, message).map(|s| s.as_ref().to_vec()).map_err(|_| SignError::Sign),
             Pair::Ed(key) => key.try_sign(message).map(|s| s.as_ref().to_vec()).map_err(|_| SignError::Sign),
         }
     }

@@ -7,10 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 use uuid::{Uuid, Version};
 
 use super::{Claims, Subject, TokenKind, jws};
-use crate::{
-    Keys, Options, Role, Roles,
-    keys::Key,
-};
+use crate::{Keys, Options, Role, Roles, keys::Key};
 
 /// Why a token is not believed. For logs, metrics and `explain`; callers learn only that it is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -214,7 +211,9 @@ impl Payload<'_> {
             issuer: Arc::clone(&rules.issuer),
             audience,
             subject: self.subject(kind)?,
-            id: TokenId(canonical(self.jti).filter(|id| id.get_version() == Some(Version::SortRand)).ok_or(Invalid::TokenId)?),
+            id: TokenId(
+                canonical(self.jti).filter(|id| id.get_version() == Some(Version::SortRand)).ok_or(Invalid::TokenId)?,
+            ),
             roles: self.roles,
             issued_at: self.iat.into(),
             not_before: self.nbf.into(),

@@ -6,8 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use coreloop_core::{Ids as _, id::SystemIds};
 use redis::aio::ConnectionManagerConfig;
-use uuid::Uuid;
 
 use super::*;
 
@@ -78,7 +78,7 @@ fn options() -> Options {
 }
 
 fn user() -> Subject {
-    Subject { user: Some(UserId(Uuid::now_v7())), address: Some("198.51.100.7".parse().unwrap()), machine: false }
+    Subject { user: Some(UserId(SystemIds.uuid())), address: Some("198.51.100.7".parse().unwrap()), machine: false }
 }
 
 fn address(text: &str) -> Subject {
@@ -173,7 +173,7 @@ async fn an_anonymous_address_has_a_budget_over_the_whole_api() {
     // The /64 is one client; a neighbour, a user, a machine and the mesh are not it.
     assert!(limiter.check(GET_ME, &address("2001:db8::ffff:1")).await.is_err());
     assert!(limiter.check(GET_ME, &address("2001:db8:0:1::1")).await.is_ok());
-    assert_eq!(limiter.check(GET_ME, &Subject { user: Some(UserId(Uuid::now_v7())), ..subject }).await, Ok(None));
+    assert_eq!(limiter.check(GET_ME, &Subject { user: Some(UserId(SystemIds.uuid())), ..subject }).await, Ok(None));
     assert_eq!(limiter.check(GET_ME, &Subject { machine: true, ..subject }).await, Ok(None));
     assert_eq!(limiter.check(MINT, &subject).await, Ok(None));
     assert_eq!(limiter.check("/grpc.health.v1.Health/Check", &subject).await, Ok(None));

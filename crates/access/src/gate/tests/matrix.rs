@@ -33,7 +33,11 @@ fn askers(world: &World, target: &str) -> Vec<Asker> {
         user("premium", &[Role::Premium], &[Level::Public, Level::Optional, Level::Standard, Level::Premium]),
         user("vip", &[Role::Vip], &[Level::Public, Level::Optional, Level::Standard, Level::Premium, Level::Vip]),
         // The role alone, without the second factor's token, opens nothing of the administrators'.
-        user("user with role admin", &[Role::Standard, Role::Admin], &[Level::Public, Level::Optional, Level::Standard]),
+        user(
+            "user with role admin",
+            &[Role::Standard, Role::Admin],
+            &[Level::Public, Level::Optional, Level::Standard],
+        ),
         Asker {
             name: "administrator",
             token: sign(ISSUER.admin(now)),
@@ -52,8 +56,18 @@ fn askers(world: &World, target: &str) -> Vec<Asker> {
             admitted: &[Level::Public],
             refusal: Reason::TokenInvalid,
         },
-        Asker { name: "refresh token", token: sign(ISSUER.refresh(now)), admitted: &[Level::Public], refusal: Reason::TokenInvalid },
-        Asker { name: "garbage", token: Some("x.y.z".into()), admitted: &[Level::Public], refusal: Reason::TokenInvalid },
+        Asker {
+            name: "refresh token",
+            token: sign(ISSUER.refresh(now)),
+            admitted: &[Level::Public],
+            refusal: Reason::TokenInvalid,
+        },
+        Asker {
+            name: "garbage",
+            token: Some("x.y.z".into()),
+            admitted: &[Level::Public],
+            refusal: Reason::TokenInvalid,
+        },
     ]
 }
 
@@ -64,7 +78,8 @@ async fn every_rpc_admits_whom_its_option_names_and_nobody_else() {
     for rpc in world.gate.policy().rpcs() {
         for asker in askers(&world, &rpc.target) {
             for from_edge in [false, true] {
-                let decision = world.gate.decide_rpc(&rpc.path, &HeaderView::Token(asker.token.as_deref()), from_edge).await;
+                let decision =
+                    world.gate.decide_rpc(&rpc.path, &HeaderView::Token(asker.token.as_deref()), from_edge).await;
                 let got = outcome(decision).map_err(|denied| denied.reason());
                 let expected = if rpc.mesh_only && from_edge {
                     Err(Reason::AccessDenied)
@@ -109,7 +124,15 @@ fn foreign_services_have_the_access_that_is_written_and_others_none() {
         assert_eq!(policy.rpc(path).unwrap().level, Level::Public, "{path}");
     }
     assert!(policy.rpc("/envoy.service.auth.v3.Authorization/Check").unwrap().mesh_only);
-    for path in ["/grpc.health.v1.Health", "/grpc.health.v1.Health/", "/grpc.health.v1.Health/a/b", "/other.v1.Service/Do", "", "/", "//"] {
+    for path in [
+        "/grpc.health.v1.Health",
+        "/grpc.health.v1.Health/",
+        "/grpc.health.v1.Health/a/b",
+        "/other.v1.Service/Do",
+        "",
+        "/",
+        "//",
+    ] {
         assert!(policy.rpc(path).is_none(), "{path}");
     }
 }
@@ -119,10 +142,13 @@ async fn public_looks_at_no_token_and_optional_knows_the_caller() {
     let world = World::new();
     let token = world.token(&[Role::Standard]);
     let headers = HeaderView::Token(Some(&token));
-    let Decision::Allow(public) = world.gate.decide_rpc("/coreloop.auth.v1.AuthService/Login", &headers, true).await else {
+    let Decision::Allow(public) = world.gate.decide_rpc("/coreloop.auth.v1.AuthService/Login", &headers, true).await
+    else {
         panic!("refused")
     };
     assert!(public.caller.user().is_none());
-    let Decision::Allow(optional) = world.gate.decide_rpc(super::AUTHORIZE, &headers, true).await else { panic!("refused") };
+    let Decision::Allow(optional) = world.gate.decide_rpc(super::AUTHORIZE, &headers, true).await else {
+        panic!("refused")
+    };
     assert!(optional.caller.user().is_some());
 }

@@ -60,7 +60,9 @@ async fn tricks_are_denied_with_and_without_a_good_token() {
 #[tokio::test]
 async fn wrong_methods_and_broken_escapes_are_told_apart() {
     let world = World::new();
-    assert!(matches!(world.edge("PUT", "/api/v1/auth/me", None).await, Err(Denied::UnknownMethod { allow }) if allow.contains("GET")));
+    assert!(
+        matches!(world.edge("PUT", "/api/v1/auth/me", None).await, Err(Denied::UnknownMethod { allow }) if allow.contains("GET"))
+    );
     assert!(world.edge("get", "/api/v1/auth/me", None).await.is_err());
     assert_eq!(world.edge("DELETE", "/api/v1/auth/tokens/%zz", None).await, Err(Denied::MalformedPath));
     assert_eq!(world.edge("GET", &format!("/{}", "a".repeat(9_000)), None).await, Err(Denied::MalformedPath));
@@ -96,7 +98,10 @@ async fn grpc_goes_by_path_and_only_as_grpc() {
             decide("POST", "/coreloop.auth.v1.AuthInternalService/MintInternalToken", content_type).await,
             Err(Reason::AccessDenied)
         );
-        assert_eq!(decide("POST", "/envoy.service.auth.v3.Authorization/Check", content_type).await, Err(Reason::AccessDenied));
+        assert_eq!(
+            decide("POST", "/envoy.service.auth.v3.Authorization/Check", content_type).await,
+            Err(Reason::AccessDenied)
+        );
     }
     assert_eq!(decide("GET", GET_ME, "application/grpc").await, Err(Reason::RouteNotFound));
     assert_eq!(decide("POST", GET_ME, "application/json").await, Err(Reason::RouteNotFound));
@@ -105,18 +110,17 @@ async fn grpc_goes_by_path_and_only_as_grpc() {
 #[tokio::test]
 async fn a_preflight_is_let_through_to_the_edge_for_paths_that_exist() {
     let world = World::new();
-    let preflight = Picked {
-        origin: Some("https://app.example"),
-        access_control_request_method: Some("GET"),
-        ..Picked::default()
-    };
+    let preflight =
+        Picked { origin: Some("https://app.example"), access_control_request_method: Some("GET"), ..Picked::default() };
     let decide = async |path: &str, picked: &Picked<'_>| {
         super::outcome(world.gate.decide_http("OPTIONS", path, &HeaderView::Picked(picked)).await)
     };
     assert_eq!(decide("/api/v1/auth/me", &preflight).await, Ok(()));
     assert_eq!(decide("/api/v1/auth/nothing", &preflight).await, Err(Denied::UnknownPath));
     assert!(decide("/api/v1/auth/me", &Picked { origin: None, ..preflight }).await.is_err());
-    assert!(decide("/api/v1/auth/me", &Picked { access_control_request_method: Some("PUT"), ..preflight }).await.is_err());
+    assert!(
+        decide("/api/v1/auth/me", &Picked { access_control_request_method: Some("PUT"), ..preflight }).await.is_err()
+    );
     let grpc_web = Picked { access_control_request_method: Some("POST"), ..preflight };
     assert_eq!(decide(GET_ME, &grpc_web).await, Ok(()));
 }

@@ -147,7 +147,8 @@ async fn nobody_passes_before_revocations_were_read_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn none_is_accepted_anywhere_after_the_revoke_call_returned() {
     let redis = Redis::start().await;
-    let replicas = [Replica::start(&redis, "a").await, Replica::start(&redis, "b").await, Replica::start(&redis, "c").await];
+    let replicas =
+        [Replica::start(&redis, "a").await, Replica::start(&redis, "b").await, Replica::start(&redis, "c").await];
     replicas[0].writer.rebuild(&[]).await.unwrap();
     for replica in &replicas {
         replica.live().await;
@@ -162,7 +163,8 @@ async fn none_is_accepted_anywhere_after_the_revoke_call_returned() {
             1 => Revoked::Session(claims.session_id().unwrap()),
             _ => Revoked::User { id: claims.user_id().unwrap(), issued_until: claims.issued_at },
         };
-        let written = replicas[round % 3].writer.revoke(&[Revocation { what, expires_at: claims.expires_at }]).await.unwrap();
+        let written =
+            replicas[round % 3].writer.revoke(&[Revocation { what, expires_at: claims.expires_at }]).await.unwrap();
         assert!(written.everywhere && !written.needs_rebuild, "{round}");
         for replica in &replicas {
             // By memory alone: no question to Redis is needed.
@@ -245,7 +247,10 @@ async fn blind_refuses_fresh_calls_after_ten_seconds_and_all_after_five_minutes(
     let (claims, token) = replica.user();
     let (_, other) = replica.user();
     let set = replica.world.gate.revocations().clone();
-    let (get_me, logout) = (replica.world.gate.policy().rpc(GET_ME).unwrap().fresh, replica.world.gate.policy().rpc(LOGOUT).unwrap().fresh);
+    let (get_me, logout) = (
+        replica.world.gate.policy().rpc(GET_ME).unwrap().fresh,
+        replica.world.gate.policy().rpc(LOGOUT).unwrap().fresh,
+    );
     assert!(!get_me && logout);
     let call = async |rpc: &str, token: &str| replica.world.call(rpc, Some(token.as_bytes())).await;
 
