@@ -1,0 +1,76 @@
+//! P18: how soon a process is ready and what it takes when idle. The real binary, with the databases up.
+
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    child::Part,
+    cpu,
+    report::{Row, median, spread},
+};
+
+/// P18 for each target.
+///
+/// # Errors
+/// When the binary does not start.
+pub(crate) fn rows(rounds: usize, database: &str, redis: &str) -> Result<Vec<Row>> {
+    let binary = std::env::current_exe()?.with_file_name("coreloop");
+    let folder = std::env::temp_dir().join(format!("coreloop-footprint-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let name = format!("bench_{}", std::process::id());
+    let server = database.rsplit_once('/').map_or(database, |(server, _)| server);
+    let own = format!("{server}/{name}");
+    let start = |targets: &[&str]| -> Result<(Part, f64)> {
+        let ready = folder.join("ready.json");
+        let _ = std::fs::remove_file(&ready);
+        let mut command = Command::new(&binary);
+        command.arg("serve").args(targets).arg("--ready-file").arg(&ready);
+        command
+            .env("CORELOOP_MODE", "local")
+            .env("CORELOOP_DATABASE__URL", &own)
+            .env("CORELOOP_DATABASE__ADMIN_URL", &own)
+            .env("CORELOOP_REDIS__URL", redis)
+            .env("CORELOOP_AUTH__DATA_DIR", &folder)
+            .env("CORELOOP_LOG__LEVEL", "warn");
+        if !targets.contains(&"auth") && !targets.contains(&"all") {
+            command.env("CORELOOP_PEERS__AUTH", "http://127.0.0.1:9");
+        }
+        let begun = Instant::now();
+        let child = command.stdout(Stdio::null()).spawn().with_context(|| binary.display().to_string())?;
+        let part = Part::adopt(child, String::new());
+        while !ready.exists() {
+            anyhow::ensure!(begun.elapsed() < Duration::from_secs(30), "{targets:?} is not ready after 30 s");
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        Ok((part, begun.elapsed().as_secs_f64() * 1e3))
+    };
+    let mut rows = Vec::new();
+    for (targets, most, aim) in
+        [(&["all"][..], 81.0, "≤ 81 MiB, ≤ 60 ms"), (&["auth"], 10.0, "≤ 10 MiB, ≤ 60 ms"), (&["edge"], 10.0, "≤ 10 MiB, ≤ 60 ms")]
+    {
+        let (mut took, mut memory) = (Vec::new(), Vec::new());
+        for round in 0..=rounds {
+            let (part, ready) = start(targets)?;
+            std::thread::sleep(Duration::from_millis(1_500));
+            if round > 0 {
+                took.push(ready);
+                memory.push(cpu::memory(part.pid())? as f64 / 1_048_576.0);
+            }
+        }
+        let (ready, size) = (median(&took), median(&memory));
+        rows.push(Row {
+            id: "P18",
+            what: format!("serve {}: idle memory, ready after exec", targets.join(",")),
+            measured: format!("{size:.1} MiB, {ready:.0} ms"),
+            aim,
+            met: size <= most && ready <= 60.0,
+            detail: format!("PSS 1.5 s after ready; ready {}", spread(&took)),
+        });
+    }
+    std::fs::remove_dir_all(&folder)?;
+    Ok(rows)
+}

@@ -1,0 +1,129 @@
+//! Measures the rows of chapter 10 as ratios to limits that run in turn with them, in one process run on one machine.
+//!
+//! Run it with `cargo xtask bench`, which starts Postgres (fsync on) and Redis and fetches Envoy. What matters is CPU per
+//! request of the processes that do the work, in medians of rounds: steadier than requests a second where other work runs
+//! beside. A row that could not be measured is an error, never an empty cell.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    reason = "a tool: it prints its table, counts in floats, and times with the machine's own clock"
+)]
+
+mod check;
+mod child;
+mod cpu;
+mod edge;
+mod empty;
+mod footprint;
+mod front;
+mod load;
+mod memory;
+mod report;
+mod revoke;
+mod tokens;
+mod whole;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Measures the rows of chapter 10.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Sub>,
+    /// Rounds of each measurement, after one that warms up; the table shows medians.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Only these rows, as `P1,P6`.
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// A part that must be a process of its own; started by the bench itself.
+    #[command(hide = true)]
+    Child { role: String, arguments: Vec<String> },
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match arguments.command {
+        Some(Sub::Child { role, arguments }) => runtime.block_on(child(&role, &arguments)),
+        None => runtime.block_on(measure(&arguments)),
+    }
+}
+
+async fn child(role: &str, arguments: &[String]) -> Result<()> {
+    let peer = arguments.first().map(String::as_str).unwrap_or_default();
+    match role {
+        "backend" => println!("{}", front::backend().await?),
+        "by-hand" => println!("{}", front::by_hand(peer).await?),
+        "edge" => {
+            let (_running, address) = front::edge(peer).await?;
+            println!("{address}");
+            return std::future::pending().await;
+        }
+        "mesh" => {
+            let (_mesh, at) = whole::start().await?;
+            println!("{}", serde_json::to_string(&at)?);
+            return std::future::pending().await;
+        }
+        "remember" => {
+            println!("{}", memory::remember().await?);
+            return Ok(());
+        }
+        "revocations" => {
+            println!("{}", memory::revocations()?);
+            return Ok(());
+        }
+        other => anyhow::bail!("no part is called {other}"),
+    }
+    std::future::pending().await
+}
+
+async fn measure(arguments: &Arguments) -> Result<()> {
+    let wanted = |row: &str| arguments.rows.is_empty() || arguments.rows.iter().any(|asked| asked == row);
+    let rounds = arguments.rounds.max(1);
+    let mut rows = Vec::new();
+    let mut add = |new: Vec<report::Row>| {
+        for row in &new {
+            println!("{} {}: {} (aim {}) {}", row.id, row.what, row.measured, row.aim, row.detail);
+        }
+        rows.extend(new);
+    };
+    if wanted("P1") {
+        add(vec![check::known(1_000, rounds).await?]);
+        add(vec![check::known(1_000_000, rounds).await?]);
+    }
+    if wanted("P2") {
+        add(vec![check::first(rounds).await?]);
+    }
+    if wanted("P5") {
+        let redis = coreloop_testkit::TestRedis::start().await;
+        add(vec![revoke::revoke(&redis.url()).await?]);
+    }
+    if wanted("P6") {
+        add(edge::rows(rounds, &coreloop_testkit::surroundings::envoy_binary()).await?);
+    }
+    if wanted("P7") {
+        add(vec![whole::read_path(rounds).await?]);
+    }
+    if wanted("P18") {
+        use coreloop_testkit::surroundings::{database_url, redis_url};
+        add(footprint::rows(rounds, &database_url(), &redis_url())?);
+    }
+    if wanted("P20") {
+        add(memory::rows()?);
+    }
+    if wanted("P21") {
+        add(whole::sign_in(rounds).await?);
+    }
+    println!("\n{}", report::table(&rows));
+    Ok(())
+}
