@@ -43,20 +43,22 @@ pub(crate) async fn revoke(url: &str) -> Result<Row> {
         let revocation =
             Revocation { what: Revoked::Token(claims.id), expires_at: SystemClock.unix() + 900 };
         let begun = Instant::now();
-        let watch = tokio::spawn({
+        // On a thread of its own: a task that spins on the runtime would keep it from looking at its sockets.
+        let watch = std::thread::spawn({
             let (second, token) = (Arc::clone(&second), token.clone());
-            async move {
-                while admits(&second, &token).await {
-                    tokio::task::yield_now().await;
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                while runtime.block_on(admits(&second, &token)) {
+                    std::thread::yield_now();
                 }
-                begun.elapsed()
+                anyhow::Ok(begun.elapsed())
             }
         });
         let written = writer.revoke(&[revocation]).await?;
         returned.push(begun.elapsed());
         anyhow::ensure!(written.everywhere, "a replica did not read on");
         anyhow::ensure!(!admits(&second, &token).await, "accepted after the revoke call returned");
-        seen.push(watch.await?);
+        seen.push(watch.join().ok().context("the watching thread ended")??);
     }
     stop.cancel();
     let (limit, p99) = (at(&mut bare, 0.99), at(&mut seen, 0.99));
