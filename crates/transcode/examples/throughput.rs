@@ -16,6 +16,7 @@ use std::{
 };
 
 use coreloop_transcode::{
+    descriptor,
     request::{Decoder, Input},
     response::Encoder,
     router::{Match, router},
@@ -39,6 +40,9 @@ fn measure(name: &str, mut call: impl FnMut()) {
 }
 
 fn main() {
+    let start = Instant::now();
+    let messages = descriptor::pool().all_messages().len();
+    println!("pool of {messages} messages decoded in {:?}", start.elapsed());
     let start = Instant::now();
     let router = router();
     println!("router of {} routes built in {:?}", router.routes().len(), start.elapsed());

@@ -45,9 +45,9 @@ pub fn document(router: &Router, info: &Info) -> Value {
         if !known || route.access.is_some_and(|a| a.mesh_only) {
             continue;
         }
-        let service = route.method.parent_service();
+        let service = &route.method.parent_service();
         if !tags.iter().any(|t| t["name"] == service.name()) {
-            tags.push(json!({"name": service.name(), "description": comments.service(&service)}));
+            tags.push(json!({"name": service.name(), "description": comments.service(service)}));
         }
         let item = paths.entry(path_of(route)).or_insert_with(|| json!({}));
         let operation = operations.of(route);

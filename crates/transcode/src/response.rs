@@ -53,10 +53,8 @@ impl<'r> Encoder<'r> {
     /// # Errors
     /// INTERNAL when the bytes are not the response message.
     pub fn encode(&self, route: &Route, message: &[u8]) -> Result<Reply, Problem> {
-        let http_status = match u16::try_from(route.edge.success_status) {
-            Ok(status @ 200..=299) => status,
-            _ => 200,
-        };
+        let stated = u16::try_from(route.edge.success_status).ok();
+        let http_status = stated.filter(|status| (200..300).contains(status)).unwrap_or(200);
         if let Some(location) = self.redirect(route, message).map_err(Problem::internal)? {
             let content_type = Cow::Borrowed(JSON);
             return Ok(Reply { http_status: 302, content_type, body: Bytes::new(), location: Some(location) });

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, Kind as Declared, MessageDescriptor};
 
-use crate::options;
+use crate::{options, pb::option};
 
 /// Every message and enum of a pool.
 #[derive(Debug, Default)]
@@ -183,7 +183,13 @@ impl Message {
 
 impl Field {
     fn new(declared: &FieldDescriptor, kinds: &Kinds<'_>) -> Self {
-        let rule = options::field_rule(declared);
+        // Reading options is most of the start's work; only our own fields have rules, and most have no options at all.
+        let ours = declared.parent_message().package_name().starts_with("coreloop.");
+        let rule = if ours && declared.field_descriptor_proto().options.is_some() {
+            options::field_rule(declared)
+        } else {
+            option::FieldRule::default()
+        };
         let card = if declared.is_map() {
             Card::Map
         } else if declared.is_list() {

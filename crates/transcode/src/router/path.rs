@@ -13,22 +13,22 @@ use crate::{
 ///
 /// Proxies on the way may merge slashes and resolve dots, so such a path never matches anything, variables included.
 pub(crate) fn segments(raw: &str) -> Option<&str> {
-    let path = raw.split(['?', '#']).next().unwrap_or_default();
-    let rest = path.strip_prefix('/')?;
-    let mut start = 0;
+    let rest = raw.strip_prefix('/')?;
     let bytes = rest.as_bytes();
-    loop {
-        let tail = bytes.get(start..)?;
-        let length = tail.iter().position(|b| *b == b'/').unwrap_or(tail.len());
-        let segment = tail.get(..length)?;
-        if !is_segment(segment) {
-            return None;
+    let mut start = 0;
+    // One pass: this is on the way of every request.
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(byte, b'/' | b'?' | b'#') {
+            if !is_segment(bytes.get(start..at)?) {
+                return None;
+            }
+            if *byte != b'/' {
+                return rest.get(..at);
+            }
+            start = at + 1;
         }
-        if length == tail.len() {
-            return Some(rest);
-        }
-        start += length + 1;
     }
+    is_segment(bytes.get(start..)?).then_some(rest)
 }
 
 /// Not empty and not a dot segment.
