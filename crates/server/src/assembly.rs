@@ -50,6 +50,8 @@ pub(crate) struct Assembly {
     pub(crate) gate: Arc<Gate>,
     pub(crate) red: Red,
     pub(crate) process: Arc<Process>,
+    /// By module; each is taken when its module is served.
+    pub(crate) plans: BTreeMap<&'static str, Plans>,
     pub(crate) pools: BTreeMap<&'static str, PgPool>,
     pub(crate) redis: Option<Redis>,
     pub(crate) metrics: Metrics,
@@ -72,7 +74,7 @@ struct Addresses {
 }
 
 impl Assembly {
-    pub(crate) async fn serve(self, modules: Vec<Box<dyn Module>>, ports: Ports) -> Result<Running, StartError> {
+    pub(crate) async fn serve(mut self, modules: Vec<Box<dyn Module>>, ports: Ports) -> Result<Running, StartError> {
         let stopping = CancellationToken::new();
         let late_checks: Arc<OnceLock<Checks>> = Arc::default();
         let readiness = late(&late_checks);
@@ -89,7 +91,7 @@ impl Assembly {
         let mut checks: Vec<Check> =
             members.iter_mut().flat_map(|member| std::mem::take(&mut member.built.checks)).collect();
         checks.push(self.keys_check());
-        let server = &self.options.server;
+        let server = self.options.server.clone();
         let (timeout, keep) =
             (Duration::from_millis(server.check_timeout_ms), Duration::from_millis(server.check_cache_ms));
         let checks = Checks::new(checks, timeout, keep);
@@ -158,13 +160,17 @@ impl Assembly {
         })
     }
 
-    fn listen(&self, members: Vec<Member>, mut ports: Ports, readiness: &Readiness, inside: &Inside) -> Addresses {
+    fn listen(&mut self, members: Vec<Member>, mut ports: Ports, readiness: &Readiness, inside: &Inside) -> Addresses {
+        let mut plans = std::mem::take(&mut self.plans);
         let (server, stops) = (&self.options.server, &inside.stops);
         let (listener, admin) = ports.admin;
         let mut addresses = Addresses { grpc: BTreeMap::new(), gateway: None, admin };
         let probes = http(admin::router(readiness.clone(), self.metrics.clone()));
         listen::serve(listener, probes, Protocol::Http, server, stops);
-        let members: Vec<_> = members.into_iter().map(|member| (member.name, self.layer(member, inside))).collect();
+        let members: Vec<_> = members
+            .into_iter()
+            .filter_map(|member| Some((member.name, self.layer(plans.remove(member.name)?, member, inside))))
+            .collect();
         // Every slot is filled before the first listener answers.
         for (name, (layered, _)) in &members {
             self.links.set_local(name, Local::new(layered.clone()));
@@ -185,7 +191,7 @@ impl Assembly {
     }
 
     /// A module's gRPC with health, reflection and every layer around it, and its plain HTTP.
-    fn layer(&self, member: Member, inside: &Inside) -> (Layered, Option<axum::Router>) {
+    fn layer(&self, plans: Plans, member: Member, inside: &Inside) -> (Layered, Option<axum::Router>) {
         let Member { name, foreign, built } = member;
         let services = services_of(name, foreign);
         let health = ModuleHealth::new(name, services.clone(), inside.checks.clone(), inside.stopping.clone());
@@ -199,7 +205,7 @@ impl Assembly {
             .prepare();
         let layered = Layered::new(Layers {
             process: Arc::clone(&self.process),
-            plans: Plans::of(name, foreign, &self.red),
+            plans,
             admission: Admission::new(&self.options.server, self.red.in_flight(name), self.red.shed(name)),
             routes,
         });

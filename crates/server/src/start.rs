@@ -1,12 +1,13 @@
 //! From settings and modules to a process that serves: config, pools, migrations, gate, modules, links, listeners, workers.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use coreloop_access::{Gate, Keys, Policy, Revocations, address::TrustedProxies, gate::Parts};
+use coreloop_access::{Gate, Keys, Policy, PolicyError, Revocations, address::TrustedProxies, gate::Parts};
 use coreloop_config::Settings;
 use coreloop_core::{Clock, Ids, SystemClock, id::SystemIds};
 use coreloop_limit::Limiter;
 use coreloop_service::{Links, Metrics, Module};
+use tokio::task::JoinHandle;
 
 use crate::{
     Running, StartError,
@@ -15,6 +16,7 @@ use crate::{
     options::ProcessOptions,
     peers,
     pipeline::Process,
+    plan::Plans,
     ports::Ports,
     red::{Pools, Red},
     spans::Spans,
@@ -115,22 +117,25 @@ impl Builder {
         let ports = Ports::bind(&self.modules, &options)?;
         let pools = storage::pools(&self.modules, &options)?;
         let redis = Redis::open(&options)?;
+        let gauges = pools.iter().map(|(name, pool)| ((*name).to_owned(), pool.clone())).collect();
+        let red = Red::register(&self.metrics, Pools::of(gauges));
+        // The descriptors are read while the databases answer: both take about as long.
+        let contracts = Contracts::read(&self.modules, &red);
         if self.migrate {
             storage::migrate(&self.modules, &options).await?;
         }
+        let Contracts { policy, plans } = contracts.await.map_err(contracts_failed)?.map_err(contracts_failed)?;
         let links = Links::default();
         let names: Vec<&str> = self.modules.iter().map(|module| module.name()).collect();
         peers::connect(&links, &options, &names)?;
 
-        let gate = self.gate(&options, &links, redis.as_ref())?;
+        let gate = self.gate(policy, &options, &links, redis.as_ref());
         let limiter =
             Limiter::new(&limits, redis.as_ref().map(|redis| redis.manager.clone()), self.ids.uuid().as_u64_pair().1);
         self.metrics.with(|registry| {
             gate.metrics().register(registry);
             limiter.register(registry);
         });
-        let gauges = pools.iter().map(|(name, pool)| ((*name).to_owned(), pool.clone())).collect();
-        let red = Red::register(&self.metrics, Pools::of(gauges));
         let process = Arc::new(Process {
             gate: Arc::clone(&gate),
             limiter,
@@ -148,6 +153,7 @@ impl Builder {
             gate,
             red,
             process,
+            plans,
             pools,
             redis,
             metrics: self.metrics,
@@ -158,7 +164,7 @@ impl Builder {
         .await
     }
 
-    fn gate(&self, options: &ProcessOptions, links: &Links, redis: Option<&Redis>) -> Result<Arc<Gate>, StartError> {
+    fn gate(&self, policy: Policy, options: &ProcessOptions, links: &Links, redis: Option<&Redis>) -> Arc<Gate> {
         let metrics = coreloop_access::Metrics::default();
         let clock = Arc::clone(&self.clock);
         let revocations = match redis {
@@ -175,10 +181,31 @@ impl Builder {
             Some(keys) => keys.clone(),
             None => Keys::from_source(Arc::new(PublishedKeys(links.to("auth")))),
         };
-        let policy = Policy::committed()
-            .map_err(|error| StartError::Part { what: "the committed descriptors".to_owned(), source: error.into() })?;
-        Ok(Arc::new(Gate::new(Parts { options: options.access.clone(), clock, policy, keys, revocations, metrics })))
+        Arc::new(Gate::new(Parts { options: options.access.clone(), clock, policy, keys, revocations, metrics }))
     }
+}
+
+/// What the descriptors say, as the process needs it.
+struct Contracts {
+    policy: Policy,
+    plans: BTreeMap<&'static str, Plans>,
+}
+
+impl Contracts {
+    /// Reads them on a thread of its own.
+    fn read(modules: &[Box<dyn Module>], red: &Red) -> JoinHandle<Result<Self, PolicyError>> {
+        let modules: Vec<_> = modules.iter().map(|module| (module.name(), module.foreign_services())).collect();
+        let red = red.clone();
+        tokio::task::spawn_blocking(move || {
+            let policy = Policy::committed()?;
+            let plans = modules.into_iter().map(|(name, foreign)| (name, Plans::of(name, foreign, &red)));
+            Ok(Self { policy, plans: plans.collect() })
+        })
+    }
+}
+
+fn contracts_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StartError {
+    StartError::Part { what: "the committed descriptors cannot be read".to_owned(), source: source.into() }
 }
 
 /// Every peer that a module needs is served here or has an address; a link is looked up only when it is called.

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use coreloop_config::{Errors, Finding};
+use coreloop_db::DbError;
 use coreloop_service::Module;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::ExposeSecret as _;
-use sqlx::PgPool;
+use sqlx::{PgPool, migrate::Migrator};
 
 use crate::{StartError, options::ProcessOptions};
 
@@ -31,21 +32,35 @@ pub(crate) fn pools(
 /// Roles, schemas and migrations of all modules, at the same time.
 pub(crate) async fn migrate(modules: &[Box<dyn Module>], options: &ProcessOptions) -> Result<(), StartError> {
     let all = modules.iter().filter_map(|module| Some((module.name(), module.migrations()?)));
-    let work = all.map(|(name, migrations)| async move {
-        if let Some(admin) = &options.database.admin_url {
-            coreloop_db::bootstrap(admin, name, options.database.password.as_ref()).await.map_err(|error| {
-                StartError::Part {
-                    what: format!("the role and schema of `{name}` cannot be made (setting database.admin_url)"),
-                    source: error.into(),
-                }
-            })?;
-        }
-        coreloop_db::migrate(&options.database, name, migrations).await.map_err(|error| StartError::Part {
-            what: format!("the database of `{name}` cannot be migrated (setting database.url)"),
+    futures::future::try_join_all(all.map(|(name, migrations)| migrate_one(name, migrations, options)))
+        .await
+        .map(|_| ())
+}
+
+/// Role and schema are there at every start but the first, so that is tried first; it saves a connection.
+async fn migrate_one(
+    name: &'static str,
+    migrations: &'static Migrator,
+    options: &ProcessOptions,
+) -> Result<(), StartError> {
+    let failed = |error: DbError| StartError::Part {
+        what: format!("the database of `{name}` cannot be migrated (setting database.url)"),
+        source: error.into(),
+    };
+    let Some(admin) = &options.database.admin_url else {
+        return coreloop_db::migrate(&options.database, name, migrations).await.map_err(failed);
+    };
+    match coreloop_db::migrate(&options.database, name, migrations).await {
+        Err(DbError::Migrate { .. }) | Err(DbError::Sqlx(_)) => {}
+        other => return other.map_err(failed),
+    }
+    coreloop_db::bootstrap(admin, name, options.database.password.as_ref()).await.map_err(|error| {
+        StartError::Part {
+            what: format!("the role and schema of `{name}` cannot be made (setting database.admin_url)"),
             source: error.into(),
-        })
-    });
-    futures::future::try_join_all(work).await.map(|_| ())
+        }
+    })?;
+    coreloop_db::migrate(&options.database, name, migrations).await.map_err(failed)
 }
 
 /// Redis of the process.
