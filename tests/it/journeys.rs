@@ -4,6 +4,7 @@ mod admins;
 mod age;
 mod guessing;
 mod invites;
+mod linking;
 mod passwords;
 mod refreshing;
 mod revoking;

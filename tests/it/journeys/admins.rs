@@ -94,7 +94,7 @@ in_both_topologies! {
 #[test]
 fn keys_rotate_without_a_good_token_refused() {
     run(async {
-        let mesh = TestMesh::builder().split().replicas(2).start().await;
+        let mesh = TestMesh::builder().split().replicas(2).setting("auth.keys_reload_secs", 1).start().await;
         let admin = mesh.admin().await;
         let mut people = vec![mesh.persona("alice").await];
         let front = [mesh.gateway_on(0), mesh.gateway_on(1)];
@@ -103,7 +103,7 @@ fn keys_rotate_without_a_good_token_refused() {
             let rotated =
                 admin.at(&front[round % 2]).post("/api/v1/auth/admin/keys/rotate", &json!({})).await.expect(200);
             for base in &front {
-                wait_until("every replica publishes both keys", Duration::from_secs(2), async || {
+                wait_until("every replica publishes both keys", Duration::from_secs(4), async || {
                     let jwks = mesh.visitor("verifier").at(base).get("/.well-known/jwks.json").await.expect(200).to_string();
                     ["active_kid", "next_kid"].iter().all(|kid| jwks.contains(rotated[kid].as_str().unwrap()))
                 })
