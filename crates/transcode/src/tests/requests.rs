@@ -1,6 +1,10 @@
 //! Rows of the table that are about bodies.
 
-use super::{Request, decode, reads, refuses, request, text};
+use super::{Request, decode, odd, reads, refuses, request, text};
+use crate::{
+    request::{Decoder, Input},
+    router::Match,
+};
 
 const ECHO: &str = "POST /v1/echo";
 
@@ -309,6 +313,18 @@ fn strict_refuses_what_it_does_not_know() {
     refuses(request("POST /v1/strict", r#"{"an_inner":{"nope":1}}"#), "VALIDATION_FAILED an_inner.nope: is not known");
     refuses(request("POST /v1/strict?a_string=x", "{}"), "MALFORMED_REQUEST the query of this request is not read");
     refuses(request("GET /v1/strict?nope=1", ""), "VALIDATION_FAILED nope: is not known");
+}
+
+#[test]
+fn strict_for_all_routes_by_setting() {
+    let Match::Found { route, vars } = odd().find("GET", "/v1/echo") else { panic!("no route") };
+    let input = Input { vars: &vars, query: "nope=1", content_type: None, body: b"", idempotency_key: None };
+    assert!(Decoder::new(odd()).decode(route, &input).is_ok());
+    assert_eq!(Decoder::new(odd()).strict(true).decode(route, &input).unwrap_err().reason(), "VALIDATION_FAILED");
+    let Match::Found { route, vars } = odd().find("POST", "/v1/echo") else { panic!("no route") };
+    let input = Input { vars: &vars, query: "", body: br#"{"nope":1}"#, ..input };
+    assert!(Decoder::new(odd()).decode(route, &input).is_ok());
+    assert_eq!(Decoder::new(odd()).strict(true).decode(route, &input).unwrap_err().reason(), "VALIDATION_FAILED");
 }
 
 #[test]
