@@ -9,10 +9,7 @@ use tower::ServiceExt as _;
 use tower_http::compression::Compression;
 
 /// Compresses a reply by what the client accepts (zstd, gzip).
-pub(crate) async fn apply(response: Response<Body>, accept: HeaderValue, floor: u64) -> Response<Body> {
-    if !worth(&response, floor) {
-        return response;
-    }
+pub(crate) async fn apply(response: Response<Body>, accept: HeaderValue) -> Response<Body> {
     let mut asked = Request::new(());
     asked.headers_mut().insert(header::ACCEPT_ENCODING, accept);
     let mut held = Some(response);
@@ -23,7 +20,8 @@ pub(crate) async fn apply(response: Response<Body>, accept: HeaderValue, floor: 
     response.map(Body::new)
 }
 
-fn worth(response: &Response<Body>, floor: u64) -> bool {
+/// The reply is text of a known size of at least `floor` bytes.
+pub(crate) fn worth(response: &Response<Body>, floor: u64) -> bool {
     response.body().size_hint().exact().is_some_and(|size| size >= floor)
         && !response.headers().contains_key(header::CONTENT_ENCODING)
         && is_text(response.headers())

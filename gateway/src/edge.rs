@@ -117,14 +117,16 @@ impl Shared {
             self.cors.expose(origin, response.headers_mut());
         }
         match accept {
-            Some(accept) => compress::apply(response, accept, self.options.compression_floor_bytes).await,
-            None => response,
+            Some(accept) if compress::worth(&response, self.options.compression_floor_bytes) => {
+                Box::pin(compress::apply(response, accept)).await
+            }
+            _ => response,
         }
     }
 
     async fn dispatch(self: &Arc<Self>, parts: Parts, body: Body, origin: Origin<'_>) -> Response<Body> {
         match rpc::Protocol::of(&parts.headers) {
-            Some(protocol) => rpc::serve(self, protocol, parts, body, origin).await,
+            Some(protocol) => Box::pin(rpc::serve(self, protocol, parts, body, origin)).await,
             None => rest::serve(self, &parts, body, origin).await,
         }
     }

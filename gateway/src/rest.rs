@@ -59,7 +59,8 @@ pub(crate) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body, origi
     };
     let Some(row) = shared.table.row(route) else { return shared.refused(Failure::no_route(), lang(&parts.headers)) };
     let made = match ready(shared, (route, row), &vars, parts, body, origin).await {
-        Ok(ready) if route.server_streaming => stream::serve(shared, ready).await,
+        // Boxed, so that the future of a unary call, which is made for every request, has no room for a stream.
+        Ok(ready) if route.server_streaming => Box::pin(stream::serve(shared, ready)).await,
         Ok(ready) => unary(shared, ready).await,
         Err(failure) => Err(failure),
     };
@@ -136,7 +137,7 @@ pub(crate) fn late() -> Failure {
 
 fn respond(ready: &Ready<'_>, encoded: Reply, reply: &call::Reply) -> Result<Response<Body>, Failure> {
     let row = ready.row;
-    let mut headers = HeaderMap::with_capacity(12);
+    let mut headers = HeaderMap::new();
     outbound::headers(&reply.headers, &mut headers);
     headers.insert(header::CACHE_CONTROL, row.cache.clone());
     if let Some(target) = encoded.location {

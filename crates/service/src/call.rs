@@ -183,19 +183,27 @@ impl Call {
         if !headers.contains_key(&TRACEPARENT)
             && let Ok(value) = HeaderValue::try_from(self.trace.header())
         {
-            headers.insert(TRACEPARENT, value);
+            headers.insert(TRACEPARENT, once(value));
         }
         if !headers.contains_key(&REQUEST_ID) {
-            headers.insert(REQUEST_ID, self.request_id.clone());
+            headers.insert(REQUEST_ID, once(self.request_id.clone()));
         }
         // What the client itself wrote there is not passed on: the address is already decided.
         headers.remove("x-envoy-external-address");
         if let Some(client) = self.client
             && let Ok(value) = HeaderValue::try_from(client.to_string())
         {
-            headers.insert(FORWARDED_FOR, value);
+            headers.insert(FORWARDED_FOR, once(value));
         }
     }
+}
+
+/// A value that does not come again: HTTP/2 is told not to remember it (RFC 7541 section 6.2.3). Remembered, two such a
+/// call push out of the small shared table what does come again, as tokens and names.
+#[must_use]
+pub fn once(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 #[cfg(test)]
