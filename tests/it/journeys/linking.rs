@@ -98,7 +98,7 @@ in_both_topologies! {
     async fn the_audit_is_read_in_pages_of_its_own_list(mesh) {
         let (admin, alice) = (mesh.admin().await, mesh.persona("alice").await);
         for _ in 0..4 {
-            alice.visitor.login().await;
+            alice.visitor.clone().login().await;
         }
         let list = format!("/api/v1/auth/admin/login-audits?page_size=2&user_id={}", alice.user_id);
         coreloop_testkit::wait_until("the audit has come", std::time::Duration::from_secs(10), async || {
