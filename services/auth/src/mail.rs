@@ -2,7 +2,7 @@
 //!
 //! A reset request is put on a bounded queue as it came; whether there is such an account is looked up by the worker.
 //! The request's path is the same few instructions for every address, so its time tells nothing. A full queue drops the
-//! request: the person asks again, and the metric of drops tells us.
+//! request: the person asks again, and the log tells us.
 
 use std::{sync::Arc, time::Duration};
 

@@ -4,7 +4,9 @@ use coreloop_access::Role;
 use coreloop_auth_api::v1::{self, AuthReason};
 use coreloop_core::UserId;
 use sqlx::PgConnection;
+use tokio::time::Instant;
 use tonic::{Request, Response};
+use uuid::Uuid;
 
 use crate::{
     App, Client, Error,
@@ -29,6 +31,7 @@ pub async fn admin_login(
     app: &App,
     request: Request<v1::AdminLoginRequest>,
 ) -> Result<Response<v1::AdminLoginResponse>, Error> {
+    let started = Instant::now();
     let client = Client::of(&request);
     let request = request.into_inner();
     let client = client.with_device(&request.device_id, &request.device_name);
@@ -36,14 +39,11 @@ pub async fn admin_login(
     let known = store::users::credential_by_email(&app.db, &email, "").await?;
     let user = known.as_ref().map(|known| known.user_id);
     let phc = known.and_then(|known| known.password_hash);
-    let (opened, left) = match sign_in(app, &email, user, phc, &request, &client).await {
-        Ok(done) => done,
-        Err(error) => {
-            let audit = Audit::of(app, "admin", &client, error.outcome());
-            app.audits.record(user.map_or(audit.clone(), |user| audit.user(user)));
-            return Err(error);
-        }
-    };
+    let outcome = sign_in(app, &email, user, phc, &request, &client).await;
+    app.metrics.login(started.elapsed(), outcome.as_ref().err().map(Error::outcome));
+    let (opened, left) = outcome.inspect_err(|error| {
+        app.audits.record(Audit::of(app, "admin", &client, error.outcome()).maybe_user(user));
+    })?;
     Ok(Response::new(v1::AdminLoginResponse {
         access_token: opened.tokens.access,
         token_type: "Bearer".to_owned(),
@@ -64,11 +64,8 @@ async fn sign_in(
     let account = Account::Email { email: guard_name(email), known_device: false };
     let attempt = app.guard.begin(app, &account, client).await?;
     let right = app.hasher.verify(password::normalise(&request.password), phc.clone()).await?;
-    // The code is looked at whether or not the password was right: the work is the same.
-    let code = match user {
-        Some(user) => read_code(app, user, &request.code).await?,
-        None => None,
-    };
+    // The code is looked at whether or not the password was right, or there is such an account: the work is the same.
+    let code = read_code(app, user.unwrap_or(UserId(Uuid::nil())), &request.code).await?;
     let done = match (user, code, &phc) {
         (Some(user), Some(code), Some(phc)) if right => open(app, user, code, phc, client).await,
         _ => Err(AuthReason::InvalidCredentials.into()),

@@ -10,6 +10,7 @@ use crate::{
     App, Client, Error,
     audit::Audit,
     events::{self, Event},
+    metrics::FailLabels,
     session::{self, Opened, SignIn},
     social::{
         account::{self, Entry},
@@ -94,12 +95,18 @@ fn registered(provider: &str, is_new: bool) -> Vec<Event> {
     is_new.then(|| Event::UserRegistered { method: provider.to_owned() }).into_iter().collect()
 }
 
-/// Records a refused try; a successful one is recorded where the session is opened.
+/// Records a refused try; a successful one is recorded where the session is opened. The time of a social sign-in is mostly
+/// the provider's and is not counted among ours.
 fn audited<T>(app: &App, client: &Client, provider: &str, done: Result<T, Error>) -> Result<T, Error> {
     if let Err(error) = &done {
-        app.audits.record(Audit::of(app, "social", client, error.outcome()).provider(provider));
+        refused(app, Audit::of(app, "social", client, error.outcome()).provider(provider), error.outcome());
     }
     done
+}
+
+fn refused(app: &App, audit: Audit, reason: &'static str) {
+    app.audits.record(audit);
+    app.metrics.login_fail.get_or_create(&FailLabels { reason }).inc();
 }
 
 /// `OauthCallback`: finishes in the browser what the app started, and sends it back with a one-time login code.
@@ -202,13 +209,13 @@ pub async fn exchange_login_code(
 ) -> Result<Response<v1::ExchangeLoginCodeResponse>, Error> {
     let client = Client::of(&request);
     let request = request.into_inner();
-    let refused = || {
-        app.audits.record(Audit::of(app, "exchange", &client, "LOGIN_CODE_INVALID"));
+    let invalid = || {
+        refused(app, Audit::of(app, "exchange", &client, "LOGIN_CODE_INVALID"), "LOGIN_CODE_INVALID");
         Error::from(AuthReason::LoginCodeInvalid)
     };
-    let login = state::take_login(app, &request.code).await?.ok_or_else(refused)?;
+    let login = state::take_login(app, &request.code).await?.ok_or_else(invalid)?;
     if !login.device_id.is_empty() && login.device_id != request.device_id {
-        return Err(refused());
+        return Err(invalid());
     }
     let client = client.clone().with_device(&request.device_id, &login.device_name);
     let how = SignIn { provider: &login.provider, ..SignIn::by("exchange", &client) };
