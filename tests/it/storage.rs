@@ -107,7 +107,9 @@ fn keys_expire_and_unfinished_claims_are_taken_up() {
         tx.commit().await.unwrap();
         let claim = async |at: Timestamp| {
             let mut tx = coreloop_db::begin(&pool).await.unwrap();
-            keys.claim(&mut tx, &scope("long"), b"body", at).await
+            let claimed = keys.claim(&mut tx, &scope("long"), b"body", at).await;
+            tx.rollback().await.unwrap();
+            claimed
         };
         assert!(matches!(claim(now() + SignedDuration::from_secs(59)).await, Err(Error::InProgress)));
         assert_eq!(claim(now() + SignedDuration::from_secs(61)).await.unwrap(), Claim::Resumed);

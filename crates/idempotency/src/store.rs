@@ -22,9 +22,14 @@ impl Statements {
     pub(crate) fn of(schema: &str) -> Self {
         let table = format!("{schema}.idempotency_keys");
         Self {
-            // The lock is tried before the insert, so that a second call does not wait in the index for the first.
+            // The lock is tried before the insert, so that a second call does not wait in the index for the first. A key
+            // that is answered is not locked: those who replay it must not keep each other out.
             claim: format!(
-                "with lock as materialized (select pg_try_advisory_xact_lock($7) as got),
+                "with lock as materialized (
+                     select case when exists (
+                         select from {table}
+                         where user_id = $1 and rpc = $2 and key = $3 and answer is not null and expires_at > $5
+                     ) then null else pg_try_advisory_xact_lock($7) end as got),
                  claimed as (
                      insert into {table} as mine (user_id, rpc, key, body_hash, claimed_at, expires_at)
                      select $1, $2, $3, $4, $5, $6 from lock where got
@@ -33,7 +38,7 @@ impl Statements {
                          claimed_at = excluded.claimed_at, expires_at = excluded.expires_at
                      where mine.expires_at <= excluded.claimed_at
                      returning 1)
-                 select got, exists (select from claimed) from lock"
+                 select coalesce(got, true), exists (select from claimed) from lock"
             )
             .into(),
             claim_again: format!("update {table} set claimed_at = $4 where user_id = $1 and rpc = $2 and key = $3").into(),
