@@ -29,12 +29,18 @@ use coreloop_core::{Problem, Reason};
 use futures::future::BoxFuture;
 use tonic::{
     Code, Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     server::UnaryService,
 };
 
 /// Largest `CheckRequest` read: Envoy bounds headers to 60 KiB and sends no body.
 const LARGEST: usize = 256 * 1024;
+
+/// First buffers of a message: the usual one fits. tonic's own 8 KiB for each leave the allocator's fast path.
+const REPLY_BUFFER: usize = 1_000;
+const REQUEST_BUFFER: usize = 2_048;
+/// tonic's own: bytes gathered before they are handed on.
+const YIELD: usize = 32 * 1024;
 
 /// The service, to be added to the routes. Clones share the gate.
 #[derive(Debug, Clone)]
@@ -129,6 +135,10 @@ impl Encoder for Raw {
     type Item = Bytes;
     type Error = Status;
 
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(REPLY_BUFFER, YIELD)
+    }
+
     fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
         to.put_slice(&item);
         Ok(())
@@ -138,6 +148,10 @@ impl Encoder for Raw {
 impl Decoder for Raw {
     type Item = Bytes;
     type Error = Status;
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(REQUEST_BUFFER, YIELD)
+    }
 
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         let length = from.remaining();

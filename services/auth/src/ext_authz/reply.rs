@@ -168,8 +168,8 @@ pub(super) fn refused(denied: Denied, scan: &Scan<'_>) -> Bytes {
 }
 
 fn facts(pairs: &[(&str, &str)]) -> Struct {
-    let fields = pairs.iter().map(|(name, value)| {
-        ((*name).to_owned(), Value { kind: Some(Kind::StringValue((*value).to_owned())) })
-    });
+    let fields = pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), Value { kind: Some(Kind::StringValue((*value).to_owned())) }));
     Struct { fields: fields.collect() }
 }

@@ -109,7 +109,9 @@ impl<'a> Scan<'a> {
             b"access-control-request-method" => self.picked.access_control_request_method = text(),
             b"accept-language" => self.accept_language = text(),
             b"x-user-id" | b"x-user-roles" | b"x-session-id" | b"x-token-jti" => {}
-            [b'x' | b'X', b'-' | b'_', ..] if speaks_of_identity(name) => self.strange.extend(std::str::from_utf8(name)),
+            [b'x' | b'X', b'-' | b'_', ..] if speaks_of_identity(name) => {
+                self.strange.extend(std::str::from_utf8(name))
+            }
             // Envoy lower-cases names; a sender that does not must not hide a header from the arms above.
             _ if name.eq_ignore_ascii_case(b"authorization") => self.header(b"authorization", content),
             _ => {}

@@ -3,11 +3,14 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use coreloop_access::{
-    Keys, Metrics, Options, Policy, Revocations, Role, gate::Parts,
+    Keys, Metrics, Options, Policy, Revocations, Role,
+    gate::Parts,
     testing::{Expect, Issuer, bad_tokens},
 };
 use coreloop_auth_api::envoy::{
-    config::core::v3::{Address, HeaderMap, HeaderValue, SocketAddress, address, header_value_option::HeaderAppendAction},
+    config::core::v3::{
+        Address, HeaderMap, HeaderValue, SocketAddress, address, header_value_option::HeaderAppendAction,
+    },
     service::auth::v3::{
         AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
         attribute_context::{HttpRequest, Peer, Request},
@@ -55,7 +58,8 @@ fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> CheckRequest {
     .collect();
     all.retain(|_, value| !value.is_empty());
     let socket = SocketAddress { address: "10.0.0.9".into(), ..SocketAddress::default() };
-    let peer = Peer { address: Some(Address { address: Some(address::Address::SocketAddress(socket)) }), ..Peer::default() };
+    let peer =
+        Peer { address: Some(Address { address: Some(address::Address::SocketAddress(socket)) }), ..Peer::default() };
     let http = HttpRequest {
         id: "123".into(),
         method: method.into(),
@@ -204,7 +208,8 @@ async fn a_grpc_denial_becomes_a_grpc_status() {
     assert_eq!(denied.status.unwrap().code, 401);
     assert_eq!(headers["grpc-status"], "16");
     assert!(!denied.body.contains('{'), "the body becomes grpc-message: {}", denied.body);
-    let details = base64::Engine::decode(&base64::engine::general_purpose::STANDARD_NO_PAD, &headers["grpc-status-details-bin"]);
+    let details =
+        base64::Engine::decode(&base64::engine::general_purpose::STANDARD_NO_PAD, &headers["grpc-status-details-bin"]);
     let status = tonic_types::pb::Status::decode(details.unwrap().as_slice()).unwrap();
     assert_eq!(status.code, 16);
     assert!(!status.details.is_empty());
@@ -282,6 +287,9 @@ proptest! {
         let pairs: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let mut bytes = request(&method, &path, &pairs).encode_to_vec();
         if let Some((at, to)) = broken {
+            // prost reads a map entry (headers = 3, context_extensions = 10) whatever its wire type says; the format, Envoy's
+            // library and the scan take a field of another wire type for an unknown one.
+            prop_assume!(!(matches!(to >> 3, 3 | 10) && to & 7 != 2));
             let at = at.index(bytes.len());
             bytes[at] = to;
         }
