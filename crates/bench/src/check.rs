@@ -13,9 +13,7 @@ use coreloop_access::{Gate, HeaderView, token::Algorithm};
 use coreloop_auth::ext_authz::ExtAuthz;
 use coreloop_auth_api::envoy::{
     config::core::v3::{Address, SocketAddress, address, socket_address},
-    service::auth::v3::{
-        AttributeContext, CheckRequest, attribute_context,
-    },
+    service::auth::v3::{AttributeContext, CheckRequest, attribute_context},
 };
 use prost::Message as _;
 use tonic::{service::Routes, transport::Channel};
@@ -196,10 +194,9 @@ pub(crate) async fn first(rounds: usize) -> Result<Row> {
         let bare = bare_verify(&tokens)?;
         let nothing = round(&channels, empty::PATH, FRESH as u64, |_| Bytes::new()).await?;
         let requests: Arc<[Bytes]> = tokens.iter().map(|token| request(token)).collect();
-        let check = round(&channels, CHECK, FRESH as u64, move |call| {
-            requests.get(call as usize).cloned().unwrap_or_default()
-        })
-        .await?;
+        let check =
+            round(&channels, CHECK, FRESH as u64, move |call| requests.get(call as usize).cloned().unwrap_or_default())
+                .await?;
         ratios.push(check / (bare + nothing));
         checks.push(check);
         limits.push(bare + nothing);

@@ -29,7 +29,8 @@ pub(crate) async fn round(part: &Part, backend: Option<&Part>, request: &Bytes) 
     let (own, all) = (cpu::of(part.pid())?, cpu::of_all(&pids)?);
     let seen = load::http1(&part.address, CONNECTIONS, CALLS, request.clone()).await?;
     anyhow::ensure!(seen.errors == 0, "{} of {CALLS} requests failed", seen.errors);
-    let each = |before: std::time::Duration, now: std::time::Duration| (now - before).as_secs_f64() * 1e6 / CALLS as f64;
+    let each =
+        |before: std::time::Duration, now: std::time::Duration| (now - before).as_secs_f64() * 1e6 / CALLS as f64;
     Ok((each(own, cpu::of(part.pid())?), each(all, cpu::of_all(&pids)?)))
 }
 

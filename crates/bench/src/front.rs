@@ -93,10 +93,7 @@ pub(crate) async fn backend() -> Result<SocketAddr> {
 /// # Errors
 /// When it cannot start.
 pub(crate) async fn edge(peer: &str) -> Result<(coreloop_server::Running, SocketAddr)> {
-    let settings = Settings::defaults()
-        .with("mode", "local")
-        .with("peers.auth", peer)
-        .with("limit.enabled", false);
+    let settings = Settings::defaults().with("mode", "local").with("peers.auth", peer).with("limit.enabled", false);
     let running = Server::builder(settings).modules(vec![Box::new(coreloop_gateway::module())]).start().await?;
     let address = running.gateway_addr.context("the edge has no address")?;
     Ok((running, address))
@@ -132,9 +129,13 @@ pub(crate) async fn by_hand(peer: &str) -> Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
-        let served = axum::serve(axum::serve::ListenerExt::tap_io(listener, |io| {
-            let _ = io.set_nodelay(true);
-        }), app).await;
+        let served = axum::serve(
+            axum::serve::ListenerExt::tap_io(listener, |io| {
+                let _ = io.set_nodelay(true);
+            }),
+            app,
+        )
+        .await;
         if let Err(error) = served {
             tracing::error!(%error, "the handler ended");
         }

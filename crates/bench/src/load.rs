@@ -131,9 +131,7 @@ where
                 }
                 let begun = Instant::now();
                 let answered = match client.ready().await {
-                    Ok(()) => {
-                        client.unary(message, http::uri::PathAndQuery::from_static(path), Raw).await.is_ok()
-                    }
+                    Ok(()) => client.unary(message, http::uri::PathAndQuery::from_static(path), Raw).await.is_ok(),
                     Err(_) => false,
                 };
                 seen.micros.push(u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX));

@@ -43,7 +43,8 @@ pub(crate) fn table(rows: &[Row]) -> String {
     let mut out = String::from("| row | what | measured | aim | met | behind it |\n|---|---|---|---|---|---|\n");
     for row in rows {
         let met = if row.met { "yes" } else { "no" };
-        let _ = writeln!(out, "| {} | {} | {} | {} | {met} | {} |", row.id, row.what, row.measured, row.aim, row.detail);
+        let _ =
+            writeln!(out, "| {} | {} | {} | {} | {met} | {} |", row.id, row.what, row.measured, row.aim, row.detail);
     }
     out
 }

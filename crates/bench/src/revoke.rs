@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use coreloop_access::{
-    Decision, Gate, HeaderView, Metrics, Revocation, RevocationWriter, Revocations, revocation::Revoked, token::Algorithm,
+    Decision, Gate, HeaderView, Metrics, Revocation, RevocationWriter, Revocations, revocation::Revoked,
+    token::Algorithm,
 };
 use coreloop_core::{Clock as _, SystemClock, id::SystemIds};
 use futures::StreamExt as _;
@@ -40,8 +41,7 @@ pub(crate) async fn revoke(url: &str) -> Result<Row> {
         let claims = mint.claims();
         let token = mint.sign(&claims)?;
         anyhow::ensure!(admits(&second, &token).await, "a good token is refused");
-        let revocation =
-            Revocation { what: Revoked::Token(claims.id), expires_at: SystemClock.unix() + 900 };
+        let revocation = Revocation { what: Revoked::Token(claims.id), expires_at: SystemClock.unix() + 900 };
         let begun = Instant::now();
         // On a thread of its own: a task that spins on the runtime would keep it from looking at its sockets.
         let watch = std::thread::spawn({
@@ -86,8 +86,7 @@ async fn replica(
 ) -> Result<(Arc<Gate>, RevocationWriter)> {
     let redis = ConnectionManager::new(client.clone()).await?;
     let metrics = Metrics::default();
-    let known =
-        Revocations::following(mint.options(), redis.clone(), name, Arc::new(SystemClock), metrics.clone());
+    let known = Revocations::following(mint.options(), redis.clone(), name, Arc::new(SystemClock), metrics.clone());
     let writer = RevocationWriter::new(redis, known.clone(), Arc::new(SystemIds));
     let gate = mint.gate_with(known, metrics)?;
     let (runs, follow, stop) = (Arc::clone(&gate), client.clone(), stop.clone());

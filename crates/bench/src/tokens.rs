@@ -95,8 +95,9 @@ impl Mint {
         let cores = std::thread::available_parallelism()?.get();
         std::thread::scope(|scope| {
             let share = count.div_ceil(cores);
-            let threads: Vec<_> =
-                (0..cores).map(|_| scope.spawn(move || (0..share).map(|_| self.token()).collect::<Result<Vec<_>>>())).collect();
+            let threads: Vec<_> = (0..cores)
+                .map(|_| scope.spawn(move || (0..share).map(|_| self.token()).collect::<Result<Vec<_>>>()))
+                .collect();
             let mut all = Vec::with_capacity(count);
             for thread in threads {
                 all.extend(thread.join().ok().context("a thread ended")??);

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks to its terminal")]
 
 mod account;
+mod bench;
 mod child;
 mod codegen;
 mod interrupt;
@@ -25,12 +26,9 @@ mod tidy;
 mod tools;
 mod up;
 
-use std::{
-    path::Path,
-    process::{Command, ExitCode},
-};
+use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -121,18 +119,8 @@ fn run(task: Task) -> Result<()> {
         Task::Openapi { check } => lint::openapi(&root, check),
         Task::NewService { name } => scaffold::service(&root, &name),
         Task::NewRpc { domain, rpc } => scaffold::rpc(&root, &domain, &rpc),
-        Task::Bench { args } => bench(&root, &args),
+        Task::Bench { args } => bench::run(&root, &args),
         Task::Prove { filter } => test::run(&root, Some("it"), &filter.into_iter().collect::<Vec<_>>(), true),
         Task::Ci => lint::run(&root).and_then(|()| test::run(&root, None, &[], false)),
     }
-}
-
-fn bench(root: &Path, args: &[String]) -> Result<()> {
-    if !root.join("crates/bench/Cargo.toml").exists() {
-        bail!("there is no crates/bench in this checkout");
-    }
-    let mut command = Command::new("cargo");
-    command.current_dir(root).args(["run", "--release", "--package", "coreloop-bench", "--"]).args(args);
-    let status = child::run(&mut command)?;
-    if status.success() { Ok(()) } else { bail!("the bench failed ({status})") }
 }

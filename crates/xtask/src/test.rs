@@ -19,31 +19,31 @@ use crate::{
 
 /// What a test run is given, through the environment.
 #[derive(Debug)]
-struct Bench {
+pub(crate) struct Surroundings {
     root: PathBuf,
     name: String,
     postgres: Option<Postgres>,
     redis: Option<Redis>,
 }
 
-impl Bench {
-    /// Starts a PostgreSQL that does not care for crashes, and a Redis that keeps nothing.
-    fn start(root: &Path) -> Result<Self> {
+impl Surroundings {
+    /// Starts a PostgreSQL of its own, which writes through only when `durable`, and a Redis that keeps nothing.
+    pub(crate) fn start(root: &Path, durable: bool) -> Result<Self> {
         let logs = place::private(root)?.join("logs");
         packages::ensure_servers(&[], &logs)?;
         let name = format!("test-{}", std::process::id());
-        let mut bench = Self { root: root.to_owned(), name: name.clone(), postgres: None, redis: None };
+        let mut started = Self { root: root.to_owned(), name: name.clone(), postgres: None, redis: None };
         let step = Step::begin("PostgreSQL and Redis for this run");
         let port = state::any_free(&[]).context("no free port")?;
-        let plan = Plan { root, name: &format!("{name}-pg"), port, durable: false };
-        bench.postgres = Some(postgres::start(&plan)?);
+        let plan = Plan { root, name: &format!("{name}-pg"), port, durable };
+        started.postgres = Some(postgres::start(&plan)?);
         let port = state::any_free(&[port]).context("no free port")?;
-        bench.redis = Some(redis::start(root, &format!("{name}-redis"), port, false)?);
+        started.redis = Some(redis::start(root, &format!("{name}-redis"), port, false)?);
         step.done("up");
-        Ok(bench)
+        Ok(started)
     }
 
-    fn environment(&self, envoy: &Path) -> Vec<(&'static str, String)> {
+    pub(crate) fn environment(&self, envoy: &Path) -> Vec<(&'static str, String)> {
         let mut variables = vec![("CORELOOP_TEST_ENVOY", envoy.display().to_string())];
         if let Some(postgres) = &self.postgres {
             variables.push(("CORELOOP_TEST_DATABASE_URL", postgres.url.clone()));
@@ -55,7 +55,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for Surroundings {
     fn drop(&mut self) {
         let patience = Duration::from_secs(20);
         let stopped = [
@@ -80,11 +80,11 @@ impl Drop for Bench {
 /// Runs the tests, all or those whose name contains `filter`; `deep` asks the fault tests for their large figures.
 pub(crate) fn run(root: &Path, package: Option<&str>, filter: &[String], deep: bool) -> Result<()> {
     let begin = Instant::now();
-    let bench = Bench::start(root)?;
+    let surroundings = Surroundings::start(root, false)?;
     let envoy = tools::envoy(root)?;
     let cargo = |args: &[&str]| {
         let mut command = Command::new("cargo");
-        command.current_dir(root).arg("test").args(args).envs(bench.environment(&envoy));
+        command.current_dir(root).arg("test").args(args).envs(surroundings.environment(&envoy));
         if deep {
             command.env("CORELOOP_TEST_DEEP", "1");
         }
@@ -104,7 +104,7 @@ pub(crate) fn run(root: &Path, package: Option<&str>, filter: &[String], deep: b
     command.args(filter);
     let status = child::run(&mut command)?;
     let ran = ran.elapsed();
-    drop(bench);
+    drop(surroundings);
     // A log ends with what cargo test said; a person also learns how long it took.
     if std::io::stderr().is_terminal() {
         say(&format!("tests ran in {}, all took {}", seconds(ran), seconds(begin.elapsed())));
