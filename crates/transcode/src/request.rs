@@ -139,6 +139,7 @@ impl<'r> Decoder<'r> {
             shapes: self.shapes(),
             input: plan.input,
             strict: self.refuses_unknown(route),
+            secrets: route.http_method == "GET",
             bound: &bound,
             body_oneof: plan.body_field.and_then(|at| self.request(route).field(at).oneof),
         };

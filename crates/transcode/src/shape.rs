@@ -42,6 +42,8 @@ pub(crate) struct Field {
     pub(crate) safe_integer: bool,
     /// A client's value is discarded.
     pub(crate) server_only: bool,
+    /// Never logged, so it has no place in an address.
+    pub(crate) secret: bool,
 }
 
 /// How often a field occurs.
@@ -209,6 +211,7 @@ impl Field {
             oneof: oneof.and_then(|o| o.path().last().copied()).and_then(|i| usize::try_from(i).ok()),
             safe_integer: rule.safe_integer,
             server_only: rule.server_only,
+            secret: rule.secret,
         }
     }
 }

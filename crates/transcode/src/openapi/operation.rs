@@ -108,7 +108,9 @@ impl Operations<'_> {
             let name = if above.is_empty() { field.name().to_owned() } else { format!("{above}.{}", field.name()) };
             let in_body = matches!(&route.body, Body::Field(body) if body.name() == name);
             let in_path = route.template.variables().iter().any(|v| v.path == name);
-            if in_body || in_path || options::field_rule(&field).server_only {
+            let rule = options::field_rule(&field);
+            let unread = rule.server_only || (rule.secret && route.http_method != "GET");
+            if in_body || in_path || unread {
                 continue;
             }
             match field.kind() {

@@ -43,6 +43,9 @@ pub(crate) struct Query<'a> {
     pub(crate) input: usize,
     /// Refuse unknown parameters.
     pub(crate) strict: bool,
+    /// Take secrets: a provider's redirect is a GET and carries its code in the address; a client that chooses the
+    /// method can send a body, and addresses end in access logs.
+    pub(crate) secrets: bool,
     /// Field paths that path and body own; parameters below them are ignored.
     pub(crate) bound: &'a dyn Fn(&[usize]) -> bool,
     /// Oneof that the body field belongs to.
@@ -88,6 +91,9 @@ impl Query<'_> {
     fn parameter(&self, target: &Target<'_>, value: &str, given: &mut Given, out: &mut Vec<u8>) -> Result<(), Fault> {
         if (self.bound)(&target.path) {
             return Ok(());
+        }
+        if target.field.secret && !self.secrets {
+            return Err("is a secret and is not taken from an address: send it in a body");
         }
         self.claim(target, given)?;
         let shapes = self.shapes;

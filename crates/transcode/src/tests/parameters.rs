@@ -169,3 +169,17 @@ fn path_values_are_typed() {
     refuses(request("GET /v1/time/x/COLOUR_RED/t/a", ""), "VALIDATION_FAILED a_time: must be an RFC 3339 time");
     refuses(request("POST /v1/whole/x/y", ""), "VALIDATION_FAILED an_inner.count: must be a 32-bit integer");
 }
+
+#[test]
+fn secrets_are_taken_from_an_address_only_where_a_provider_redirects() {
+    let read = |method, path, query| {
+        let router = crate::router::router();
+        let crate::router::Match::Found { route, vars } = router.find(method, path) else { panic!("no route") };
+        let input = crate::request::Input { vars: &vars, query, content_type: None, body: b"", idempotency_key: None };
+        crate::request::Decoder::new(router).decode(route, &input)
+    };
+    let refused = read("DELETE", "/api/v1/auth/me", "password=hunter2hunter2").unwrap_err();
+    assert_eq!(refused.reason(), "VALIDATION_FAILED");
+    assert!(!format!("{refused:?}").contains("hunter2"));
+    assert!(read("GET", "/api/v1/auth/callback/google", "code=c&state=s").is_ok());
+}
