@@ -11,8 +11,8 @@ use redis::aio::ConnectionManager;
 use sqlx::PgPool;
 
 use crate::{
-    Error, Options, audit::Audits, guard::Guard, hashing::Hasher, keys::KeyStore, metrics::Metrics,
-    revoke::Publisher, vault::Vault,
+    Error, Options, audit::Audits, guard::Guard, hashing::Hasher, keys::KeyStore, metrics::Metrics, revoke::Publisher,
+    vault::Vault,
 };
 
 /// Longest wait for Redis on a request's path.
@@ -105,9 +105,9 @@ impl Redis {
     pub async fn within<T>(&self, answer: impl Future<Output = redis::RedisResult<T>>) -> Result<T, Error> {
         match tokio::time::timeout(REDIS_TIMEOUT, answer).await {
             Ok(answer) => Ok(answer?),
-            Err(_) => {
-                Err(Problem::common(Reason::DependencyUnavailable, "redis does not answer").retry_after(Duration::from_secs(1)).into())
-            }
+            Err(_) => Err(Problem::common(Reason::DependencyUnavailable, "redis does not answer")
+                .retry_after(Duration::from_secs(1))
+                .into()),
         }
     }
 }

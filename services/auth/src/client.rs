@@ -38,7 +38,11 @@ impl Client {
             user_agent: cut(agent, USER_AGENT_MAX),
             device_id: String::new(),
             device_name: String::new(),
-            request_id: call.as_ref().and_then(|call| call.request_id.to_str().ok()).map(|id| cut(id, 128)).unwrap_or_default(),
+            request_id: call
+                .as_ref()
+                .and_then(|call| call.request_id.to_str().ok())
+                .map(|id| cut(id, 128))
+                .unwrap_or_default(),
             trace_id: call.as_ref().map(|call| call.trace.trace_id_hex()).unwrap_or_default(),
         }
     }

@@ -68,7 +68,7 @@ pub enum Error {
     Invalid(Vec<Violation>),
     /// A problem told by a shared crate.
     #[error(transparent)]
-    Problem(#[from] Problem),
+    Problem(Box<Problem>),
     /// The database failed.
     #[error("database")]
     Database(#[source] sqlx::Error),
@@ -83,6 +83,12 @@ pub enum Error {
 impl From<AuthReason> for Error {
     fn from(reason: AuthReason) -> Self {
         Self::Refused(reason)
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(Box::new(problem))
     }
 }
 
@@ -101,7 +107,7 @@ impl From<coreloop_db::DbError> for Error {
     fn from(error: coreloop_db::DbError) -> Self {
         match error {
             coreloop_db::DbError::Sqlx(error) => error.into(),
-            other => Self::Problem(other.into()),
+            other => Problem::from(other).into(),
         }
     }
 }
@@ -185,9 +191,9 @@ impl From<Error> for Problem {
                         .with("error_code", code);
                 if transient { problem.retry_after(Duration::from_secs(1)) } else { problem }
             }
-            Error::StateInvalid { fresh } => {
-                fresh.into_iter().fold(own(AuthReason::OauthStateInvalid), |problem, (key, value)| problem.with(key, value))
-            }
+            Error::StateInvalid { fresh } => fresh
+                .into_iter()
+                .fold(own(AuthReason::OauthStateInvalid), |problem, (key, value)| problem.with(key, value)),
             Error::EmailBelongsToAccount { link_path } => {
                 own(AuthReason::EmailBelongsToAccount).with("link_path", link_path)
             }
@@ -199,7 +205,7 @@ impl From<Error> for Problem {
             }
             Error::NotFound => Self::common(Reason::NotFound, "not found"),
             Error::Invalid(violations) => Self::invalid(violations),
-            Error::Problem(problem) => problem,
+            Error::Problem(problem) => *problem,
             Error::Database(error) => coreloop_db::problem(error),
             Error::Redis(error) => Self::unavailable("redis does not answer", error),
             Error::Internal(text) => Self::internal(text),

@@ -182,7 +182,8 @@ impl Guard {
     pub async fn failed(&self, app: &App, attempt: Attempt, client: &Client) -> Result<(), Error> {
         let now = app.now();
         let until = now.checked_add(self.window).unwrap_or(Timestamp::MAX);
-        guards::failed(&app.db, &attempt.bucket, attempt.at, self.since(now), self.limit.into(), (now, until)).await?;
+        let lock = guards::Lock { since: self.since(now), limit: self.limit.into(), until };
+        guards::failed(&app.db, &attempt.bucket, attempt.at, lock, now).await?;
         if let Some(bucket) = address_bucket(&client.ip) {
             guards::count_failure(&app.db, &bucket, self.since(now), self.address_limit, now).await?;
         }
@@ -263,7 +264,10 @@ mod tests {
         assert_ne!(known.bucket(&client), unknown.bucket(&client));
         let short = Client::default().with_device("phone", "");
         assert_eq!(known.bucket(&short), unknown.bucket(&short));
-        assert_ne!(unknown.bucket(&client), Account::Email { email: "b@x".into(), known_device: false }.bucket(&client));
+        assert_ne!(
+            unknown.bucket(&client),
+            Account::Email { email: "b@x".into(), known_device: false }.bucket(&client)
+        );
     }
 
     #[test]

@@ -219,7 +219,8 @@ impl KeyStore {
         let old = self.set.load();
         let mut set = Set::default();
         for row in found {
-            let purpose = purpose(&row.purpose).ok_or_else(|| Error::Internal("a key has an unknown purpose".into()))?;
+            let purpose =
+                purpose(&row.purpose).ok_or_else(|| Error::Internal("a key has an unknown purpose".into()))?;
             let jwk: Jwk =
                 serde_json::from_value(row.public_jwk.clone()).map_err(|error| Error::Internal(error.to_string()))?;
             set.jwks.keys.push(jwk);

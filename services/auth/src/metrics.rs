@@ -45,7 +45,11 @@ impl Metrics {
         registry.register("cc_auth_login_latency_seconds", "Time of a sign-in", self.login_latency.clone());
         registry.register("cc_auth_login_fail", "Sign-ins refused, by reason", self.login_fail.clone());
         registry.register("cc_auth_active_sessions", "Live sessions", self.active_sessions.clone());
-        registry.register("auth_audits_dropped", "Audit records that found the queue full", self.audits_dropped.clone());
+        registry.register(
+            "auth_audits_dropped",
+            "Audit records that found the queue full",
+            self.audits_dropped.clone(),
+        );
     }
 
     /// Notes a sign-in: its time, and the reason when it was refused.

@@ -129,10 +129,8 @@ impl Options {
         if !crate::hashing::meets_owasp(self.argon2_memory_kib, self.argon2_passes) {
             report.refuse("argon2_memory_kib", "with argon2_passes is below OWASP's least (19456 KiB with 2 passes)");
         }
-        if let Some(key) = &self.master_key {
-            if crate::vault::parse_key(key).is_none() {
-                report.refuse("master_key", "must be 32 bytes in hex or base64");
-            }
+        if self.master_key.as_ref().is_some_and(|key| crate::vault::parse_key(key).is_none()) {
+            report.refuse("master_key", "must be 32 bytes in hex or base64");
         }
         self.social.check(mode, report);
         self.mail.check(mode, report);

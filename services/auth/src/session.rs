@@ -13,11 +13,7 @@ use crate::{
     App, Client, Error,
     audit::Audit,
     events::{self, Event},
-    store::{
-        self,
-        sessions::NewSession,
-        users::User,
-    },
+    store::{self, sessions::NewSession, users::User},
 };
 
 /// How a session is opened.
@@ -78,12 +74,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// `INVALID_CREDENTIALS` when the account is gone or its password was changed meanwhile, [`Error::LockedByAdmin`].
-pub async fn open(
-    app: &App,
-    mut tx: Transaction,
-    user: UserId,
-    sign_in: SignIn<'_>,
-) -> Result<Opened, Error> {
+pub async fn open(app: &App, mut tx: Transaction, user: UserId, sign_in: SignIn<'_>) -> Result<Opened, Error> {
     let account = admit(&mut tx, user, &sign_in).await?;
     let now = app.now();
     let draft = Draft::new(app, SessionId(app.ids.uuid()), &account, sign_in.admin, now);

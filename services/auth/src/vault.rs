@@ -86,7 +86,8 @@ impl std::fmt::Debug for Vault {
 /// When there is none in production, or the local file cannot be read or written.
 pub fn master_key(options: &Options, mode: Mode) -> Result<[u8; KEY_LEN], Error> {
     if let Some(text) = &options.master_key {
-        return parse_key(text).ok_or_else(|| Error::Internal("auth.master_key is not 32 bytes in hex or base64".into()));
+        return parse_key(text)
+            .ok_or_else(|| Error::Internal("auth.master_key is not 32 bytes in hex or base64".into()));
     }
     if mode == Mode::Production {
         return Err(Error::Internal("auth.master_key is required in production".into()));
@@ -113,7 +114,8 @@ fn local_key(path: &Path) -> std::io::Result<[u8; KEY_LEN]> {
         }
     }
     let text = std::fs::read_to_string(path)?;
-    parse_key(&text.into()).ok_or_else(|| std::io::Error::other("is not a key; remove it, and the local data it sealed"))
+    parse_key(&text.into())
+        .ok_or_else(|| std::io::Error::other("is not a key; remove it, and the local data it sealed"))
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {

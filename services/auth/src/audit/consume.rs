@@ -51,13 +51,26 @@ async fn drain(app: &App, consumer: &str, grouped: bool) -> Result<(), Error> {
         }
     }
     let claim = redis::cmd("XAUTOCLAIM")
-        .arg(STREAM).arg(GROUP).arg(consumer).arg(ABANDONED_MS).arg("0").arg("COUNT").arg(BATCH)
+        .arg(STREAM)
+        .arg(GROUP)
+        .arg(consumer)
+        .arg(ABANDONED_MS)
+        .arg("0")
+        .arg("COUNT")
+        .arg(BATCH)
         .to_owned();
     let left: StreamAutoClaimReply = app.redis.within(claim.query_async(&mut redis)).await?;
     settle(app, &left.claimed).await?;
     loop {
         let read = redis::cmd("XREADGROUP")
-            .arg("GROUP").arg(GROUP).arg(consumer).arg("COUNT").arg(BATCH).arg("STREAMS").arg(STREAM).arg(">")
+            .arg("GROUP")
+            .arg(GROUP)
+            .arg(consumer)
+            .arg("COUNT")
+            .arg(BATCH)
+            .arg("STREAMS")
+            .arg(STREAM)
+            .arg(">")
             .to_owned();
         let new: Option<StreamReadReply> = app.redis.within(read.query_async(&mut redis)).await?;
         let entries: Vec<StreamId> = new.into_iter().flat_map(|reply| reply.keys).flat_map(|key| key.ids).collect();
@@ -81,7 +94,15 @@ async fn settle(app: &App, entries: &[StreamId]) -> Result<(), Error> {
             Ok(audit) => records.push(audit),
             Err(error) => {
                 tracing::error!(%error, entry = %entry.id, "an entry of the audit queue cannot be read");
-                pipe.cmd("XADD").arg(DEAD).arg("MAXLEN").arg("~").arg(1_000).arg("*").arg("payload").arg(payload).ignore();
+                pipe.cmd("XADD")
+                    .arg(DEAD)
+                    .arg("MAXLEN")
+                    .arg("~")
+                    .arg(1_000)
+                    .arg("*")
+                    .arg("payload")
+                    .arg(payload)
+                    .ignore();
             }
         }
     }

@@ -44,5 +44,9 @@ pub async fn get_open_id_configuration(
 }
 
 fn body(json: &Value) -> HttpBody {
-    HttpBody { content_type: "application/json".to_owned(), data: json.to_string().into_bytes().into(), extensions: Vec::new() }
+    HttpBody {
+        content_type: "application/json".to_owned(),
+        data: json.to_string().into_bytes().into(),
+        extensions: Vec::new(),
+    }
 }

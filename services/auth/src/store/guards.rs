@@ -67,7 +67,8 @@ pub async fn reserve(db: impl PgExecutor<'_>, ask: &Ask<'_>) -> Result<Answer, E
     )
     .fetch_one(db)
     .await?;
-    let address_full = (row.failed >= ask.address_limit).then(|| row.oldest.map_or(ask.at, jiff_sqlx::Timestamp::to_jiff));
+    let address_full =
+        (row.failed >= ask.address_limit).then(|| row.oldest.map_or(ask.at, jiff_sqlx::Timestamp::to_jiff));
     Ok(Answer { taken: row.taken, address_full })
 }
 
@@ -94,7 +95,18 @@ pub async fn standing(db: impl PgExecutor<'_>, bucket: &[u8], since: Timestamp) 
     }))
 }
 
-/// The try of `at` failed. Locks to `until` when the failures since `since` reach `limit`. A try whose place was given
+/// When a bucket locks.
+#[derive(Debug, Clone, Copy)]
+pub struct Lock {
+    /// Failures before this do not count.
+    pub since: Timestamp,
+    /// This many lock.
+    pub limit: i64,
+    /// To then.
+    pub until: Timestamp,
+}
+
+/// The try of `at` failed. A try whose place was given
 /// back meanwhile (another one succeeded) is counted again.
 ///
 /// # Errors
@@ -103,9 +115,8 @@ pub async fn failed(
     db: impl PgExecutor<'_>,
     bucket: &[u8],
     at: Timestamp,
-    since: Timestamp,
-    limit: i64,
-    (now, until): (Timestamp, Timestamp),
+    lock: Lock,
+    now: Timestamp,
 ) -> Result<(), Error> {
     sqlx::query!(
         r#"update auth.sign_in_guards g
@@ -118,10 +129,10 @@ pub async fn failed(
             where bucket = $1"#,
         bucket,
         at.to_sqlx() as _,
-        since.to_sqlx() as _,
-        limit,
+        lock.since.to_sqlx() as _,
+        lock.limit,
         now.to_sqlx() as _,
-        until.to_sqlx() as _,
+        lock.until.to_sqlx() as _,
     )
     .execute(db)
     .await?;
