@@ -61,7 +61,9 @@ fn one_request_is_one_trace_from_envoy_to_the_service_and_its_log() {
         let mesh = TestMesh::builder().split().envoy().otlp().start().await;
         let alice = mesh.persona("alice").await;
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let call = alice.call(http::Method::GET, "/api/v1/auth/me").header("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01"));
+        let call = alice
+            .call(http::Method::GET, "/api/v1/auth/me")
+            .header("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01"));
         let answer = call.send().await;
         assert_eq!(answer.status, 200);
         let spans = wait_for("spans of edge and auth have come", Duration::from_secs(10), async || {
@@ -75,8 +77,11 @@ fn one_request_is_one_trace_from_envoy_to_the_service_and_its_log() {
         assert!(linked >= 1, "no span is the child of another: {spans:?}");
 
         let failed = "5bf92f3577b34da6a3ce929d0e0e4736";
-        let call = alice.call(http::Method::POST, "/api/v1/auth/password/change").header("traceparent", &format!("00-{failed}-00f067aa0ba902b7-01"));
-        let body = serde_json::json!({"current_password": "not the password", "new_password": "another fine passphrase"});
+        let call = alice
+            .call(http::Method::POST, "/api/v1/auth/password/change")
+            .header("traceparent", &format!("00-{failed}-00f067aa0ba902b7-01"));
+        let body =
+            serde_json::json!({"current_password": "not the password", "new_password": "another fine passphrase"});
         let answer = call.json(&body).send().await;
         answer.refused(401, "INVALID_CREDENTIALS");
         let lines = logs::lines_with(failed);
@@ -95,7 +100,13 @@ fn the_log_never_tells_a_secret() {
         let mesh = crate::meshes::TOGETHER.get().await;
         let alice = mesh.persona("alice").await;
         alice.visitor.elsewhere().try_login("a password that is wrong 93").await.refused(401, "INVALID_CREDENTIALS");
-        for secret in [alice.access_token.as_str(), &alice.refresh_token, "a password that is wrong 93", coreloop_testkit::PASSWORD, &alice.visitor.email] {
+        for secret in [
+            alice.access_token.as_str(),
+            &alice.refresh_token,
+            "a password that is wrong 93",
+            coreloop_testkit::PASSWORD,
+            &alice.visitor.email,
+        ] {
             assert!(logs::lines_with(secret).is_empty(), "the log tells {secret}");
         }
     });

@@ -83,7 +83,10 @@ impl TestDb {
     /// One number by SQL, as `select count(*) from auth.users`.
     pub async fn count(&self, sql: &str) -> i64 {
         let mut connection = self.connect().await;
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap_or_else(|e| panic!("{sql}: {e}"))
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+            .fetch_one(&mut connection)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"))
     }
 
     /// Runs SQL, as the arrangement of a test.
@@ -126,12 +129,8 @@ async fn run(connection: &mut PgConnection, sql: &str) {
 }
 
 /// Migrates beside and renames when done, so a half-made template is never copied.
-async fn ensure<Fut>(
-    admin: &mut PgConnection,
-    server: &url::Url,
-    template: &str,
-    migrate: impl FnOnce(String) -> Fut,
-) where
+async fn ensure<Fut>(admin: &mut PgConnection, server: &url::Url, template: &str, migrate: impl FnOnce(String) -> Fut)
+where
     Fut: Future<Output = ()>,
 {
     let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
@@ -144,7 +143,8 @@ async fn ensure<Fut>(
     }
     let making = format!("{template}_making");
     run(admin, &format!("drop database if exists {making} with (force)")).await;
-    run(admin, &format!("create database {making} template template0 encoding 'UTF8' lc_collate 'C' lc_ctype 'C'")).await;
+    run(admin, &format!("create database {making} template template0 encoding 'UTF8' lc_collate 'C' lc_ctype 'C'"))
+        .await;
     migrate(address(server, &making)).await;
     // The pools of the migration may still be closing.
     let hang_up = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{making}'");

@@ -33,7 +33,8 @@ impl Envoy {
         let home = TempDir::new().expect("temporary folder");
         let config = home.path().join("envoy.yaml");
         std::fs::write(&config, render(ports)).expect("configuration is written");
-        let args = ["-c", &config.display().to_string(), "--concurrency", "2", "-l", "warning", "--disable-hot-restart"];
+        let args =
+            ["-c", &config.display().to_string(), "--concurrency", "2", "-l", "warning", "--disable-hot-restart"];
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         let log = home.path().join("log");
         let mut process =

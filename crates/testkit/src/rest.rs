@@ -204,7 +204,9 @@ impl Answer {
     #[must_use]
     pub fn reason(&self) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        detail(&body, "google.rpc.ErrorInfo").and_then(|info| info["reason"].as_str().map(str::to_owned)).unwrap_or_default()
+        detail(&body, "google.rpc.ErrorInfo")
+            .and_then(|info| info["reason"].as_str().map(str::to_owned))
+            .unwrap_or_default()
     }
 
     /// The detail of an error body whose type is `name`.
@@ -235,5 +237,9 @@ impl Answer {
 }
 
 fn detail(body: &Value, name: &str) -> Option<Value> {
-    body["details"].as_array()?.iter().find(|detail| detail["@type"].as_str().is_some_and(|t| t.ends_with(name))).cloned()
+    body["details"]
+        .as_array()?
+        .iter()
+        .find(|detail| detail["@type"].as_str().is_some_and(|t| t.ends_with(name)))
+        .cloned()
 }

@@ -3,11 +3,11 @@
 use std::time::SystemTime;
 
 use aws_lc_rs::hmac;
+use coreloop_access::testing::Issuer;
 use coreloop_auth::{
     totp,
     vault::{self, Vault},
 };
-use coreloop_access::testing::Issuer;
 use prost::Message as _;
 use secrecy::SecretString;
 use serde_json::json;
@@ -54,7 +54,8 @@ impl Admin {
 
     /// Tries to sign in with a code from another device.
     pub async fn try_login_from(&self, visitor: &Visitor, code: &str) -> Answer {
-        let body = json!({"email": self.visitor.email, "password": PASSWORD, "code": code, "device_id": visitor.device_id});
+        let body =
+            json!({"email": self.visitor.email, "password": PASSWORD, "code": code, "device_id": visitor.device_id});
         visitor.post("/api/auth/admin/login", &body).await
     }
 }

@@ -116,7 +116,9 @@ impl Reflected {
     /// The status of the failed reflection call.
     pub async fn learn(channel: &Channel, wanted: &[&str]) -> Result<Self, Status> {
         let services = match ask(channel, MessageRequest::ListServices(String::new())).await? {
-            MessageResponse::ListServicesResponse(list) => list.service.into_iter().map(|service| service.name).collect(),
+            MessageResponse::ListServicesResponse(list) => {
+                list.service.into_iter().map(|service| service.name).collect()
+            }
             other => return Err(Status::unknown(format!("unexpected answer {other:?}"))),
         };
         let mut pool = DescriptorPool::new();
@@ -133,7 +135,13 @@ impl Reflected {
     ///
     /// # Panics
     /// When the server did not describe the method or `json` is not its request.
-    pub async fn call(&self, service: &str, method: &str, json: &Value, metadata: &[(&str, &str)]) -> Result<Value, Status> {
+    pub async fn call(
+        &self,
+        service: &str,
+        method: &str,
+        json: &Value,
+        metadata: &[(&str, &str)],
+    ) -> Result<Value, Status> {
         let described = self.pool.get_service_by_name(service).expect("the service is described");
         let method = described.methods().find(|m| m.name() == method).expect("the method is described");
         let request = DynamicMessage::deserialize(method.input(), json).expect("a request");

@@ -104,7 +104,8 @@ fn keys_rotate_without_a_good_token_refused() {
                 admin.at(&front[round % 2]).post("/api/v1/auth/admin/keys/rotate", &json!({})).await.expect(200);
             for base in &front {
                 wait_until("every replica publishes both keys", Duration::from_secs(4), async || {
-                    let jwks = mesh.visitor("verifier").at(base).get("/.well-known/jwks.json").await.expect(200).to_string();
+                    let jwks =
+                        mesh.visitor("verifier").at(base).get("/.well-known/jwks.json").await.expect(200).to_string();
                     ["active_kid", "next_kid"].iter().all(|kid| jwks.contains(rotated[kid].as_str().unwrap()))
                 })
                 .await;

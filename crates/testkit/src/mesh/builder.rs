@@ -127,15 +127,21 @@ impl Builder {
 
         let mut settings = base;
         settings = settings.with("database.url", address(&db, postgres_proxy.as_ref()));
-        settings = settings.with("redis.url", match &redis_proxy {
-            Some(proxy) => format!("redis://{}", proxy.address()),
-            None => redis.url(),
-        });
+        settings = settings.with(
+            "redis.url",
+            match &redis_proxy {
+                Some(proxy) => format!("redis://{}", proxy.address()),
+                None => redis.url(),
+            },
+        );
         if let Some(stand_ins) = &stand_ins {
             settings = settings.with_toml("stand-ins", &stand_ins.settings()).expect("settings of the stand-ins");
         }
         if let Some(otlp) = &otlp {
-            settings = settings.with("otlp.endpoint", otlp.endpoint()).with_toml("traces", "[otlp]\nratio = 1.0\n").expect("a ratio");
+            settings = settings
+                .with("otlp.endpoint", otlp.endpoint())
+                .with_toml("traces", "[otlp]\nratio = 1.0\n")
+                .expect("a ratio");
         }
         settings = self.overrides(settings);
 
@@ -143,9 +149,8 @@ impl Builder {
         for node in &mut nodes {
             node.start().await;
         }
-        let mut mesh = TestMesh {
-            envoy: None, nodes, redis, db, clock, stand_ins, otlp, redis_proxy, postgres_proxy, auth_proxy,
-        };
+        let mut mesh =
+            TestMesh { envoy: None, nodes, redis, db, clock, stand_ins, otlp, redis_proxy, postgres_proxy, auth_proxy };
         if self.envoy {
             mesh.envoy = Some(mesh.envoy_in_front().await);
         }

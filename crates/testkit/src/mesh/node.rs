@@ -61,7 +61,8 @@ impl Node {
     /// When it does not start.
     pub async fn start_unready(&mut self) {
         let started = self.try_start().await;
-        self.running = Some(started.unwrap_or_else(|error| panic!("{:?} did not start: {}", self.modules, chain(&error))));
+        self.running =
+            Some(started.unwrap_or_else(|error| panic!("{:?} did not start: {}", self.modules, chain(&error))));
     }
 
     /// Starts a process of these settings.
