@@ -61,11 +61,14 @@ pub(super) struct Seen {
     pub(super) message: Bytes,
 }
 
+/// What the fake service answers next: headers, then steps.
+type Reply = (HeaderMap, Vec<Step>);
+
 /// A peer in this process.
 #[derive(Clone, Default)]
 pub(super) struct Peer {
     pub(super) seen: Arc<Mutex<Vec<Seen>>>,
-    replies: Arc<Mutex<VecDeque<(HeaderMap, Vec<Step>)>>>,
+    replies: Arc<Mutex<VecDeque<Reply>>>,
 }
 
 impl Peer {

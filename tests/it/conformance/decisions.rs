@@ -186,7 +186,7 @@ async fn every_role_at_every_binding(mesh: &TestMesh, base: &str) {
     let mut callers = Callers::of(mesh).await;
     let mut seen = 0;
     for route in router::router().routes() {
-        let access = route.access.clone().unwrap();
+        let access = route.access.unwrap();
         for role in ROLES {
             let token = callers.token(role, &target(&route.method)).await;
             // Every call from an address of its own, so that no limit by address answers instead of the gate.

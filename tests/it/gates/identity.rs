@@ -93,7 +93,7 @@ fn envoy_hands_on_the_identity_that_auth_told_and_no_other() {
         let seen = probe.take();
         assert_eq!(seen.len(), 1);
         assert_eq!(seen[0].uri.path(), "/api/v1/auth/me");
-        assert_eq!(seen[0].all("x-user-id"), [alice.user_id.clone()]);
+        assert_eq!(seen[0].all("x-user-id"), std::slice::from_ref(&alice.user_id));
         assert_eq!(seen[0].all("x-user-roles"), ["STANDARD"]);
         assert_eq!((seen[0].all("x-session-id").len(), seen[0].all("x-token-jti").len()), (1, 1));
         assert!(!seen[0].all("x-session-id").contains(&"forged".to_owned()));
