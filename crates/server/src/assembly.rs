@@ -91,6 +91,7 @@ impl Assembly {
         let mut checks: Vec<Check> =
             members.iter_mut().flat_map(|member| std::mem::take(&mut member.built.checks)).collect();
         checks.push(self.keys_check());
+        checks.push(self.revocations_check());
         let server = self.options.server.clone();
         let (timeout, keep) =
             (Duration::from_millis(server.check_timeout_ms), Duration::from_millis(server.check_cache_ms));
@@ -148,6 +149,16 @@ impl Assembly {
         Check::new("process/keys", move || {
             let known = !gate.keys().is_empty();
             async move { if known { Ok(()) } else { Err("no published keys were read yet".to_owned()) } }
+        })
+    }
+
+    /// Without a first snapshot every token is refused. Later trouble with the stream does not count: known revocations
+    /// serve on while chapter 01 allows it.
+    fn revocations_check(&self) -> Check {
+        let gate = Arc::clone(&self.gate);
+        Check::new("process/revocations", move || {
+            let loaded = gate.revocations().has_loaded();
+            async move { if loaded { Ok(()) } else { Err("no snapshot of revocations was read yet".to_owned()) } }
         })
     }
 

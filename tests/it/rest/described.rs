@@ -70,6 +70,9 @@ in_both_topologies! {
         }
         let ready = mesh.rest().get("/readyz").send().await.expect(200);
         assert_eq!(ready["status"], "ready");
+        // Before a first snapshot every token is refused, so readiness waits for it.
+        let parts: Vec<_> = ready["components"].as_array().unwrap().iter().map(|part| &part["name"]).collect();
+        assert!(parts.iter().any(|name| *name == "process/revocations"), "{ready}");
     }
 
     async fn metrics_are_for_administrators(mesh) {

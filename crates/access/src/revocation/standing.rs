@@ -142,6 +142,12 @@ impl Revocations {
         self.0.alone || self.0.ticks.now().saturating_sub(self.0.read_at.load(Ordering::Acquire)) < self.0.stale_ms
     }
 
+    /// A complete snapshot was loaded at some time. Until then every token is refused, so nobody should be sent here.
+    #[must_use]
+    pub fn has_loaded(&self) -> bool {
+        self.0.alone || self.0.loaded.load(Ordering::Acquire)
+    }
+
     /// How far the known revocations can be believed.
     #[must_use]
     pub fn standing(&self) -> Standing {

@@ -137,10 +137,12 @@ async fn nobody_passes_before_revocations_were_read_once() {
     let (_, token) = replica.user();
     // There is no epoch: what Redis does not say proves nothing.
     assert_eq!(replica.get_me(&token).await, Err(Denied::RevocationUnknown));
+    assert!(!replica.world.gate.revocations().has_loaded());
     assert!(replica.writer.needs_rebuild().await.unwrap());
     replica.writer.rebuild(&[]).await.unwrap();
     assert!(!replica.writer.needs_rebuild().await.unwrap());
     replica.live().await;
+    assert!(replica.world.gate.revocations().has_loaded());
     assert_eq!(replica.get_me(&token).await, Ok(()));
 }
 
