@@ -85,7 +85,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Run the fault tests with their large figures; the ordinary ones are part of `test`.
+    /// Run the integration tests once more, with `CORELOOP_TEST_DEEP` set. No test reads it yet: the figures are those of `test`.
     Prove {
         /// Only those whose name contains it.
         filter: Option<String>,

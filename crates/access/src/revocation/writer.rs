@@ -153,8 +153,8 @@ impl RevocationWriter {
         bounded(command.query_async::<()>(&mut redis)).await
     }
 
-    /// Tells every replica to read the published keys again, and waits as [`RevocationWriter::revoke`] does. Used when a key
-    /// is withdrawn before its time.
+    /// Tells every replica to read the published keys again; does not wait for them. A key that must be refused from a
+    /// certain moment on needs the revocation of what it signed.
     ///
     /// # Errors
     /// When Redis does not take it; replicas notice within `keys_refresh_secs`.
