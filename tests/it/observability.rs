@@ -84,7 +84,11 @@ fn one_request_is_one_trace_from_envoy_to_the_service_and_its_log() {
             serde_json::json!({"current_password": "not the password", "new_password": "another fine passphrase"});
         let answer = call.json(&body).send().await;
         answer.refused(401, "INVALID_CREDENTIALS");
-        let lines = logs::lines_with(failed);
+        let lines = wait_for("the refused call is in the log", Duration::from_secs(10), async || {
+            let lines = logs::lines_with(failed);
+            (!lines.is_empty()).then_some(lines)
+        })
+        .await;
         for line in &lines {
             assert_eq!(line["trace_id"], failed);
             assert!(!line["request_id"].as_str().unwrap_or_default().is_empty(), "{line}");
@@ -100,6 +104,11 @@ fn the_log_never_tells_a_secret() {
         let mesh = crate::meshes::TOGETHER.get().await;
         let alice = mesh.persona("alice").await;
         alice.visitor.elsewhere().try_login("a password that is wrong 93").await.refused(401, "INVALID_CREDENTIALS");
+        // A log that says nothing keeps every secret: the call must be in it.
+        wait_for("sign-ins are in the log", Duration::from_secs(10), async || {
+            (!logs::lines_with("AuthService/Login").is_empty()).then_some(())
+        })
+        .await;
         for secret in [
             alice.access_token.as_str(),
             &alice.refresh_token,
