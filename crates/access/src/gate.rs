@@ -3,6 +3,7 @@
 mod explain;
 mod headers;
 mod judge;
+mod oversee;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 mod tests;
@@ -131,7 +132,7 @@ impl Gate {
     }
 
     /// Keeps keys and revocations current until `stop`: follows the stream of `redis` and reads the keys again every
-    /// `keys_refresh_secs` and whenever a writer says they changed.
+    /// `keys_refresh_secs` and whenever a writer says they changed. Ends the open calls whose token stopped counting.
     pub async fn run(&self, redis: Option<redis::Client>, stop: CancellationToken) {
         let keys = async {
             loop {
@@ -151,7 +152,7 @@ impl Gate {
                 None => stop.cancelled().await,
             }
         };
-        futures::join!(keys, follow);
+        futures::join!(keys, follow, self.oversee(&stop));
     }
 
     /// Finds what a request at the edge aims at.

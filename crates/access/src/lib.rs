@@ -11,6 +11,8 @@
 //! stream; Redis itself is asked only while the stream is late, and when neither answers, calls whose option says `fresh`
 //! are refused first and all others after five minutes (chapter 01).
 //!
+//! A call whose answer is a stream holds on to its admission ([`Gate::hold`]) and is told when it ends.
+//!
 //! Rejected: verifying through `jsonwebtoken` (it parses the header twice and the key each time; here the key is parsed once
 //! and the header's members are a closed list), a Redis look-up on each request, and trusting `x-user-*` headers anywhere.
 
@@ -36,5 +38,5 @@ pub use keys::Keys;
 pub use metrics::Metrics;
 pub use options::Options;
 pub use policy::{Level, Policy, PolicyError, RpcPolicy};
-pub use revocation::{Revocation, RevocationWriter, Revocations};
+pub use revocation::{Hold, Revocation, RevocationWriter, Revocations};
 pub use role::{Role, Roles};

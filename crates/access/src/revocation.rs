@@ -7,9 +7,12 @@
 //! writer waits for those keys, so **no replica accepts a token after the call that revoked it returned**: a replica either
 //! has read as far, or its attention has lapsed and it asks Redis itself.
 //!
+//! What a process learns also ends the calls that are open with it: see [`Hold`].
+//!
 //! `auth:revocations:epoch` says that the snapshot is complete. A Redis that lost its data has no epoch: replicas keep what
 //! they know and do not believe its silence until auth has rebuilt it from Postgres under a new epoch.
 
+mod holds;
 pub mod known;
 mod standing;
 mod tail;
@@ -18,9 +21,11 @@ mod writer;
 
 use coreloop_core::{SessionId, TokenId, UserId};
 
+pub use holds::Hold;
 pub use standing::{Revocations, Standing};
 pub use writer::{RevocationWriter, WriteError, Written};
 
+pub(crate) use holds::{Slot, Terms, Why};
 pub(crate) use standing::Verdict;
 
 /// What is revoked.

@@ -1,5 +1,7 @@
 //! Whom a token speaks for, and whether that is enough.
 
+use std::time::Duration;
+
 use crate::{
     Caller, Denied, Gate, Role, RpcPolicy,
     cache::{Entry, Fingerprint, Who},
@@ -33,6 +35,14 @@ impl Gate {
             Box::pin(self.ask(&question, rpc)).await?
         };
         Ok(Judged { caller: entry.caller(), degraded })
+    }
+
+    /// A token that counts, but for revocations and the call's level.
+    pub(super) async fn entry(&self, token: &[u8]) -> Result<Entry, Denied> {
+        match self.recall(token) {
+            Some(entry) => Ok(entry),
+            None => Box::pin(self.verify_anew(token)).await,
+        }
     }
 
     /// A token verified before, if it still counts: its time and its key are looked at on every hit.
@@ -75,12 +85,17 @@ impl Gate {
         match self.revocations.ask(question).await {
             Verdict::Clear => Ok(false),
             Verdict::Revoked => Err(Denied::TokenRevoked),
-            Verdict::Unknown(Some(blind)) if blind < self.blind_limit && (!rpc.fresh || blind < self.blind_after) => {
+            Verdict::Unknown(Some(blind)) if self.bears(rpc.fresh, blind) => {
                 self.metrics.degraded.inc();
                 Ok(true)
             }
             Verdict::Unknown(_) => Err(Denied::RevocationUnknown),
         }
+    }
+
+    /// A call may go on although revocations could not be read for `blind`.
+    pub(super) fn bears(&self, fresh: bool, blind: Duration) -> bool {
+        blind < self.blind_limit && (!fresh || blind < self.blind_after)
     }
 }
 

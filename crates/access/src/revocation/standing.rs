@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::{
     Revocation, Revoked,
+    holds::Holds,
     known::{Known, Question},
     wire,
 };
@@ -48,6 +49,7 @@ pub struct Revocations(pub(super) Arc<Shared>);
 
 pub(super) struct Shared {
     pub(super) known: Known,
+    holds: Holds,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     /// Name under which this process says how far it has read.
@@ -114,6 +116,7 @@ impl Revocations {
         let now = ticks.now();
         Self(Arc::new(Shared {
             known: Known::default(),
+            holds: Holds::default(),
             clock,
             metrics,
             replica,
@@ -173,6 +176,12 @@ impl Revocations {
     /// Learns a revocation at once, without Redis: the process that revokes is bound first.
     pub fn learn(&self, revocation: &Revocation) {
         self.0.known.add(revocation);
+        self.0.holds.revoked(revocation);
+    }
+
+    /// The calls that are open.
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.0.holds
     }
 
     /// Resolves when a writer says that the published keys changed.
@@ -182,19 +191,33 @@ impl Revocations {
 
     /// Asks Redis itself about a token that is not known here.
     pub(crate) async fn ask(&self, question: &Question) -> Verdict {
-        match self.ask_redis(question).await {
-            Some(true) => Verdict::Revoked,
-            Some(false) => {
-                self.told(self.0.ticks.now());
-                Verdict::Clear
-            }
-            None if self.0.loaded.load(Ordering::Acquire) => Verdict::Unknown(Some(self.untold())),
-            None => Verdict::Unknown(None),
+        let told = self.ask_about(std::slice::from_ref(question)).await;
+        if self.knows(question) {
+            return Verdict::Revoked;
+        }
+        match told {
+            true => Verdict::Clear,
+            false => self.unknown(),
         }
     }
 
-    /// Whether the token is revoked, if Redis answers in time and has an epoch.
-    async fn ask_redis(&self, question: &Question) -> Option<bool> {
+    /// Asks Redis itself about tokens; what is revoked of them is learned. `true` when Redis told the truth, so that what
+    /// is not known now is not revoked.
+    pub(crate) async fn ask_about(&self, questions: &[Question]) -> bool {
+        let told = self.ask_redis(questions).await.is_some();
+        if told {
+            self.told(self.0.ticks.now());
+        }
+        told
+    }
+
+    /// What can be said of a token that is not known to be revoked while nothing tells the truth.
+    pub(crate) fn unknown(&self) -> Verdict {
+        Verdict::Unknown(self.0.loaded.load(Ordering::Acquire).then(|| self.untold()))
+    }
+
+    /// Learns which of the tokens are revoked; something when Redis answers in time and has an epoch.
+    async fn ask_redis(&self, questions: &[Question]) -> Option<()> {
         let shared = &*self.0;
         let now = shared.ticks.now();
         if now < shared.ask_again_at.load(Ordering::Relaxed) {
@@ -203,9 +226,12 @@ impl Revocations {
         shared.metrics.asked.inc();
         let mut connection = shared.redis.clone()?;
         let mut command = redis::cmd("MGET");
-        command.arg(wire::EPOCH).arg(wire::token_key(question.token.0));
-        if let Some((user, session)) = question.user {
-            command.arg(wire::session_key(session.0)).arg(wire::user_key(user.0));
+        command.arg(wire::EPOCH);
+        for question in questions {
+            command.arg(wire::token_key(question.token.0));
+            if let Some((user, session)) = question.user {
+                command.arg(wire::session_key(session.0)).arg(wire::user_key(user.0));
+            }
         }
         let reply =
             tokio::time::timeout(shared.ask_timeout, command.query_async::<Vec<Option<String>>>(&mut connection));
@@ -215,13 +241,15 @@ impl Revocations {
         };
         let mut values = values.into_iter();
         let epoch = values.next().flatten();
-        let (token, session, user) = (values.next().flatten(), values.next().flatten(), values.next().flatten());
-        let until = user.and_then(|until| until.parse::<i64>().ok());
-        if token.is_some() || session.is_some() || until.is_some_and(|until| question.issued_at <= until) {
-            self.remember(question, token.is_some(), session.is_some(), until);
-            return Some(true);
+        for question in questions {
+            let token = values.next().flatten().is_some();
+            let (session, until) = match question.user {
+                Some(_) => (values.next().flatten().is_some(), values.next().flatten()),
+                None => (false, None),
+            };
+            self.remember(question, token, session, until.and_then(|until| until.parse().ok()));
         }
-        epoch.map(|_| false)
+        epoch.map(|_| ())
     }
 
     /// Keeps what Redis answered. The expiry is not in the answer, so the entry stays as long as any token may live.

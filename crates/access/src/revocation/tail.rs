@@ -177,7 +177,7 @@ impl Tail<'_> {
             tracing::error!(entry = %entry.id, "an entry of the revocation stream cannot be read");
             return;
         };
-        shared.known.add(&revocation);
+        self.set.learn(&revocation);
         if let Some(at) = entry.get::<i64>("t") {
             let lag_ms = (shared.clock.now().as_millisecond() - at).max(0);
             shared.metrics.lag_secs.observe(lag_ms as f64 / 1_000.0);
@@ -212,7 +212,7 @@ impl Tail<'_> {
                 .await?;
             for (member, expires_at) in &members {
                 if let Some(revocation) = Revocation::parse(member, *expires_at as i64) {
-                    self.set.0.known.add(&revocation);
+                    self.set.learn(&revocation);
                     count += 1;
                 }
             }
