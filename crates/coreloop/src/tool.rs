@@ -37,7 +37,7 @@ pub(crate) async fn auth(settings: &Settings) -> anyhow::Result<Arc<App>> {
     let redis: RedisOptions = settings.section("redis").read()?;
     let url = redis.url.context("redis.url is not set")?;
     let client = redis::Client::open(url.expose_secret()).context("setting redis.url")?;
-    let redis = ConnectionManager::new(client).await.context("redis does not answer (setting redis.url)")?;
+    let redis = ConnectionManager::new(client.clone()).await.context("redis does not answer (setting redis.url)")?;
     let database: coreloop_db::Options = settings.section("database").read()?;
     anyhow::ensure!(database.url.is_some(), "database.url is not set");
     let ctx = Ctx {
@@ -47,6 +47,7 @@ pub(crate) async fn auth(settings: &Settings) -> anyhow::Result<Arc<App>> {
         settings: settings.section("auth"),
         db: Some(coreloop_db::connect(&database, "auth").context("setting database.url")?),
         redis: Some(redis.clone()),
+        redis_client: Some(client),
         links: Links::default(),
         gate: gate(settings, Keys::fixed(&Default::default()), Some(redis))?,
         metrics: Metrics::default(),

@@ -27,6 +27,7 @@ use crate::{
     edge::Edge,
     health::ModuleHealth,
     listen::{self, Protocol, Stops},
+    open_stream::OpenStreams,
     options::ProcessOptions,
     pipeline::{Layered, Layers, Process},
     plan::Plans,
@@ -135,6 +136,7 @@ impl Assembly {
             settings: self.settings.section(section),
             db: self.pools.get(name).cloned(),
             redis: self.redis.as_ref().map(|redis| redis.manager.clone()),
+            redis_client: self.redis.as_ref().map(|redis| redis.client.clone()),
             links: self.links.clone(),
             gate: Arc::clone(&self.gate),
             metrics: self.metrics.clone(),
@@ -218,6 +220,12 @@ impl Assembly {
             process: Arc::clone(&self.process),
             plans,
             admission: Admission::new(&self.options.server, self.red.in_flight(name), self.red.shed(name)),
+            streams: OpenStreams::new(
+                self.options.server.max_open_streams,
+                self.red.open_streams(name),
+                self.red.shed(name),
+                inside.stopping.clone(),
+            ),
             routes,
         });
         (layered, built.http)

@@ -19,6 +19,7 @@ mod health;
 mod keys;
 mod listen;
 mod log;
+mod open_stream;
 mod options;
 mod otlp;
 mod peers;

@@ -89,7 +89,10 @@ fn builder(protocol: Protocol, options: &ServerOptions) -> auto::Builder<TokioEx
         .max_concurrent_streams(options.max_streams)
         .max_header_list_size(options.max_header_bytes);
     match protocol {
-        Protocol::Grpc => builder.http2_only(),
+        Protocol::Grpc => {
+            builder.http2().max_concurrent_streams(options.peer_streams());
+            builder.http2_only()
+        }
         Protocol::Http => {
             let most = usize::try_from(options.max_header_bytes).unwrap_or(16 * 1024);
             // hyper's own least is 8 KiB.

@@ -23,11 +23,13 @@ pub struct ServerOptions {
     pub max_waiting: usize,
     /// Longest wait for a turn, in milliseconds.
     pub max_wait_ms: u64,
+    /// Streams of one service that may be open at once; they hold no place of `max_in_flight`.
+    pub max_open_streams: usize,
     /// Largest request message, in bytes.
     pub max_request_bytes: usize,
     /// Largest header list, in bytes.
     pub max_header_bytes: u32,
-    /// Streams one HTTP/2 connection may hold open.
+    /// Streams one HTTP/2 connection may hold open; a peer's has room for all that may be open beside its calls.
     pub max_streams: u32,
     /// Time between two HTTP/2 pings, in milliseconds.
     pub keepalive_interval_ms: u64,
@@ -58,6 +60,7 @@ impl Default for ServerOptions {
             max_in_flight: 512,
             max_waiting: 512,
             max_wait_ms: 200,
+            max_open_streams: 16_384,
             max_request_bytes: 4 * 1024 * 1024,
             max_header_bytes: 16 * 1024,
             max_streams: 1024,
@@ -84,6 +87,7 @@ impl ServerOptions {
             report.within("default_deadline_ms", options.default_deadline_ms, 1, 3_600_000);
             report.within("max_in_flight", options.max_in_flight, 1, 1_000_000);
             report.within("max_waiting", options.max_waiting, 0, 1_000_000);
+            report.within("max_open_streams", options.max_open_streams, 0, 1_000_000);
             report.within("max_request_bytes", options.max_request_bytes, 1024, 1 << 30);
             report.within("max_header_bytes", options.max_header_bytes, 1024, 1 << 20);
             report.within("max_streams", options.max_streams, 1, 1 << 20);
@@ -95,6 +99,12 @@ impl ServerOptions {
                 report.refuse("host", "must be an IP address, as 127.0.0.1 or 0.0.0.0");
             }
         })
+    }
+
+    /// Streams that the connection of a peer may hold: open ones must leave room for calls, for peers have few connections.
+    pub(crate) fn peer_streams(&self) -> u32 {
+        let calls = self.max_in_flight.saturating_add(self.max_waiting);
+        u32::try_from(self.max_open_streams.saturating_add(calls)).unwrap_or(u32::MAX).max(self.max_streams)
     }
 
     pub(crate) fn drain(&self) -> Duration {

@@ -34,6 +34,7 @@ use tower::Service;
 use crate::{
     admission::Admission,
     frame,
+    open_stream::OpenStreams,
     plan::{Plan, Plans},
     reply::Ending,
     spans::Spans,
@@ -104,6 +105,7 @@ pub(crate) struct Layers {
     pub(crate) process: Arc<Process>,
     pub(crate) plans: Plans,
     pub(crate) admission: Admission,
+    pub(crate) streams: OpenStreams,
     pub(crate) routes: Routes,
 }
 
@@ -182,10 +184,18 @@ impl Layers {
                 return Ok(refused);
             }
         };
+        let stream = match plan.unary_response {
+            true => None,
+            // Boxed, so that the future of a unary call has no room for it.
+            false => Box::pin(self.streams.admit(plan, &self.process.gate, &allowed, request.headers())).await?,
+        };
         request.extensions_mut().insert(allowed.caller);
         let request = self.checked(plan, request).await?;
         let mut routes = self.routes.clone();
         let Ok(mut response) = routes.call(request).await;
+        if let Some(stream) = stream {
+            response = stream.keep(response);
+        }
         if allowed.degraded {
             response.headers_mut().insert("x-auth-degraded", HeaderValue::from_static("revocation"));
         }

@@ -64,6 +64,7 @@ pub(crate) struct Red {
     route_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
     in_flight: Family<ModuleLabel, Gauge>,
     shed: Family<ModuleLabel, Counter>,
+    open_streams: Family<ModuleLabel, Gauge>,
     restarts: Family<WorkerLabel, Counter>,
 }
 
@@ -80,6 +81,7 @@ impl Red {
             route_seconds: Family::new_with_constructor(histogram as fn() -> Histogram),
             in_flight: Family::default(),
             shed: Family::default(),
+            open_streams: Family::default(),
             restarts: Family::default(),
         };
         metrics.with(|registry| {
@@ -89,6 +91,7 @@ impl Red {
             registry.register("coreloop_http_duration_seconds", "Time to answer a request", red.route_seconds.clone());
             registry.register("coreloop_rpc_in_flight", "Calls that run now", red.in_flight.clone());
             registry.register("coreloop_rpc_shed", "Calls refused as OVERLOADED", red.shed.clone());
+            registry.register("coreloop_rpc_open_streams", "Streams that are open", red.open_streams.clone());
             registry.register("coreloop_worker_restarts", "Workers that ended before their time", red.restarts.clone());
             registry.register_collector(Box::new(pools));
         });
@@ -119,6 +122,10 @@ impl Red {
 
     pub(crate) fn shed(&self, module: &str) -> Counter {
         self.shed.get_or_create_owned(&ModuleLabel { module: module.to_owned() })
+    }
+
+    pub(crate) fn open_streams(&self, module: &str) -> Gauge {
+        self.open_streams.get_or_create_owned(&ModuleLabel { module: module.to_owned() })
     }
 
     pub(crate) fn restarted(&self, worker: &str) {

@@ -38,6 +38,8 @@ pub struct Ctx {
     pub db: Option<PgPool>,
     /// Redis, reconnecting.
     pub redis: Option<ConnectionManager>,
+    /// Where Redis is, for what needs a connection of its own (channels).
+    pub redis_client: Option<redis::Client>,
     /// Peers.
     pub links: Links,
     /// Token verification and policy, shared by the process.
