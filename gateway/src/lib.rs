@@ -32,6 +32,7 @@ mod metrics;
 mod module;
 mod options;
 mod outbound;
+mod passing;
 mod request_id;
 mod rest;
 mod rpc;

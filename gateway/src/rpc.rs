@@ -16,6 +16,7 @@ use crate::{
     edge::{Shared, lang},
     fail::Failure,
     inbound::{self, Origin},
+    passing::Passing,
     table::module_of,
 };
 
@@ -73,7 +74,17 @@ pub(crate) async fn serve(
         *request.uri_mut() = Uri::from(path.clone());
     }
     *request.headers_mut() = inbound::grpc(&parts.headers, origin);
-    let peer = tower::service_fn(move |request: Request<GrpcBody>| hand_on(target.clone(), request));
+    let ends_with_us = shared.table.is_stream(parts.uri.path()).then(|| shared.stopping.clone());
+    let peer = tower::service_fn(move |request: Request<GrpcBody>| {
+        let (answer, stopping) = (hand_on(target.clone(), request), ends_with_us.clone());
+        async move {
+            let response = answer.await?;
+            Ok::<_, Infallible>(match stopping {
+                Some(stopping) => response.map(|body| GrpcBody::new(Passing::new(body, stopping))),
+                None => response,
+            })
+        }
+    });
     let reply = match protocol {
         Protocol::Web => {
             shared.families.passed("grpc-web");

@@ -8,7 +8,6 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
-use coreloop_core::{Problem, Reason};
 use coreloop_transcode::{
     options::Lang,
     response::{ndjson_error, ndjson_result, sse_event},
@@ -23,6 +22,7 @@ use crate::{
     edge::{Shared, lang},
     fail::{Failure, JSON},
     outbound,
+    passing::restarting,
     rest::{Ready, late},
     table::NO_STORE,
 };
@@ -184,7 +184,7 @@ impl Pump {
         let events = self.shape == Shape::Events;
         let next = tokio::select! {
             next = self.message() => next,
-            () = stopping.cancelled() => Err(Failure::from(Problem::common(Reason::DependencyUnavailable, "the edge restarts"))),
+            () = stopping.cancelled() => Err(Failure::from(restarting())),
             () = tokio::time::sleep(beat), if events => return Some(HEARTBEAT),
         };
         match next {

@@ -54,6 +54,8 @@ pub(crate) struct Table {
     rows: Vec<Row>,
     /// Paths of RPCs that are never served to callers outside the mesh.
     mesh_only: HashSet<String>,
+    /// Paths of RPCs whose answer is a stream.
+    streaming: HashSet<String>,
 }
 
 /// What cannot be built from the contracts.
@@ -85,7 +87,9 @@ impl Table {
             .filter(|(_, method)| read::access(method).is_none_or(|access| access.mesh_only))
             .map(|(path, _)| path.to_owned())
             .collect();
-        Ok(Self { rows, mesh_only })
+        let streaming = router.rpcs().filter(|(_, method)| method.is_server_streaming());
+        let streaming = streaming.map(|(path, _)| path.to_owned()).collect();
+        Ok(Self { rows, mesh_only, streaming })
     }
 
     /// The row of a route.
@@ -96,6 +100,11 @@ impl Table {
     /// The RPC is not served to callers outside the mesh.
     pub(crate) fn is_mesh_only(&self, rpc_path: &str) -> bool {
         self.mesh_only.contains(rpc_path)
+    }
+
+    /// The RPC answers a stream.
+    pub(crate) fn is_stream(&self, rpc_path: &str) -> bool {
+        self.streaming.contains(rpc_path)
     }
 }
 
