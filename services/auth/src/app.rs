@@ -12,7 +12,7 @@ use sqlx::PgPool;
 
 use crate::{
     Error, Options, audit::Audits, guard::Guard, hashing::Hasher, keys::KeyStore, metrics::Metrics, revoke::Publisher,
-    vault::Vault,
+    vault::Vault, watch::Watches,
 };
 
 /// Longest wait for Redis on a request's path.
@@ -53,6 +53,8 @@ pub struct App {
     pub metrics: Metrics,
     /// Social sign-in providers.
     pub social: crate::social::Registry,
+    /// Who watches their session here.
+    pub watches: Arc<Watches>,
     /// Mail on its way out.
     pub mail: crate::mail::Mailer,
     /// Client of third parties: bounded in time, follows no redirect.

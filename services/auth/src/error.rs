@@ -154,6 +154,7 @@ fn facts(reason: AuthReason) -> (Kind, &'static str) {
         R::RotationTooSoon => (Kind::FailedPrecondition, "the next key is not published long enough"),
         R::MachineUnknown => (Kind::Unauthenticated, "the machine could not prove itself"),
         R::AgeVerificationRequired => (Kind::PermissionDenied, "a verified age is required"),
+        R::TooManyWatches => (Kind::ResourceExhausted, "as many watches of the account are open as may be"),
         R::BirthDateInvalid => (Kind::InvalidArgument, "the birth date is not that of a living person"),
         R::Unspecified => (Kind::Internal, "internal error"),
     }
@@ -246,14 +247,14 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_kind_and_a_constant_without_prefix() {
-        for number in 1..=28 {
+        for number in 1..=29 {
             let reason = AuthReason::try_from(number).expect("reasons are numbered without a gap");
             let problem = Problem::from(Error::from(reason));
             assert!(!problem.reason().starts_with("AUTH_REASON_"), "{}", problem.reason());
             assert_ne!(problem.kind(), Kind::Internal, "{}", problem.reason());
             assert_eq!(problem.domain(), DOMAIN);
         }
-        assert!(AuthReason::try_from(29).is_err(), "a new reason needs facts and this test its number");
+        assert!(AuthReason::try_from(30).is_err(), "a new reason needs facts and this test its number");
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod reset;
 pub mod sessions;
 pub mod sign_up;
 pub mod social;
+pub mod watch;
 pub mod well_known;
 pub mod withdraw;
 
@@ -32,7 +33,11 @@ pub mod withdraw;
 pub struct Grpc(pub Arc<App>);
 
 macro_rules! delegate {
-    ($trait:ident { $($rpc:ident => $handler:path : $request:ident -> $response:ident;)* }) => {
+    ($trait:ident {
+        $($rpc:ident => $handler:path : $request:ident -> $response:ident;)*
+    } $(streams {
+        $($stream:ident = $streaming:ident => $opener:path : $asked:ident -> $messages:ty;)*
+    })?) => {
         #[tonic::async_trait]
         impl $trait for Grpc {
             $(
@@ -40,6 +45,13 @@ macro_rules! delegate {
                     Ok($handler(&self.0, request).await?)
                 }
             )*
+            $($(
+                type $stream = $messages;
+
+                async fn $streaming(&self, request: Request<v1::$asked>) -> Result<Response<$messages>, Status> {
+                    Ok($opener(&self.0, request).await?)
+                }
+            )*)?
         }
     };
 }
@@ -69,6 +81,8 @@ delegate!(AuthService {
     receive_age_verification => age::receive_age_verification: ReceiveAgeVerificationRequest -> ReceiveAgeVerificationResponse;
     get_jwks => well_known::get_jwks: GetJwksRequest -> GetJwksResponse;
     get_open_id_configuration => well_known::get_open_id_configuration: GetOpenIdConfigurationRequest -> GetOpenIdConfigurationResponse;
+} streams {
+    WatchSessionStream = watch_session => watch::watch_session: WatchSessionRequest -> watch::States;
 });
 
 delegate!(AuthAdminService {

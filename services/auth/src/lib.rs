@@ -14,6 +14,7 @@
 //!   so strangers cannot lock them out.
 //! * *Sign-in does not starve the check.* Argon2id runs on its own few threads of low priority ([`hashing`]).
 //! * *A copy of the database signs nobody in.* Secrets are hashed or sealed ([`vault`]).
+//! * *Who watches a session sees it change, and end.* Any replica tells all of them what it committed ([`watch`]).
 //!
 //! **What was rejected.** Opaque sessions looked up per request (a database on the hot path); a table of every refresh
 //! token ever issued (the session's newest one tells a replay as well); counting failures in Redis (sign-in would need
@@ -44,6 +45,7 @@ pub mod social;
 pub mod store;
 pub mod totp;
 pub mod vault;
+pub mod watch;
 pub mod worker;
 
 pub use app::App;

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub active_sessions: Gauge,
     /// Audit records that found the queue full.
     pub audits_dropped: Counter,
+    /// Watches of a session that are open here.
+    pub open_watches: Gauge,
 }
 
 impl Default for Metrics {
@@ -35,6 +37,7 @@ impl Default for Metrics {
             login_fail: Family::default(),
             active_sessions: Gauge::default(),
             audits_dropped: Counter::default(),
+            open_watches: Gauge::default(),
         }
     }
 }
@@ -45,6 +48,7 @@ impl Metrics {
         registry.register("cc_auth_login_latency_seconds", "Time of a sign-in", self.login_latency.clone());
         registry.register("cc_auth_login_fail", "Sign-ins refused, by reason", self.login_fail.clone());
         registry.register("cc_auth_active_sessions", "Live sessions", self.active_sessions.clone());
+        registry.register("auth_watches", "Watches of a session that are open", self.open_watches.clone());
         registry.register(
             "auth_audits_dropped",
             "Audit records that found the queue full",

@@ -26,6 +26,7 @@ use crate::{
     revoke::Publisher,
     seed, social,
     vault::{self, Vault},
+    watch::{self, Watches},
     worker,
 };
 
@@ -72,6 +73,9 @@ impl Module for Auth {
             let mut workers = worker::all(&app);
             workers.extend(audit::workers(&app));
             workers.push(mail::worker(Arc::clone(&app)));
+            if let Some(redis) = ctx.redis_client {
+                workers.push(watch::news::worker(&app, redis));
+            }
             Ok(Built { routes: Some(routes), http: None, workers, checks: checks(&app) })
         })
     }
@@ -107,6 +111,7 @@ pub async fn app(ctx: &Ctx) -> Result<Arc<App>, BuildError> {
         hasher: Hasher::start(&options)?,
         guard: Guard::new(&options),
         audits: Audits::new(metrics.audits_dropped.clone()),
+        watches: Arc::new(Watches::new(options.watches_per_user, metrics.open_watches.clone())),
         metrics,
         social: social::Registry::new(&options, &ctx.metrics)?,
         mail: mail::Mailer::new(&options),

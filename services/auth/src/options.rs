@@ -65,6 +65,10 @@ pub struct Options {
     pub age_webhook_secret: Option<SecretString>,
     /// Life of a password reset token.
     pub reset_ttl_secs: u32,
+    /// Watches of their sessions that a user may have open on one replica.
+    pub watches_per_user: u32,
+    /// Time after which a watch that had nothing to say sends its state again.
+    pub watch_heartbeat_secs: u32,
 }
 
 impl Default for Options {
@@ -96,6 +100,8 @@ impl Default for Options {
             mail: crate::mail::Options::default(),
             age_webhook_secret: None,
             reset_ttl_secs: 1_800,
+            watches_per_user: 8,
+            watch_heartbeat_secs: 15,
         }
     }
 }
@@ -125,6 +131,8 @@ impl Options {
         report.within("argon2_passes", self.argon2_passes, 1, 16);
         report.within("hash_threads", self.hash_threads, 0, 256);
         report.within("hash_queue", self.hash_queue, 1, 100_000);
+        report.within("watches_per_user", self.watches_per_user, 1, 10_000);
+        report.within("watch_heartbeat_secs", self.watch_heartbeat_secs, 1, 15);
         report.within("reset_ttl_secs", self.reset_ttl_secs, 60, 86_400);
         if !crate::hashing::meets_owasp(self.argon2_memory_kib, self.argon2_passes) {
             report.refuse("argon2_memory_kib", "with argon2_passes is below OWASP's least (19456 KiB with 2 passes)");

@@ -142,6 +142,7 @@ pub async fn announce(app: &App, revoked: Revoked) -> Result<(), Error> {
     }
     if let Some(user) = revoked.user {
         app.audits.forget(user, revoked.rows.iter().map(|row| row.id).collect());
+        app.watches.changed(user);
     }
     let publisher = app.publisher.clone();
     let published = tokio::spawn(async move { publisher.publish(&revoked.rows).await });

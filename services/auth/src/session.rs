@@ -85,6 +85,7 @@ pub async fn open(app: &App, mut tx: Transaction, user: UserId, sign_in: SignIn<
     facts.push(Event::UserLoggedIn { method: method.to_owned(), session: draft.session });
     events::record(app, &mut tx, user, sign_in.client, &facts).await?;
     tx.commit().await?;
+    app.watches.changed(account.id);
     let audit = Audit::of(app, sign_in.method, sign_in.client, "ok");
     app.metrics.active_sessions.inc();
     app.audits.signed_in(audit.user(user).provider(sign_in.provider).token(draft.access), draft.access_expires_at);

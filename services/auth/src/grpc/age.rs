@@ -22,6 +22,7 @@ pub async fn declare_birth_date(
     let mut tx = app.begin().await?;
     let state = store::age::declare(&mut tx, user, born, now).await?.ok_or(AuthReason::BirthDateAlreadySet)?;
     tx.commit().await?;
+    app.watches.changed(user);
     let age_state = match state.as_str() {
         "verified" => v1::AgeState::Verified,
         "rejected" => v1::AgeState::Rejected,
@@ -56,6 +57,7 @@ pub async fn receive_age_verification(
         tracing::warn!(user_id = %verdict.user_id, "age verification is about no living account");
     }
     tx.commit().await?;
+    app.watches.changed(verdict.user_id);
     Ok(Response::new(v1::ReceiveAgeVerificationResponse {}))
 }
 

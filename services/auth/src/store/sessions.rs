@@ -231,6 +231,45 @@ pub async fn list(
     .await?)
 }
 
+/// A live session, as who watches it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// Session.
+    pub id: SessionId,
+    /// Account.
+    pub user_id: UserId,
+    /// Names of the account's roles.
+    pub roles: Vec<String>,
+    /// The account's age state.
+    pub age_state: String,
+    /// Shown name of the device.
+    pub device_name: String,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// Other live sessions of the account.
+    pub others: i64,
+}
+
+/// Those of `ids` that are live, in no order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn watched(db: impl PgExecutor<'_>, ids: &[Uuid], now: Timestamp) -> Result<Vec<Watched>, Error> {
+    Ok(sqlx::query_as!(
+        Watched,
+        r#"select s.id, s.user_id, u.roles, u.age_state, s.device_name,
+                  s.created_at as "created_at: jiff_sqlx::Timestamp",
+                  (select count(*) from auth.sessions o
+                    where o.user_id = s.user_id and o.id <> s.id and o.ended_at is null and o.expires_at > $2) as "others!"
+             from auth.sessions s join auth.users u on u.id = s.user_id
+            where s.id = any($1) and s.ended_at is null and s.expires_at > $2"#,
+        ids,
+        now.to_sqlx() as _,
+    )
+    .fetch_all(db)
+    .await?)
+}
+
 /// The live session of `user` that a token of it names: by its newest access token.
 ///
 /// # Errors

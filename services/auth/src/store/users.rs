@@ -51,12 +51,7 @@ impl User {
 /// The account as its owner sees it.
 impl From<&User> for v1::User {
     fn from(user: &User) -> Self {
-        let age_state = match user.age_state.as_str() {
-            "declared" => v1::AgeState::Declared,
-            "verified" => v1::AgeState::Verified,
-            "rejected" => v1::AgeState::Rejected,
-            _ => v1::AgeState::Unknown,
-        };
+        let age_state = proto_age(&user.age_state);
         let status = match user.status.as_str() {
             "locked" => v1::UserStatus::Locked,
             "withdrawn" => v1::UserStatus::Withdrawn,
@@ -87,6 +82,17 @@ pub fn proto_role(role: Role) -> v1::Role {
         Role::Vip => v1::Role::Vip,
         Role::Admin => v1::Role::Admin,
         Role::Internal => v1::Role::Internal,
+    }
+}
+
+/// An age state in the contract.
+#[must_use]
+pub fn proto_age(state: &str) -> v1::AgeState {
+    match state {
+        "declared" => v1::AgeState::Declared,
+        "verified" => v1::AgeState::Verified,
+        "rejected" => v1::AgeState::Rejected,
+        _ => v1::AgeState::Unknown,
     }
 }
 

@@ -67,6 +67,37 @@ pub struct TokenInfo {
     #[prost(bool, tag = "9")]
     pub current: bool,
 }
+/// A session as its owner watches it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionState {
+    /// Session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Account.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Roles of the account, least first.
+    #[prost(enumeration = "Role", repeated, tag = "3")]
+    pub roles: ::prost::alloc::vec::Vec<i32>,
+    /// What is known of the person's age.
+    #[prost(enumeration = "AgeState", tag = "4")]
+    pub age_state: i32,
+    /// Game RPCs that stake gold are open to the account.
+    #[prost(bool, tag = "5")]
+    pub age_verified: bool,
+    /// Name of the device.
+    #[prost(string, tag = "6")]
+    pub device_name: ::prost::alloc::string::String,
+    /// When the session began.
+    #[prost(message, optional, tag = "7")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the access token ends that the watch was opened with, and the watch with it.
+    #[prost(message, optional, tag = "8")]
+    pub access_token_expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Other live sessions of the account.
+    #[prost(int32, tag = "9")]
+    pub other_sessions: i32,
+}
 /// A linked social account.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Link {
@@ -315,6 +346,8 @@ pub enum AuthReason {
     AgeVerificationRequired = 27,
     /// The birth date is not a date of a living person.
     BirthDateInvalid = 28,
+    /// The user watches as often as may be; end a watch first.
+    TooManyWatches = 29,
 }
 impl AuthReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -352,6 +385,7 @@ impl AuthReason {
             Self::MachineUnknown => "AUTH_REASON_MACHINE_UNKNOWN",
             Self::AgeVerificationRequired => "AUTH_REASON_AGE_VERIFICATION_REQUIRED",
             Self::BirthDateInvalid => "AUTH_REASON_BIRTH_DATE_INVALID",
+            Self::TooManyWatches => "AUTH_REASON_TOO_MANY_WATCHES",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -390,6 +424,44 @@ impl AuthReason {
                 Some(Self::AgeVerificationRequired)
             }
             "AUTH_REASON_BIRTH_DATE_INVALID" => Some(Self::BirthDateInvalid),
+            "AUTH_REASON_TOO_MANY_WATCHES" => Some(Self::TooManyWatches),
+            _ => None,
+        }
+    }
+}
+/// Why a watch sent a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WatchCause {
+    /// Not stated; refused on input.
+    Unspecified = 0,
+    /// The watch was opened.
+    Opened = 1,
+    /// Something of the session changed.
+    Changed = 2,
+    /// Nothing changed for a while.
+    Heartbeat = 3,
+}
+impl WatchCause {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WATCH_CAUSE_UNSPECIFIED",
+            Self::Opened => "WATCH_CAUSE_OPENED",
+            Self::Changed => "WATCH_CAUSE_CHANGED",
+            Self::Heartbeat => "WATCH_CAUSE_HEARTBEAT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WATCH_CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
+            "WATCH_CAUSE_OPENED" => Some(Self::Opened),
+            "WATCH_CAUSE_CHANGED" => Some(Self::Changed),
+            "WATCH_CAUSE_HEARTBEAT" => Some(Self::Heartbeat),
             _ => None,
         }
     }
@@ -2396,6 +2468,19 @@ pub struct GetMeResponse {
     #[prost(message, optional, tag = "1")]
     pub user: ::core::option::Option<User>,
 }
+/// Watches the caller's session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchSessionRequest {}
+/// The session as it is now. Each message is complete: a client that missed some has missed nothing.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchSessionResponse {
+    /// Why it was sent.
+    #[prost(enumeration = "WatchCause", tag = "1")]
+    pub cause: i32,
+    /// The session.
+    #[prost(message, optional, tag = "2")]
+    pub session: ::core::option::Option<SessionState>,
+}
 /// Closes the account.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WithdrawRequest {
@@ -3039,6 +3124,35 @@ pub mod auth_service_client {
                 .insert(GrpcMethod::new("coreloop.auth.v1.AuthService", "GetMe"));
             self.inner.unary(req, path, codec).await
         }
+        /// Watches the caller's session: its state at once, again whenever something of it changes, and at least every 15 s as a heartbeat. Ends as soon as the session or the token does, with the refusal that a new call would get: then refresh or sign in, and watch again.
+        /// Permission: signed-in user.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: TOO_MANY_WATCHES.
+        pub async fn watch_session(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchSessionResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.auth.v1.AuthService/WatchSession",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("coreloop.auth.v1.AuthService", "WatchSession"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Closes the caller's account: personal data is erased, every session ends.
         /// Permission: signed-in user; with the password where the account has one.
         /// Idempotency: repeating it is refused as the token is revoked.
@@ -3480,6 +3594,24 @@ pub mod auth_service_server {
             &self,
             request: tonic::Request<super::GetMeRequest>,
         ) -> std::result::Result<tonic::Response<super::GetMeResponse>, tonic::Status>;
+        /// Server streaming response type for the WatchSession method.
+        type WatchSessionStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchSessionResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Watches the caller's session: its state at once, again whenever something of it changes, and at least every 15 s as a heartbeat. Ends as soon as the session or the token does, with the refusal that a new call would get: then refresh or sign in, and watch again.
+        /// Permission: signed-in user.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: TOO_MANY_WATCHES.
+        async fn watch_session(
+            &self,
+            request: tonic::Request<super::WatchSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchSessionStream>,
+            tonic::Status,
+        >;
         /// Closes the caller's account: personal data is erased, every session ends.
         /// Permission: signed-in user; with the password where the account has one.
         /// Idempotency: repeating it is refused as the token is revoked.
@@ -4365,6 +4497,52 @@ pub mod auth_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.auth.v1.AuthService/WatchSession" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSessionSvc<T: AuthService>(pub Arc<T>);
+                    impl<
+                        T: AuthService,
+                    > tonic::server::ServerStreamingService<super::WatchSessionRequest>
+                    for WatchSessionSvc<T> {
+                        type Response = super::WatchSessionResponse;
+                        type ResponseStream = T::WatchSessionStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchSessionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuthService>::watch_session(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSessionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
