@@ -19,6 +19,7 @@
 
 pub mod child;
 pub mod database;
+pub mod deep;
 pub mod envoy;
 pub mod logs;
 pub mod mesh;
@@ -38,6 +39,7 @@ pub mod surroundings;
 pub mod wait;
 
 pub use database::TestDb;
+pub use deep::{Rounds, deep, seed};
 pub use envoy::Envoy;
 pub use mesh::{Before, TestMesh};
 pub use otlp::OtlpReceiver;

@@ -11,6 +11,8 @@ use tokio::{runtime::Runtime, sync::OnceCell};
 
 /// The longest a test may take; a hang becomes a failure with a name.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// The longest a test with the figures of chapter 09 may take ([`crate::deep()`]).
+pub const DEEP_TIMEOUT: Duration = Duration::from_secs(1_800);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread()
@@ -26,10 +28,11 @@ static LATER: Mutex<Vec<BoxFuture<'static, ()>>> = Mutex::new(Vec::new());
 /// Runs a test on the runtime of the process, then what its fixtures left to do.
 ///
 /// # Panics
-/// When the test panics or takes longer than [`TEST_TIMEOUT`].
+/// When the test panics or takes longer than [`TEST_TIMEOUT`], or [`DEEP_TIMEOUT`].
 pub fn run<F: Future>(test: F) -> F::Output {
+    let longest = if crate::deep() { DEEP_TIMEOUT } else { TEST_TIMEOUT };
     let output = RUNTIME.block_on(async {
-        tokio::time::timeout(TEST_TIMEOUT, test).await.expect("the test ended within its time limit")
+        tokio::time::timeout(longest, test).await.expect("the test ended within its time limit")
     });
     let left = std::mem::take(&mut *LATER.lock().unwrap_or_else(PoisonError::into_inner));
     RUNTIME.block_on(futures::future::join_all(left));
