@@ -1,7 +1,8 @@
 //! gRPC streams that pass through the edge: they end with it.
 //!
 //! A stream of REST is written by the edge, which ends it by itself. One that speaks gRPC or gRPC-Web is only handed on; when
-//! the edge drains, its service lives on and would keep it open until the connection is cut.
+//! the edge drains, its service lives on and would keep it open until the connection is cut. When its service is gone instead,
+//! the caller is told so in trailers: a browser could not tell a broken reply from a finished one.
 
 use std::{
     pin::Pin,
@@ -15,7 +16,9 @@ use http_body::Frame;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 
-/// A reply that ends with UNAVAILABLE when the edge drains.
+use crate::call::away;
+
+/// A reply that ends with UNAVAILABLE when the edge drains or its service is gone.
 pub(crate) struct Passing {
     body: Option<Body>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -38,7 +41,14 @@ impl http_body::Body for Passing {
             this.body = None;
             return Poll::Ready(Some(Ok(Frame::trailers(trailers(&restarting().into())))));
         }
-        Pin::new(body).poll_frame(cx)
+        Pin::new(body).poll_frame(cx).map(|frame| match frame {
+            Some(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a stream broke off");
+                this.body = None;
+                Some(Ok(Frame::trailers(trailers(&away()))))
+            }
+            other => other,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -74,6 +84,15 @@ mod tests {
         let mut body = Passing::new(Body::new(silent), stopping.clone());
         assert!(futures::poll!(body.frame()).is_pending());
         stopping.cancel();
+        let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(Status::from_header_map(&trailers).unwrap().code(), tonic::Code::Unavailable);
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_off_says_so() {
+        let broken = futures::stream::iter([Err::<Frame<Bytes>, _>(Status::from(Problem::internal("reset by peer")))]);
+        let mut body = Passing::new(Body::new(StreamBody::new(broken)), CancellationToken::new());
         let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
         assert_eq!(Status::from_header_map(&trailers).unwrap().code(), tonic::Code::Unavailable);
         assert!(body.frame().await.is_none());
