@@ -3,3 +3,4 @@
 mod authorization;
 mod healing;
 mod redis_away;
+mod streams;

@@ -10,3 +10,4 @@ mod refreshing;
 mod revoking;
 mod signing_in;
 mod social;
+mod streams;

@@ -37,6 +37,7 @@ pub mod runtime;
 pub mod stand_ins;
 pub mod surroundings;
 pub mod wait;
+pub mod watcher;
 
 pub use database::TestDb;
 pub use deep::{Rounds, deep, seed};
@@ -52,3 +53,4 @@ pub use roles::Admin;
 pub use runtime::{Shared, run};
 pub use stand_ins::StandIns;
 pub use wait::wait_until;
+pub use watcher::{Heard, Watcher, Way};

@@ -5,6 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -163,6 +164,82 @@ impl Call {
             Ok(Answer { status: parts.status, headers: parts.headers, body })
         })
         .await?
+    }
+}
+
+impl Call {
+    /// Makes the call and hands the answer over as soon as its head is there.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn open(self) -> Open {
+        let what = format!("{} {}", self.method, self.uri);
+        let request = http::Request::builder().method(self.method).uri(&self.uri).body(Full::new(self.body));
+        let mut request = request.unwrap_or_else(|error| panic!("{what}: {error}"));
+        *request.headers_mut() = self.headers;
+        let answer = tokio::time::timeout(self.timeout, self.client.request(request)).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{what}: no answer"));
+        let (parts, body) = answer.unwrap_or_else(|error| panic!("{what}: {error}")).into_parts();
+        Open { status: parts.status, headers: parts.headers, body, held: Vec::new() }
+    }
+}
+
+/// An answer that goes on.
+#[derive(Debug)]
+pub struct Open {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    body: Incoming,
+    held: Vec<u8>,
+}
+
+impl Open {
+    /// Everything up to and with the next `mark`; what is left when the body ends well, none after that. A body that
+    /// breaks off is an error.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn until(&mut self, mark: &[u8]) -> Result<Option<Vec<u8>>, hyper::Error> {
+        loop {
+            if let Some(at) = self.held.windows(mark.len()).position(|window| window == mark) {
+                return Ok(Some(self.held.drain(..at + mark.len()).collect()));
+            }
+            match self.body.frame().await {
+                Some(frame) => {
+                    if let Ok(data) = frame?.into_data() {
+                        self.held.extend_from_slice(&data);
+                    }
+                }
+                None if self.held.is_empty() => return Ok(None),
+                None => return Ok(Some(std::mem::take(&mut self.held))),
+            }
+        }
+    }
+
+    /// The next `length` bytes; none when the body has ended, or ends before.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn take(&mut self, length: usize) -> Result<Option<Vec<u8>>, hyper::Error> {
+        while self.held.len() < length {
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            if let Ok(data) = frame?.into_data() {
+                self.held.extend_from_slice(&data);
+            }
+        }
+        Ok(Some(self.held.drain(..length).collect()))
+    }
+
+    /// The rest of the body.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn rest(mut self) -> Result<Vec<u8>, hyper::Error> {
+        let rest = self.body.collect().await?.to_bytes();
+        self.held.extend_from_slice(&rest);
+        Ok(self.held)
     }
 }
 

@@ -7,7 +7,7 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 use tonic::{
-    Code, Request, Status,
+    Code, Request, Status, Streaming,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue},
@@ -47,6 +47,24 @@ pub async fn call(channel: &Channel, path: &str, message: &[u8], metadata: &[(&s
     fill(request.metadata_mut(), metadata);
     let path = path.parse().map_err(|_| Status::invalid_argument("not a path"))?;
     Ok(grpc.unary(request, path, Frames).await?.into_inner())
+}
+
+/// Opens a call of `/package.Service/Method` whose answer is a stream of messages as bytes.
+///
+/// # Errors
+/// The status of a call that was refused before it was opened.
+pub async fn open(
+    channel: &Channel,
+    path: &str,
+    message: &[u8],
+    metadata: &[(&str, &str)],
+) -> Result<Streaming<Bytes>, Status> {
+    let mut grpc = Grpc::new(channel.clone());
+    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let mut request = Request::new(Bytes::copy_from_slice(message));
+    fill(request.metadata_mut(), metadata);
+    let path = path.parse().map_err(|_| Status::invalid_argument("not a path"))?;
+    Ok(grpc.server_streaming(request, path, Frames).await?.into_inner())
 }
 
 fn fill(map: &mut MetadataMap, metadata: &[(&str, &str)]) {

@@ -20,6 +20,14 @@ where
     start.elapsed()
 }
 
+/// Waits for `work`.
+///
+/// # Panics
+/// When it does not end within `deadline`; `what` names it.
+pub async fn within<T>(what: impl Display, deadline: Duration, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(deadline, work).await.unwrap_or_else(|_| panic!("{what} did not come within {deadline:?}"))
+}
+
 /// Waits until `look` answers something.
 ///
 /// # Panics
