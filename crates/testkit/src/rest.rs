@@ -314,7 +314,9 @@ impl Answer {
 }
 
 fn detail(body: &Value, name: &str) -> Option<Value> {
-    body["details"]
+    // A stream that failed before its first message wraps its error.
+    let error = body.get("error").unwrap_or(body);
+    error["details"]
         .as_array()?
         .iter()
         .find(|detail| detail["@type"].as_str().is_some_and(|t| t.ends_with(name)))
