@@ -42,13 +42,13 @@ pub struct Topology {
     pub listen: Endpoint,
     /// Envoy's admin port. Never public: it can stop the process.
     pub admin: Endpoint,
-    /// The gateway's HTTP port.
-    pub gateway: Endpoint,
+    /// The gateway's HTTP port, of each replica or under a name of all of them.
+    pub gateway: Vec<Endpoint>,
     /// gRPC port of each module, as `("auth", …)`. A module that is not listed is reached through the gateway, which
     /// answers for what it does not know.
-    pub services: Vec<(String, Endpoint)>,
+    pub services: Vec<(String, Vec<Endpoint>)>,
     /// Who decides (`envoy.service.auth.v3.Authorization`): the gRPC port of `auth`.
-    pub authz: Endpoint,
+    pub authz: Vec<Endpoint>,
     /// Longest time a decision may take, in milliseconds; after it the request is refused.
     pub authz_timeout_ms: u32,
     /// File of the access log.
@@ -66,15 +66,15 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// A topology with the usual limits.
+    /// A topology of one replica with the usual limits.
     #[must_use]
     pub fn new(listen: Endpoint, admin: Endpoint, gateway: Endpoint, authz: Endpoint) -> Self {
         Self {
-            services: vec![("auth".to_owned(), authz.clone())],
+            services: vec![("auth".to_owned(), vec![authz.clone()])],
             listen,
             admin,
-            gateway,
-            authz,
+            gateway: vec![gateway],
+            authz: vec![authz],
             authz_timeout_ms: 250,
             access_log: "/dev/stdout".to_owned(),
             trusted_hops: 0,
@@ -90,7 +90,7 @@ impl Topology {
 #[must_use]
 pub fn render(topology: &Topology) -> String {
     let t = topology;
-    let services: Vec<_> = modules().into_iter().filter_map(|module| Some((endpoint(t, &module)?, module))).collect();
+    let services: Vec<_> = modules().into_iter().filter_map(|module| Some((endpoints(t, &module)?, module))).collect();
     let routes: String = services.iter().map(|(_, module)| part::grpc_route(module)).collect();
     let clusters: String = services.iter().map(|(at, module)| part::service_cluster(module, at)).collect();
     let otlp_cluster = part::otlp_cluster(t.otlp.as_ref());
@@ -130,8 +130,8 @@ fn modules() -> BTreeSet<String> {
     services.filter_map(|service| module(service.package_name())).collect()
 }
 
-fn endpoint(topology: &Topology, module: &str) -> Option<Endpoint> {
-    topology.services.iter().find(|(name, _)| name == module).map(|(_, at)| at.clone())
+fn endpoints<'a>(topology: &'a Topology, module: &str) -> Option<&'a [Endpoint]> {
+    topology.services.iter().find(|(name, _)| name == module).map(|(_, at)| at.as_slice())
 }
 
 #[cfg(test)]
@@ -155,6 +155,15 @@ mod tests {
         assert!(text.contains("prefix: \"/coreloop.auth.\""));
         assert!(text.contains("name: service_auth"));
         assert!(!text.contains("service_edge"), "a module without an address is the gateway's to answer");
+    }
+
+    #[test]
+    fn every_replica_is_a_host_of_its_cluster() {
+        let more = |port| vec![Endpoint::new("127.0.0.1", 20_000 + port), Endpoint::new("127.0.0.1", 30_000 + port)];
+        let text = render(&Topology { gateway: more(1), authz: more(2), ..local() });
+        for port in [20_001, 30_001, 20_002, 30_002] {
+            assert_eq!(text.matches(&format!("port_value: {port}}}")).count(), 1, "{port}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod faults;
 mod gates;
 mod journeys;
 mod observability;
+mod promises;
 mod rest;
 mod server;
 mod storage;

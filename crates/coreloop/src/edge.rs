@@ -39,7 +39,7 @@ pub(crate) fn envoy(settings: &Settings, arguments: &Arguments) -> anyhow::Resul
     let admin = Endpoint::new("127.0.0.1", arguments.admin_port);
     let mut topology = Topology::new(listen, admin, at("gateway")?, at("auth")?);
     for name in server.ports.keys().filter(|name| !["auth", "gateway"].contains(&name.as_str())) {
-        topology.services.push((name.clone(), at(name)?));
+        topology.services.push((name.clone(), vec![at(name)?]));
     }
     print!("{}", render(&topology));
     Ok(())

@@ -17,6 +17,7 @@
     reason = "a fixture that cannot be made fails the test that asked for it, with its reason"
 )]
 
+pub mod balancer;
 pub mod child;
 pub mod database;
 pub mod deep;
@@ -39,6 +40,7 @@ pub mod surroundings;
 pub mod wait;
 pub mod watcher;
 
+pub use balancer::Balancer;
 pub use database::TestDb;
 pub use deep::{Rounds, deep, seed};
 pub use envoy::Envoy;

@@ -12,7 +12,7 @@ pub use builder::{Before, Builder};
 pub use front::AUTHZ_TIMEOUT_MS;
 pub use node::Node;
 
-use crate::{Envoy, FaultProxy, OtlpReceiver, Persona, Rest, TestDb, TestRedis, Visitor, rpc, stand_ins::StandIns};
+use crate::{Balancer, Envoy, FaultProxy, OtlpReceiver, Persona, Rest, TestDb, TestRedis, Visitor, rpc, stand_ins::StandIns};
 
 /// Secret that machines of every test mesh prove themselves with.
 pub const MESH_SECRET: &str = "mesh-secret-of-the-tests-0123456789";
@@ -42,6 +42,7 @@ pub struct TestMesh {
     pub postgres_proxy: Option<FaultProxy>,
     /// Proxy before the gRPC port of the first auth, where asked for: the edge and Envoy reach auth through it.
     pub auth_proxy: Option<FaultProxy>,
+    _balancer: Option<Balancer>,
 }
 
 impl TestMesh {

@@ -78,31 +78,31 @@ pub(super) fn grpc_route(module: &str) -> String {
 }
 
 /// The cluster of a module, with its name.
-pub(super) fn service_cluster(module: &str, at: &Endpoint) -> String {
+pub(super) fn service_cluster(module: &str, at: &[Endpoint]) -> String {
     let name = format!("service_{module}");
     format!("    - name: {name}\n{}", grpc_backend(&name, at))
 }
 
 /// A gRPC backend, below its name.
-pub(super) fn grpc_backend(name: &str, at: &Endpoint) -> String {
+pub(super) fn grpc_backend(name: &str, at: &[Endpoint]) -> String {
     backend(name, at, "grpc_health_check: {}")
 }
 
 /// The gateway, below its name. Its health is asked by gRPC, which no rate limit counts.
-pub(super) fn gateway_backend(at: &Endpoint) -> String {
+pub(super) fn gateway_backend(at: &[Endpoint]) -> String {
     backend("gateway", at, "grpc_health_check: {}")
 }
 
 /// The cluster `otlp`. Without a collector it has no host: spans are dropped, trace context is still started and handed on.
 pub(super) fn otlp_cluster(at: Option<&Endpoint>) -> String {
     let hosts = match at {
-        Some(at) => assignment("otlp", at),
+        Some(at) => assignment("otlp", std::slice::from_ref(at)),
         None => "      load_assignment: {cluster_name: otlp}\n".to_owned(),
     };
     format!("    - name: otlp\n      type: STRICT_DNS\n      connect_timeout: 1s\n{}{hosts}", http2())
 }
 
-fn backend(name: &str, at: &Endpoint, check: &str) -> String {
+fn backend(name: &str, at: &[Endpoint], check: &str) -> String {
     format!(
         "      type: STRICT_DNS
       connect_timeout: 0.5s
@@ -149,14 +149,19 @@ fn http2() -> &'static str {
 "
 }
 
-fn assignment(name: &str, at: &Endpoint) -> String {
-    let Endpoint { host, port } = at;
-    format!(
+fn assignment(name: &str, at: &[Endpoint]) -> String {
+    let mut text = format!(
         "      load_assignment:
         cluster_name: {name}
         endpoints:
           - lb_endpoints:
-              - endpoint: {{address: {{socket_address: {{address: \"{host}\", port_value: {port}}}}}}}
 "
-    )
+    );
+    for Endpoint { host, port } in at {
+        let _ = writeln!(
+            text,
+            "              - endpoint: {{address: {{socket_address: {{address: \"{host}\", port_value: {port}}}}}}}"
+        );
+    }
+    text
 }

@@ -7,7 +7,7 @@ use coreloop_config::Settings;
 use coreloop_core::ManualClock;
 
 use super::{MASTER_KEY, MESH_SECRET, Node, TestMesh, template};
-use crate::{FaultProxy, OtlpReceiver, TestDb, TestRedis, logs, port, roles, stand_ins::StandIns, surroundings};
+use crate::{Balancer, FaultProxy, OtlpReceiver, TestDb, TestRedis, logs, port, roles, stand_ins::StandIns, surroundings};
 
 /// What a mesh is made of.
 #[derive(Debug, Default)]
@@ -15,6 +15,7 @@ pub struct Builder {
     replicas: usize,
     split: bool,
     envoy: bool,
+    spread: bool,
     stand_ins: bool,
     otlp: bool,
     proxies: Vec<Before>,
@@ -61,6 +62,14 @@ impl Builder {
     #[must_use]
     pub fn envoy(mut self) -> Self {
         self.envoy = true;
+        self
+    }
+
+    /// With every replica in use: Envoy knows all of them, not the first alone, and each edge reaches auth as a service
+    /// address of Kubernetes does: a connection goes to any replica that takes it.
+    #[must_use]
+    pub fn spread(mut self) -> Self {
+        self.spread = true;
         self
     }
 
@@ -145,14 +154,31 @@ impl Builder {
         }
         settings = self.overrides(settings);
 
-        let mut nodes = self.nodes(&settings, &ports, auth_proxy.as_ref(), &clock);
+        let balancer = match self.spread {
+            true => Some(Balancer::before(ports.iter().map(|ports| ports.auth).collect()).await),
+            false => None,
+        };
+        let auth = auth_proxy.as_ref().map(FaultProxy::port).or_else(|| balancer.as_ref().map(Balancer::port));
+        let mut nodes = self.nodes(&settings, &ports, auth, &clock);
         for node in &mut nodes {
             node.start().await;
         }
-        let mut mesh =
-            TestMesh { envoy: None, nodes, redis, db, clock, stand_ins, otlp, redis_proxy, postgres_proxy, auth_proxy };
+        let mut mesh = TestMesh {
+            envoy: None,
+            nodes,
+            redis,
+            db,
+            clock,
+            stand_ins,
+            otlp,
+            redis_proxy,
+            postgres_proxy,
+            auth_proxy,
+            _balancer: balancer,
+        };
         if self.envoy {
-            mesh.envoy = Some(mesh.envoy_in_front().await);
+            let known = if self.spread { ports.len() } else { 1 };
+            mesh.envoy = Some(mesh.envoy_in_front(known).await);
         }
         mesh
     }
@@ -181,7 +207,7 @@ impl Builder {
         if self.proxies.contains(&what) { Some(FaultProxy::before(target).await) } else { None }
     }
 
-    fn nodes(&self, base: &Settings, ports: &[Ports], auth: Option<&FaultProxy>, clock: &ManualClock) -> Vec<Node> {
+    fn nodes(&self, base: &Settings, ports: &[Ports], auth: Option<u16>, clock: &ManualClock) -> Vec<Node> {
         let mut nodes = Vec::new();
         for (replica, ports) in ports.iter().enumerate() {
             let settings = ports.set(base);
@@ -189,7 +215,7 @@ impl Builder {
                 nodes.push(Node::new(replica, &["auth", "edge"], settings, clock.clone()));
                 continue;
             }
-            let auth = auth.filter(|_| replica == 0).map_or(ports.auth, FaultProxy::port);
+            let auth = auth.filter(|_| replica == 0 || self.spread).unwrap_or(ports.auth);
             let edge = settings.with("peers.auth", format!("http://127.0.0.1:{auth}"));
             let peer = settings.with("peers.edge", format!("http://127.0.0.1:{}", ports.edge));
             nodes.push(Node::new(replica, &["auth"], peer, clock.clone()));

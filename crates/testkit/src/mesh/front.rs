@@ -10,16 +10,24 @@ use crate::{Envoy, FaultProxy};
 impl TestMesh {
     /// Another Envoy, whose decisions are the mesh's and whose REST backend is at `gateway`.
     pub async fn envoy_before(&self, gateway: SocketAddr) -> Envoy {
-        let auth = match &self.auth_proxy {
-            Some(proxy) => at(proxy),
-            None => Endpoint::from(self.node(0, "auth").running().grpc_addrs["auth"]),
+        self.envoy_of(1, vec![gateway.into()]).await
+    }
+
+    /// An Envoy that knows the first so many replicas of each module.
+    async fn envoy_of(&self, replicas: usize, gateways: Vec<Endpoint>) -> Envoy {
+        let all = |module: &'static str| -> Vec<Endpoint> {
+            (0..replicas).map(|replica| self.node(replica, module).running().grpc_addrs[module].into()).collect()
         };
-        let edge = Endpoint::from(self.node(0, "edge").running().grpc_addrs["edge"]);
+        let auth = self.auth_proxy.as_ref().map_or_else(|| all("auth"), |proxy| vec![at(proxy)]);
+        let edge = all("edge");
         let otlp = self.otlp.as_ref().map(|otlp| otlp.address().into());
         Envoy::start(|ports| {
             let here = |port| Endpoint::new("127.0.0.1", port);
-            let mut topology = Topology::new(here(ports.ingress), here(ports.admin), gateway.into(), auth);
-            topology.services.push(("edge".to_owned(), edge));
+            let mut topology =
+                Topology::new(here(ports.ingress), here(ports.admin), gateways[0].clone(), auth[0].clone());
+            topology.gateway = gateways;
+            topology.services = vec![("auth".to_owned(), auth.clone()), ("edge".to_owned(), edge)];
+            topology.authz = auth;
             topology.otlp = otlp;
             // Two cores run every test at once: a check may wait for its turn longer than anywhere else.
             topology.authz_timeout_ms = AUTHZ_TIMEOUT_MS;
@@ -28,10 +36,10 @@ impl TestMesh {
         .await
     }
 
-    /// The Envoy of the mesh itself.
-    pub(super) async fn envoy_in_front(&self) -> Envoy {
-        let gateway = self.node(0, "edge").running().gateway_addr.expect("the node serves the edge");
-        self.envoy_before(gateway).await
+    /// The Envoy of the mesh itself, before so many replicas of each module.
+    pub(super) async fn envoy_in_front(&self, replicas: usize) -> Envoy {
+        let gateway = |replica| self.node(replica, "edge").running().gateway_addr.expect("the node serves the edge");
+        self.envoy_of(replicas, (0..replicas).map(|replica| gateway(replica).into()).collect()).await
     }
 }
 

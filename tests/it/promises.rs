@@ -1,0 +1,44 @@
+//! The figures of chapter 09, a test for each promise: a short form in every run, in full by `cargo xtask prove`.
+//!
+//! A race that is lost one time in a hundred is not seen by one round, so each of these goes round after round, spread
+//! over replicas, prints the seed that decides who begins where, and counts what is in the database at the end.
+
+mod claims;
+mod guessing;
+mod keys;
+mod overload;
+mod refreshing;
+mod restarting;
+
+use coreloop_testkit::{Answer, TestMesh, Visitor, mesh::Builder};
+use futures::future::join_all;
+use serde_json::Value;
+
+/// So many replicas on one database and Redis, without rate limits, which would hide a race.
+fn replicas(count: usize) -> Builder {
+    TestMesh::builder().replicas(count).setting("limit.enabled", false)
+}
+
+/// Callers who are each at an address of their own, in turn at each of the replicas; `seed` says who begins where.
+fn racers(mesh: &TestMesh, count: usize, replicas: usize, seed: u64) -> Vec<Visitor> {
+    let begin = usize::try_from(seed % 1_000).unwrap_or_default();
+    (0..count).map(|number| mesh.visitor("racer").at(&mesh.gateway_on((begin + number) % replicas))).collect()
+}
+
+/// Every racer posts what `body` makes for it, all at once.
+async fn all_post(racers: &[Visitor], path: &str, body: impl Fn(&Visitor) -> Value) -> Vec<Answer> {
+    join_all(racers.iter().map(|racer| {
+        let body = body(racer);
+        async move { racer.post(path, &body).await }
+    }))
+    .await
+}
+
+/// How many answers are good; every other one must be refused for one of `reasons`.
+fn good(answers: &[Answer], reasons: &[&str]) -> usize {
+    let (good, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status.is_success());
+    for answer in refused {
+        assert!(reasons.contains(&answer.reason().as_str()), "{} {}", answer.status, answer.text());
+    }
+    good.len()
+}
