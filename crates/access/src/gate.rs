@@ -134,6 +134,7 @@ impl Gate {
     /// Keeps keys and revocations current until `stop`: follows the stream of `redis` and reads the keys again every
     /// `keys_refresh_secs` and whenever a writer says they changed. Ends the open calls whose token stopped counting.
     pub async fn run(&self, redis: Option<redis::Client>, stop: CancellationToken) {
+        let mut changed = self.revocations.keys_changed();
         let keys = async {
             loop {
                 self.keys.refresh().await;
@@ -141,7 +142,7 @@ impl Gate {
                 let pause = if self.keys.is_empty() { Duration::from_millis(200) } else { self.keys_refresh };
                 tokio::select! {
                     () = stop.cancelled() => break,
-                    () = self.revocations.keys_changed() => {}
+                    _ = changed.changed() => {}
                     () = tokio::time::sleep(pause) => {}
                 }
             }

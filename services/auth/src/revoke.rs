@@ -225,10 +225,12 @@ impl Publisher {
         Ok(true)
     }
 
-    /// Tells every replica to read the keys again.
+    /// Tells every replica to read the keys again, and waits until the attentive ones were told.
     pub async fn keys_changed(&self) {
-        if let Err(error) = self.writer.announce_keys().await {
-            tracing::warn!(%error, "replicas will notice the keys at their next look");
+        match self.writer.announce_keys().await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("a replica was not told of the keys in time; it will notice at its next look"),
+            Err(error) => tracing::warn!(%error, "replicas will notice the keys at their next look"),
         }
     }
 

@@ -47,12 +47,14 @@ async fn publish(app: Arc<App>, stop: CancellationToken) {
 
 async fn keep_keys(app: Arc<App>, stop: CancellationToken) {
     let pause = Duration::from_secs(app.options.keys_reload_secs.into());
+    let mut changed = app.gate.revocations().keys_changed();
     loop {
         if let Err(error) = tend_keys(&app).await {
             tracing::warn!(%error, "signing keys could not be looked after");
         }
         tokio::select! {
             () = stop.cancelled() => return,
+            _ = changed.changed() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -66,6 +68,8 @@ async fn tend_keys(app: &App) -> Result<(), Error> {
         app.keys_changed().await;
     } else if app.keys.jwks() != before {
         app.gate.keys().set(&app.keys.jwks());
+        // The gate was told by the same word and may be reading what this process published before: it looks once more.
+        app.gate.keys().refresh().await;
     }
     if !due(app.keys.active_since(&app.db, app.now()).await?, app.options.rotation_days, app.now()) {
         return Ok(());

@@ -10,7 +10,7 @@ use std::{
 
 use coreloop_core::Clock;
 use redis::aio::ConnectionManager;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::{
     Revocation, Revoked,
@@ -55,7 +55,7 @@ pub(super) struct Shared {
     /// Name under which this process says how far it has read.
     pub(super) replica: String,
     pub(super) stale_ms: u64,
-    pub(super) keys_changed: Notify,
+    pub(super) keys_changed: watch::Sender<()>,
     ask_timeout: Duration,
     redis: Option<ConnectionManager>,
     /// Nothing to follow: what is known is all there is (tests, the `explain` command).
@@ -121,7 +121,7 @@ impl Revocations {
             metrics,
             replica,
             stale_ms: u64::from(options.stale_ms),
-            keys_changed: Notify::new(),
+            keys_changed: watch::Sender::new(()),
             ask_timeout: Duration::from_millis(options.ask_timeout_ms.into()),
             alone: redis.is_none(),
             redis,
@@ -184,9 +184,10 @@ impl Revocations {
         &self.0.holds
     }
 
-    /// Resolves when a writer says that the published keys changed.
-    pub async fn keys_changed(&self) {
-        self.0.keys_changed.notified().await;
+    /// Changes each time that a writer says that the published keys changed.
+    #[must_use]
+    pub fn keys_changed(&self) -> watch::Receiver<()> {
+        self.0.keys_changed.subscribe()
     }
 
     /// Asks Redis itself about a token that is not known here.

@@ -169,7 +169,7 @@ impl Tail<'_> {
         }
         let member = entry.get::<String>("m").unwrap_or_default();
         if member == wire::KEYS_CHANGED {
-            shared.keys_changed.notify_one();
+            shared.keys_changed.send_replace(());
             return;
         }
         let expires_at = entry.get::<i64>("x").unwrap_or(i64::MAX);

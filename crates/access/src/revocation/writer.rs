@@ -153,16 +153,21 @@ impl RevocationWriter {
         bounded(command.query_async::<()>(&mut redis)).await
     }
 
-    /// Tells every replica to read the published keys again; does not wait for them. A key that must be refused from a
-    /// certain moment on needs the revocation of what it signed.
+    /// Tells every replica to read the published keys again, and answers whether every attentive one was told; one that
+    /// was not notices within `keys_refresh_secs`. A key that must be refused from a certain moment on needs the
+    /// revocation of what it signed.
     ///
     /// # Errors
     /// When Redis does not take it; replicas notice within `keys_refresh_secs`.
-    pub async fn announce_keys(&self) -> Result<(), WriteError> {
+    pub async fn announce_keys(&self) -> Result<bool, WriteError> {
         let mut redis = self.redis.clone();
         let mut command = redis::cmd("XADD");
         command.arg(wire::STREAM).arg("MAXLEN").arg("~").arg(STREAM_LENGTH).arg("*").arg("m").arg(wire::KEYS_CHANGED);
-        bounded(command.query_async::<()>(&mut redis)).await
+        let id: String = bounded(command.query_async(&mut redis)).await?;
+        match StreamId::parse(&id) {
+            Some(id) => self.all_have_read(id).await,
+            None => Ok(false),
+        }
     }
 
     async fn write(&self, chunk: &[Revocation], stream_length: usize) -> Result<(String, bool), WriteError> {
