@@ -113,6 +113,24 @@ fn a_session_ended_at_one_replica_ends_its_watches_at_the_other() {
 }
 
 #[test]
+fn a_change_at_one_replica_is_told_at_the_other() {
+    run(async {
+        let mesh = crate::meshes::APART.get().await;
+        let alice = mesh.persona("alice").await;
+        let mut watcher = Watcher::open(&alice, &mesh.front(), Way::Events).await;
+        for round in 0..5 {
+            let tablet = alice.visitor.elsewhere().at(&mesh.gateway_on(1));
+            let since = Instant::now();
+            let tablet = tablet.login().await;
+            assert_eq!(changed(&mut watcher).await.session()["other_sessions"], 1);
+            assert!(since.elapsed() < SOON / 2, "round {round}: {:?}", since.elapsed());
+            tablet.logout().await;
+            assert_eq!(changed(&mut watcher).await.session()["other_sessions"], 0);
+        }
+    });
+}
+
+#[test]
 fn a_role_change_at_one_replica_ends_the_watches_at_the_other() {
     run(async {
         let mesh = crate::meshes::APART.get().await;
