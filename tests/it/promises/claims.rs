@@ -62,7 +62,8 @@ fn an_invite_for_one_admits_one() {
         let before = mesh.db.count("select count(*) from auth.users").await;
         let mut rounds = Rounds::of(100);
         for round in &mut rounds {
-            let insert = format!("insert into auth.invites (code, max_uses, created_at) values ('once{round}', 1, now())");
+            let insert =
+                format!("insert into auth.invites (code, max_uses, created_at) values ('once{round}', 1, now())");
             mesh.db.execute(&insert).await;
             let answers = all_post(&racers, "/api/v1/auth/signup", |racer| {
                 let mut body = racer.sign_up_body();
@@ -94,12 +95,17 @@ fn a_reset_token_resets_once() {
                 alice.user_id
             );
             mesh.db.execute(&sql).await;
-            let reset = |racer: &Visitor| json!({"token": token, "new_password": format!("kettle wharf {}", racer.device_id)});
+            let reset =
+                |racer: &Visitor| json!({"token": token, "new_password": format!("kettle wharf {}", racer.device_id)});
             let answers = all_post(&racers, "/api/v1/auth/password/reset", reset).await;
             assert_eq!(good(&answers, &["RESET_TOKEN_INVALID"]), 1, "round {round}");
             let winner = answers.iter().position(|answer| answer.status.is_success()).unwrap();
             let password = format!("kettle wharf {}", racers[winner].device_id);
-            assert_eq!(alice.visitor.try_login(&password).await.status, 200, "round {round}: the winner's password holds");
+            assert_eq!(
+                alice.visitor.try_login(&password).await.status,
+                200,
+                "round {round}: the winner's password holds"
+            );
         }
         let used = mesh.db.count("select count(*) from auth.password_resets where used_at is not null").await;
         assert!(used >= 1 && usize::try_from(used).unwrap() <= rounds.begun());
@@ -149,8 +155,7 @@ fn a_login_code_works_once() {
             assert_eq!(redirect.status, 302, "{}", redirect.text());
             let link: url::Url = redirect.header("location").parse().unwrap();
             let login_code = link.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
-            let answers =
-                all_post(&racers, "/api/v1/auth/login/exchange", |_| json!({"code": login_code})).await;
+            let answers = all_post(&racers, "/api/v1/auth/login/exchange", |_| json!({"code": login_code})).await;
             assert_eq!(good(&answers, &["LOGIN_CODE_INVALID"]), 1, "round {round}");
         }
         assert_eq!(sessions(&mesh).await - before, rounds.begun());

@@ -121,7 +121,12 @@ fn at_three_times_the_load_goodput_holds_and_calm_returns_within_ten_seconds() {
         let kept = flood.goodput() / peak;
         println!(
             "peak {peak:.0}/s; at three times the load {:.0}/s ({:.0} %), {} shed (p99 {:?}), served p99 {:?}; calm p99 {:?}",
-            flood.goodput(), kept * 100.0, flood.shed.len(), percentile(&flood.shed), flood.p99(), calm.p99()
+            flood.goodput(),
+            kept * 100.0,
+            flood.shed.len(),
+            percentile(&flood.shed),
+            flood.p99(),
+            calm.p99()
         );
         assert!(kept >= 0.8, "goodput fell to {:.0} % of the peak", kept * 100.0);
         assert!(flood.shed.len() > flood.good.len(), "the load was not more than can be done");

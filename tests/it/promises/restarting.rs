@@ -73,7 +73,8 @@ fn a_rolling_restart_of_two_replicas_behind_envoy_fails_no_call() {
                 mesh.node_mut(replica, module).stop().await;
                 mesh.node_mut(replica, module).start().await;
                 let what = format!("round {round}: calls are served after {module} {replica} came back");
-                wait_until(what, Duration::from_secs(5), async || load.served.load(Ordering::Relaxed) > before + 20).await;
+                wait_until(what, Duration::from_secs(5), async || load.served.load(Ordering::Relaxed) > before + 20)
+                    .await;
             }
         }
         load.stop.store(true, Ordering::Relaxed);
