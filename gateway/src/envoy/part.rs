@@ -110,7 +110,8 @@ fn backend(name: &str, at: &[Endpoint], check: &str) -> String {
       per_connection_buffer_limit_bytes: 65536
       circuit_breakers:
         thresholds:
-          - {{max_connections: 1024, max_pending_requests: 1024, max_requests: 8192, max_retries: 32}}
+          # An open stream is a request all its life: room for all that a service admits, and for calls beside them.
+          - {{max_connections: 1024, max_pending_requests: 1024, max_requests: 32768, max_retries: 32}}
       # A host that does not answer is left out; when all do not, all are tried (panic mode), so one host is never lost.
       health_checks:
         - timeout: 1s
