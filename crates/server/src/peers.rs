@@ -27,12 +27,20 @@ pub(crate) fn connect(links: &Links, options: &ProcessOptions, here: &[&str]) ->
     Ok(())
 }
 
+/// What a peer may send ahead on one stream, in bytes: what a reader that does not read holds in this process.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// What it may send ahead on a connection. So much that streams nobody reads never use it up: a connection carries the calls
+/// of many.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
 /// Pings also while idle, so that a cut is noticed before the first call after it pays for it (chapter 09, O5).
 fn channels(address: &str, options: &ServerOptions) -> Result<Vec<Channel>, tonic::transport::Error> {
     let (interval, timeout) = options.keepalive();
     let endpoint = Endpoint::from_shared(address.to_owned())?
         .connect_timeout(Duration::from_millis(options.peer_connect_timeout_ms))
         .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(interval)
         .keep_alive_timeout(timeout)
         .keep_alive_while_idle(true)

@@ -43,30 +43,37 @@ fn a_watch_ends_in_time_although_neither_stream_nor_channel_can_be_read() {
     });
 }
 
+async fn ends_in_time_and_goes_on_otherwise(fault: Fault) {
+    let mesh = TestMesh::builder().split().replicas(2).proxy(Before::Redis).envoy().start().await;
+    let (alice, bob) = (mesh.persona("alice").await, mesh.persona("bob").await);
+    let mut watchers = Vec::new();
+    for way in Way::ALL {
+        watchers.push(Watcher::open(&alice, &mesh.front(), way).await);
+    }
+    let mut bystander = Watcher::open(&bob, &mesh.front(), Way::Lines).await;
+    mesh.redis_proxy.as_ref().unwrap().set(fault);
+    // Recorded, though it cannot be published.
+    alice.at(&mesh.gateway_on(1)).post("/api/v1/auth/logout", &json!({})).await;
+    let since = Instant::now();
+    for watcher in &mut watchers {
+        let end = watcher.end(REVOKED_WITHIN + SOON).await;
+        assert!(end.failed_with(Code::Unauthenticated, "TOKEN_REVOKED"), "{watcher:?}: {end:?}");
+    }
+    assert!(since.elapsed() <= REVOKED_WITHIN, "{:?}", since.elapsed());
+    mesh.redis_proxy.as_ref().unwrap().heal();
+    bob.visitor.elsewhere().at(&mesh.gateway_on(1)).login().await;
+    let heard = bystander.next(SOON).await;
+    assert_eq!(heard.session()["other_sessions"], 1, "who was not signed out was never ended");
+}
+
 #[test]
 fn a_watch_ends_in_time_while_redis_is_cut_off_and_goes_on_otherwise() {
-    run(async {
-        let mesh = TestMesh::builder().split().replicas(2).proxy(Before::Redis).envoy().start().await;
-        let (alice, bob) = (mesh.persona("alice").await, mesh.persona("bob").await);
-        let mut watchers = Vec::new();
-        for way in Way::ALL {
-            watchers.push(Watcher::open(&alice, &mesh.front(), way).await);
-        }
-        let mut bystander = Watcher::open(&bob, &mesh.front(), Way::Lines).await;
-        mesh.redis_proxy.as_ref().unwrap().set(Fault::Cut);
-        let since = Instant::now();
-        // Recorded, though it cannot be published.
-        alice.at(&mesh.gateway_on(1)).post("/api/v1/auth/logout", &json!({})).await;
-        for watcher in &mut watchers {
-            let end = watcher.end(REVOKED_WITHIN + SOON).await;
-            assert!(end.failed_with(Code::Unauthenticated, "TOKEN_REVOKED"), "{watcher:?}: {end:?}");
-        }
-        assert!(since.elapsed() <= REVOKED_WITHIN, "{:?}", since.elapsed());
-        mesh.redis_proxy.as_ref().unwrap().heal();
-        bob.visitor.elsewhere().at(&mesh.gateway_on(1)).login().await;
-        let heard = bystander.next(SOON).await;
-        assert_eq!(heard.session()["other_sessions"], 1, "who was not signed out was never ended");
-    });
+    run(ends_in_time_and_goes_on_otherwise(Fault::Cut));
+}
+
+#[test]
+fn a_watch_ends_in_time_while_redis_is_frozen_and_goes_on_otherwise() {
+    run(ends_in_time_and_goes_on_otherwise(Fault::Pause));
 }
 
 #[test]
