@@ -3,6 +3,8 @@
 use coreloop_config::{Errors, Section};
 use serde::Deserialize;
 
+pub use coreloop_access::CorsOptions as Cors;
+
 /// Settings of the edge, all with defaults that are safe on the open internet.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
@@ -35,18 +37,6 @@ pub struct Options {
     pub cors: Cors,
 }
 
-/// Which web pages may call from a browser. Without origins, none.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default)]
-pub struct Cors {
-    /// Exact origins, as `https://app.example.com`; `*` is any.
-    pub origins: Vec<String>,
-    /// Pages may send credentials (cookies, client certificates). Not with `*`.
-    pub credentials: bool,
-    /// Seconds a browser may keep the answer to a preflight.
-    pub max_age_secs: u32,
-}
-
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -64,12 +54,6 @@ impl Default for Options {
             heartbeat_secs: 15,
             cors: Cors::default(),
         }
-    }
-}
-
-impl Default for Cors {
-    fn default() -> Self {
-        Self { origins: Vec::new(), credentials: false, max_age_secs: 600 }
     }
 }
 

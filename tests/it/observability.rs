@@ -36,6 +36,13 @@ in_both_topologies! {
         assert_eq!(answer.header("x-request-id"), "0192f0c4-7f5e-7000-8000-00000000abcd");
         let hostile = Rest::to(mesh.gateway()).get("/healthz").header("x-request-id", &"x".repeat(5_000)).send().await;
         assert!(hostile.header("x-request-id").len() < 200);
+        for odd in [&"x".repeat(5_000), &"y".repeat(129), "short", "with space in it", "<script>alert(1)</script>"] {
+            for path in ["/healthz", "/api/v1/auth/me", "/nowhere"] {
+                let answer = mesh.rest().get(path).header("x-request-id", odd).send().await;
+                let id = answer.header("x-request-id");
+                assert!(id.len() == 36 && id != odd, "{path} with {odd}: {id}");
+            }
+        }
     }
 
     async fn sign_ins_are_audited_without_making_anybody_wait(mesh) {

@@ -19,6 +19,7 @@
 pub mod address;
 mod cache;
 mod caller;
+pub mod cors;
 mod decision;
 pub mod gate;
 pub mod keys;
@@ -32,6 +33,7 @@ pub mod testing;
 pub mod token;
 
 pub use caller::{Caller, Machine, User};
+pub use cors::{Cors, CorsOptions};
 pub use decision::{Allowed, Decision, Denied};
 pub use gate::{Explanation, Gate, HeaderView, Picked};
 pub use keys::Keys;

@@ -50,6 +50,7 @@ pub(crate) async fn auth(settings: &Settings) -> anyhow::Result<Arc<App>> {
         redis_client: Some(client),
         links: Links::default(),
         gate: gate(settings, Keys::fixed(&Default::default()), Some(redis))?,
+        cors: coreloop_access::Cors::default(),
         metrics: Metrics::default(),
         readiness: Readiness::default(),
         stopping: CancellationToken::new(),

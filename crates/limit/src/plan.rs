@@ -32,8 +32,8 @@ pub(crate) struct Endpoint {
     pub(crate) windows: Vec<Window>,
     /// The address is counted even when a user is signed in.
     pub(crate) by_address: bool,
-    /// Only the mesh calls it: the anonymous budget does not apply.
-    pub(crate) mesh_only: bool,
+    /// The anonymous budget does not apply: only the mesh calls it, or it says so (`exempt`).
+    pub(crate) unbudgeted: bool,
 }
 
 /// Every RPC of ours, by gRPC path. What is not here (health, reflection, ext_authz) is not limited.
@@ -51,7 +51,7 @@ pub(crate) fn endpoints(pool: &DescriptorPool, settings: &Options) -> HashMap<St
                 name: format!("{short}.{}", method.name()),
                 windows: windows.collect(),
                 by_address: limit.subject == LimitSubject::Ip as i32,
-                mesh_only: options::access(&method).is_some_and(|access| access.mesh_only),
+                unbudgeted: limit.exempt || options::access(&method).is_some_and(|access| access.mesh_only),
             };
             endpoints.insert(format!("/{}/{}", service.full_name(), method.name()), endpoint);
         }
@@ -70,10 +70,11 @@ mod tests {
             endpoints(coreloop_transcode::descriptor::pool(), &Options { scale: 2.0, ..Options::default() });
         let login = &endpoints["/coreloop.auth.v1.AuthService/Login"];
         assert_eq!(login.name, "auth.v1.AuthService.Login");
-        assert!(login.by_address && !login.mesh_only);
+        assert!(login.by_address && !login.unbudgeted);
         let declared: Vec<_> = login.windows.iter().map(|window| (window.max.get(), window.per.as_secs())).collect();
         assert_eq!(declared, [(20, 60), (200, 3_600)]);
-        assert!(endpoints["/coreloop.auth.v1.AuthInternalService/MintInternalToken"].mesh_only);
+        assert!(endpoints["/coreloop.auth.v1.AuthInternalService/MintInternalToken"].unbudgeted);
+        assert!(endpoints["/coreloop.edge.v1.EdgeService/GetReadiness"].unbudgeted);
     }
 
     #[test]
@@ -84,7 +85,7 @@ mod tests {
             let Some(limit) = options::rate_limit(&method) else { continue };
             let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
             assert_eq!(read[&path].windows.len(), limit.windows.len(), "{path}");
-            assert!(!limit.windows.is_empty(), "{path}");
+            assert!(limit.exempt != !limit.windows.is_empty(), "{path} states windows, or that it needs none");
         }
     }
 

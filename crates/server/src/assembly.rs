@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use coreloop_access::Gate;
+use coreloop_access::{Cors, Gate};
 use coreloop_config::Settings;
 use coreloop_core::{Clock, Ids};
 use coreloop_service::{Built, Check, Ctx, Links, Local, Metrics, Module, Readiness, Worker};
@@ -139,6 +139,7 @@ impl Assembly {
             redis_client: self.redis.as_ref().map(|redis| redis.client.clone()),
             links: self.links.clone(),
             gate: Arc::clone(&self.gate),
+            cors: Cors::new(&self.options.cors),
             metrics: self.metrics.clone(),
             readiness: readiness.clone(),
             stopping: stopping.clone(),

@@ -17,6 +17,8 @@ pub struct ServerOptions {
     pub admin_port: u16,
     /// Deadline of a call whose caller states none, in milliseconds.
     pub default_deadline_ms: u64,
+    /// Longest deadline of a call with one answer, whatever its caller states, in milliseconds.
+    pub max_deadline_ms: u64,
     /// Calls of one service that may run at once.
     pub max_in_flight: usize,
     /// Calls of one service that may wait for their turn.
@@ -57,6 +59,7 @@ impl Default for ServerOptions {
             host: "127.0.0.1".to_owned(),
             admin_port: 0,
             default_deadline_ms: 10_000,
+            max_deadline_ms: 300_000,
             max_in_flight: 512,
             max_waiting: 512,
             max_wait_ms: 200,
@@ -85,6 +88,7 @@ impl ServerOptions {
     pub fn read(section: &Section) -> Result<Self, Errors> {
         section.read_with(|options: &Self, report| {
             report.within("default_deadline_ms", options.default_deadline_ms, 1, 3_600_000);
+            report.within("max_deadline_ms", options.max_deadline_ms, 1, 3_600_000);
             report.within("max_in_flight", options.max_in_flight, 1, 1_000_000);
             report.within("max_waiting", options.max_waiting, 0, 1_000_000);
             report.within("max_open_streams", options.max_open_streams, 0, 1_000_000);
@@ -253,6 +257,8 @@ pub struct ProcessOptions {
     pub otlp: OtlpOptions,
     /// Section `access`.
     pub access: coreloop_access::Options,
+    /// Section `gateway.cors`: the edge answers with it, and so does auth where it refuses before the edge is reached.
+    pub cors: coreloop_access::CorsOptions,
     /// Section `peers`.
     pub peers: BTreeMap<String, String>,
 }
@@ -276,6 +282,7 @@ impl ProcessOptions {
                     report.refuse("trusted_proxies", error.to_string());
                 }
             }));
+        let cors = errors.absorb(settings.section("gateway").sub("cors").read());
         let peers = errors.absorb(settings.section("peers").read_with(|peers: &BTreeMap<String, String>, report| {
             for (name, address) in peers {
                 if address.parse::<http::Uri>().ok().and_then(|uri| uri.authority().cloned()).is_none() {
@@ -293,6 +300,7 @@ impl ProcessOptions {
                 log: log?,
                 otlp: otlp?,
                 access: access?,
+                cors: cors?,
                 peers: peers?,
             })
         })();

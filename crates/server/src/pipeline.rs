@@ -54,6 +54,7 @@ pub(crate) struct Process {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) spans: Option<Arc<dyn Spans>>,
     pub(crate) default_deadline: Duration,
+    pub(crate) max_deadline: Duration,
     pub(crate) max_request_bytes: usize,
 }
 
@@ -153,10 +154,12 @@ impl Layers {
         ending.answer(response, deadline)
     }
 
-    /// When the call must have answered. A stream lasts as long as its caller wants, unless the caller says.
+    /// When the call must have answered. A stream lasts as long as its caller wants, unless the caller says; a call with
+    /// one answer holds a place, so its caller cannot say more than the setting.
     fn deadline(&self, plan: &Plan, headers: &HeaderMap, started: Instant) -> Option<Instant> {
         let stated = headers.get(&GRPC_TIMEOUT).and_then(|value| parse_timeout(value.to_str().ok()?));
         let unstated = || plan.unary_response.then_some(plan.deadline.unwrap_or(self.process.default_deadline));
+        let stated = stated.map(|time| if plan.unary_response { time.min(self.process.max_deadline) } else { time });
         // A caller may say a time that no clock holds.
         stated.or_else(unstated).and_then(|time| started.checked_add(time))
     }

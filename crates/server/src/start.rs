@@ -144,6 +144,7 @@ impl Builder {
             clock: Arc::clone(&self.clock),
             spans: self.spans.clone(),
             default_deadline: Duration::from_millis(options.server.default_deadline_ms),
+            max_deadline: Duration::from_millis(options.server.max_deadline_ms),
             max_request_bytes: options.server.max_request_bytes,
         });
         Assembly {

@@ -190,6 +190,17 @@ async fn a_deadline_ends_the_call_and_full_houses_shed() {
 }
 
 #[tokio::test]
+async fn nobody_holds_a_place_longer_than_the_setting_says() {
+    let (running, _seen) = start(Settings::defaults().with("server.max_deadline_ms", 200)).await.unwrap();
+    let mut client = AuthServiceClient::new(channel(&running));
+    let mut request = tonic::Request::new(GetJwksRequest {});
+    request.set_timeout(Duration::from_secs(3_600));
+    let answered = tokio::time::timeout(Duration::from_secs(10), client.get_jwks(request)).await;
+    assert_eq!(reason(&answered.unwrap().unwrap_err()), "DEADLINE_EXCEEDED");
+    running.abort().await;
+}
+
+#[tokio::test]
 async fn a_drain_lets_running_calls_end_and_takes_no_new_ones() {
     let (running, seen) = start(Settings::defaults()).await.unwrap();
     running.ready().await;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use coreloop_access::Gate;
+use coreloop_access::{Cors, Gate};
 use coreloop_config::Section;
 use coreloop_core::{Clock, Ids};
 use prometheus_client::registry::Registry;
@@ -44,6 +44,8 @@ pub struct Ctx {
     pub links: Links,
     /// Token verification and policy, shared by the process.
     pub gate: Arc<Gate>,
+    /// Which web pages may read an answer.
+    pub cors: Cors,
     /// Where metrics are registered.
     pub metrics: Metrics,
     /// What the readiness checks of this process last said.

@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::{Buf as _, BufMut as _, Bytes};
-use coreloop_access::{Decision, Denied, Gate, HeaderView};
+use coreloop_access::{Cors, Decision, Denied, Gate, HeaderView};
 use coreloop_auth_api::envoy::service::auth::v3::authorization_server;
 use coreloop_core::{Problem, Reason};
 use futures::future::BoxFuture;
@@ -46,13 +46,20 @@ const YIELD: usize = 32 * 1024;
 #[derive(Debug, Clone)]
 pub struct ExtAuthz {
     gate: Arc<Gate>,
+    cors: Arc<Cors>,
 }
 
 impl ExtAuthz {
     /// The service over the process's gate.
     #[must_use]
     pub fn new(gate: Arc<Gate>) -> Self {
-        Self { gate }
+        Self { gate, cors: Arc::default() }
+    }
+
+    /// Refusals can be read by the pages that `cors` admits, as those of the edge.
+    #[must_use]
+    pub fn with_cors(self, cors: Cors) -> Self {
+        Self { cors: Arc::new(cors), ..self }
     }
 
     /// Decides an encoded `CheckRequest`; answers an encoded `CheckResponse`.
@@ -69,7 +76,7 @@ impl ExtAuthz {
         };
         Ok(match decision {
             Decision::Allow(allowed) => reply::admitted(&allowed, &scan),
-            Decision::Deny(denied) => reply::refused(denied, &scan),
+            Decision::Deny(denied) => reply::refused(denied, &scan, &self.cors),
         })
     }
 }

@@ -69,7 +69,7 @@ impl Module for Auth {
             let routes = Routes::new(AuthServiceServer::new(grpc.clone()))
                 .add_service(AuthAdminServiceServer::new(grpc.clone()))
                 .add_service(AuthInternalServiceServer::new(grpc))
-                .add_service(ExtAuthz::new(Arc::clone(&app.gate)));
+                .add_service(ExtAuthz::new(Arc::clone(&app.gate)).with_cors(ctx.cors));
             let mut workers = worker::all(&app);
             workers.extend(audit::workers(&app));
             workers.push(mail::worker(Arc::clone(&app)));

@@ -32,6 +32,11 @@ fn a_page_of_the_app_may_call_and_others_may_not() {
             assert!(real.header("vary").to_lowercase().contains("origin"));
             let refused = rest.get("/api/v1/auth/me").header("origin", ORIGIN).send().await;
             refused.refused(401, "TOKEN_MISSING");
+            assert_eq!(refused.header("access-control-allow-origin"), ORIGIN, "{base}: refusals are read too");
+            assert!(refused.header("access-control-expose-headers").contains("x-request-id"), "{base}");
+            assert!(refused.header("vary").to_lowercase().contains("origin"), "{base}");
+            let hidden = rest.get("/api/v1/auth/me").header("origin", "https://evil.example").send().await;
+            assert_eq!(hidden.header("access-control-allow-origin"), "", "{base}");
             let other = rest.get("/healthz").header("origin", "https://evil.example").send().await;
             assert_eq!(other.header("access-control-allow-origin"), "");
         }

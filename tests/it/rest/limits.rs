@@ -86,6 +86,14 @@ fn a_stranger_has_a_hundred_calls_a_minute_in_all() {
         let statuses = futures::future::join_all(calls).await;
         let served = statuses.iter().filter(|status| **status == 200).count();
         assert_eq!(served, 100, "{statuses:?}");
+        for path in ["/healthz", "/readyz", "/api/v1/health"] {
+            assert_eq!(visitor.get(path).await.status, 200, "{path} is asked by machines and counts nowhere");
+        }
+        let probe = mesh.visitor("probe");
+        for path in ["/healthz", "/readyz", "/api/v1/health"].repeat(40) {
+            assert_eq!(probe.get(path).await.status, 200, "{path}");
+        }
+        assert_eq!(probe.get("/.well-known/jwks.json").await.status, 200, "nothing of the hundred is used up");
         let alice = mesh.persona("alice").await;
         let calls = (0..130).map(|_| async { alice.get("/api/v1/auth/me").await.status.as_u16() });
         assert!(futures::future::join_all(calls).await.iter().all(|status| *status == 200), "people are not strangers");

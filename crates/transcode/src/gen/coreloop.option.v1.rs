@@ -32,6 +32,10 @@ pub struct RateLimit {
     /// Who is counted.
     #[prost(enumeration = "LimitSubject", tag = "2")]
     pub subject: i32,
+    /// The call does not count in the budget that an anonymous address has over the whole API. For what
+    /// machines ask all the time and costs nothing, as health.
+    #[prost(bool, tag = "3")]
+    pub exempt: bool,
 }
 /// What the audit trail records of a call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

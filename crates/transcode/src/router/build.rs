@@ -147,7 +147,7 @@ fn of_binding(method: &MethodDescriptor, rule: &HttpRule, index: usize, shapes: 
         successor: marked.map(|d| d.successor.clone()).filter(|s| !s.is_empty()),
         server_streaming: method.is_server_streaming(),
         access: options::access(method),
-        rate_limit: options::rate_limit(method),
+        rate_limit: options::rate_limit(method).filter(|limit| !limit.windows.is_empty()),
         method: method.clone(),
         template,
         body,

@@ -4,7 +4,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
-use coreloop_access::{Allowed, Caller, Denied};
+use coreloop_access::{Allowed, Caller, Cors, Denied};
 use coreloop_auth_api::envoy::{
     config::core::v3::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction},
     service::auth::v3::{CheckResponse, DeniedHttpResponse, check_response::HttpResponse},
@@ -126,7 +126,7 @@ fn overwrite(name: &str, value: String) -> HeaderValueOption {
 }
 
 /// A denial, with the error that the edge would give.
-pub(super) fn refused(denied: Denied, scan: &Scan<'_>) -> Bytes {
+pub(super) fn refused(denied: Denied, scan: &Scan<'_>, cors: &Cors) -> Bytes {
     let code = code_of(&denied);
     let reason = denied.reason().as_str_name();
     let allow = match &denied {
@@ -157,6 +157,7 @@ pub(super) fn refused(denied: Denied, scan: &Scan<'_>) -> Bytes {
     if let Some(secs) = error.retry_after_secs {
         headers.push(overwrite("retry-after", secs.to_string()));
     }
+    headers.extend(readable(scan.picked.origin, cors));
     let denied_response =
         DeniedHttpResponse { status: Some(HttpStatus { code: error.http_status.into() }), headers, body };
     let response = CheckResponse {
@@ -165,6 +166,18 @@ pub(super) fn refused(denied: Denied, scan: &Scan<'_>) -> Bytes {
         http_response: Some(HttpResponse::DeniedResponse(denied_response)),
     };
     response.encode_to_vec().into()
+}
+
+/// What lets the page of an admitted origin read the refusal.
+fn readable(origin: Option<&str>, cors: &Cors) -> Vec<HeaderValueOption> {
+    let admitted =
+        origin.filter(|origin| cors.admits(origin.as_bytes())).and_then(|o| http::HeaderValue::try_from(o).ok());
+    let mut headers = http::HeaderMap::new();
+    if let Some(origin) = admitted {
+        cors.expose(origin, &mut headers);
+    }
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| overwrite(name.as_str(), text(value))).collect()
 }
 
 fn facts(pairs: &[(&str, &str)]) -> Struct {
