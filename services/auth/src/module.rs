@@ -72,7 +72,7 @@ impl Module for Auth {
                 .add_service(ExtAuthz::new(Arc::clone(&app.gate)).with_cors(ctx.cors));
             let mut workers = worker::all(&app);
             workers.extend(audit::workers(&app));
-            workers.push(mail::worker(Arc::clone(&app)));
+            workers.push(mail::resets::worker(Arc::clone(&app)));
             if let Some(redis) = ctx.redis_client {
                 workers.push(watch::news::worker(&app, redis));
             }

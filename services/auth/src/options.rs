@@ -65,6 +65,8 @@ pub struct Options {
     pub age_webhook_secret: Option<SecretString>,
     /// Life of a password reset token.
     pub reset_ttl_secs: u32,
+    /// Sessions a user may have at once; signing in once more ends the one not used for longest.
+    pub sessions_per_user: u32,
     /// Watches of their sessions that a user may have open on one replica.
     pub watches_per_user: u32,
     /// Time after which a watch that had nothing to say sends its state again.
@@ -100,6 +102,7 @@ impl Default for Options {
             mail: crate::mail::Options::default(),
             age_webhook_secret: None,
             reset_ttl_secs: 1_800,
+            sessions_per_user: 20,
             watches_per_user: 8,
             watch_heartbeat_secs: 15,
         }
@@ -131,6 +134,7 @@ impl Options {
         report.within("argon2_passes", self.argon2_passes, 1, 16);
         report.within("hash_threads", self.hash_threads, 0, 256);
         report.within("hash_queue", self.hash_queue, 1, 100_000);
+        report.within("sessions_per_user", self.sessions_per_user, 1, 10_000);
         report.within("watches_per_user", self.watches_per_user, 1, 10_000);
         report.within("watch_heartbeat_secs", self.watch_heartbeat_secs, 1, 15);
         report.within("reset_ttl_secs", self.reset_ttl_secs, 60, 86_400);

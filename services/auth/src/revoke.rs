@@ -32,6 +32,8 @@ pub enum Why {
     Withdrawn,
     /// Their owner ended one from the list.
     Revoked,
+    /// Their owner signed in once more than there may be sessions.
+    TooMany,
 }
 
 impl Why {
@@ -46,6 +48,7 @@ impl Why {
             Self::PasswordChanged => "password_changed",
             Self::Withdrawn => "withdrawn",
             Self::Revoked => "revoked",
+            Self::TooMany => "too_many",
         }
     }
 }
@@ -129,6 +132,28 @@ fn facts(which: Which, why: Why, ended: &[store::sessions::Ended]) -> Vec<Event>
             left.into_iter().chain([Event::TokenRevoked { session, reason: why.as_str() }])
         })
         .collect()
+}
+
+/// Ends the sessions of `user` that are not among the `most` used last, as [`end`] does: called with the account's row
+/// locked, so two sign-ins never leave one too many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_beyond(
+    app: &App,
+    conn: &mut PgConnection,
+    user: UserId,
+    most: u32,
+    client: &Client,
+) -> Result<Revoked, Error> {
+    let mut all = Revoked::default();
+    for id in store::sessions::beyond(conn, user, most.into(), app.now()).await? {
+        let ended = end(app, conn, user, Which::One(id), Why::TooMany, client).await?;
+        all.rows.extend(ended.rows);
+        all.sessions += ended.sessions;
+        all.user = ended.user.or(all.user);
+    }
+    Ok(all)
 }
 
 /// Publishes what [`end`] recorded; call it after the commit. When it answers, no replica that follows accepts the tokens.

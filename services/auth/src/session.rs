@@ -13,6 +13,7 @@ use crate::{
     App, Client, Error,
     audit::Audit,
     events::{self, Event},
+    revoke,
     store::{self, sessions::NewSession, users::User},
 };
 
@@ -69,6 +70,8 @@ pub struct Opened {
 
 /// Opens a session for `user` in `tx`, commits it, and queues the audit.
 ///
+/// Of more sessions than `sessions_per_user` the one not used for longest ends.
+///
 /// The account's row is locked first, so a role change, a lock or a password change is either seen here or ends the new
 /// session too.
 ///
@@ -84,7 +87,9 @@ pub async fn open(app: &App, mut tx: Transaction, user: UserId, sign_in: SignIn<
     let mut facts = sign_in.before.clone();
     facts.push(Event::UserLoggedIn { method: method.to_owned(), session: draft.session });
     events::record(app, &mut tx, user, sign_in.client, &facts).await?;
+    let ended = revoke::end_beyond(app, &mut tx, user, app.options.sessions_per_user, sign_in.client).await?;
     tx.commit().await?;
+    revoke::announce_later(app, ended).await;
     app.watches.changed(account.id);
     let audit = Audit::of(app, sign_in.method, sign_in.client, "ok");
     app.metrics.active_sessions.inc();

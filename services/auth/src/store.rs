@@ -7,6 +7,8 @@ pub mod events;
 pub mod guards;
 pub mod invites;
 pub mod keys;
+pub mod mails;
+pub mod processed;
 pub mod resets;
 pub mod revocations;
 pub mod sessions;

@@ -16,6 +16,9 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// Ended and expired sessions are kept this long, so that a late replay is still told from an unknown token.
 const KEEP_SESSIONS: SignedDuration = SignedDuration::from_hours(24);
 
+/// Expired reset tokens are kept this long: they count in how many an account was given.
+const KEEP_RESETS: SignedDuration = SignedDuration::from_hours(24);
+
 /// The service's loops.
 #[must_use]
 pub fn all(app: &Arc<App>) -> Vec<Worker> {
@@ -113,6 +116,8 @@ async fn sweep(app: &App) -> Result<(), Error> {
     store::revocations::sweep(&app.db, now).await?;
     store::guards::sweep(&app.db, past(SignedDuration::from_secs(2 * i64::from(app.options.lockout_secs)))).await?;
     store::keys::sweep(&app.db, now).await?;
+    store::resets::sweep(&app.db, past(KEEP_RESETS)).await?;
+    store::processed::sweep(&app.db, now).await?;
     Ok(())
 }
 

@@ -5,22 +5,21 @@ use tonic::{Request, Response};
 
 use crate::{
     App, Client, Error,
-    mail::token_hash,
+    mail::{self, token_hash},
     password,
     revoke::{self, Which, Why},
     store,
 };
 
-/// `RequestPasswordReset`: the same answer in the same time for every address; see [`crate::mail`].
+/// `RequestPasswordReset`: the same answer in the same time for every address; see [`crate::mail::resets`].
 ///
 /// # Errors
-/// None of its own.
+/// When the database fails.
 pub async fn request_password_reset(
     app: &App,
     request: Request<v1::RequestPasswordResetRequest>,
 ) -> Result<Response<v1::RequestPasswordResetResponse>, Error> {
-    let client = Client::of(&request);
-    app.mail.request_reset(&request.get_ref().email, client);
+    mail::resets::request(app, &request.get_ref().email, &Client::of(&request)).await?;
     Ok(Response::new(v1::RequestPasswordResetResponse {}))
 }
 

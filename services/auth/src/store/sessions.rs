@@ -183,6 +183,25 @@ pub async fn end(
     .await?)
 }
 
+/// Live sessions of `user` beyond the `most` that were used last, oldest last. Administrators' are not counted: they live
+/// for minutes.
+///
+/// # Errors
+/// When the database fails.
+pub async fn beyond(conn: &mut PgConnection, user: UserId, most: i64, now: Timestamp) -> Result<Vec<SessionId>, Error> {
+    let ids = sqlx::query_scalar!(
+        r#"select id from auth.sessions
+            where user_id = $1 and audience = 'user' and ended_at is null and expires_at > $2
+            order by last_used_at desc, id desc offset $3"#,
+        user.0,
+        now.to_sqlx() as _,
+        most,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(SessionId).collect())
+}
+
 /// A live session, as its owner sees it.
 #[derive(Debug, Clone)]
 pub struct Live {

@@ -705,7 +705,7 @@ pub mod auth_admin_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthAdminService/SetRoles",
             );
@@ -736,7 +736,7 @@ pub mod auth_admin_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthAdminService/LockUser",
             );
@@ -767,7 +767,7 @@ pub mod auth_admin_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthAdminService/UnlockUser",
             );
@@ -798,7 +798,7 @@ pub mod auth_admin_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthAdminService/GetUser",
             );
@@ -827,7 +827,7 @@ pub mod auth_admin_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthAdminService/CreateInvite",
             );
@@ -858,7 +858,7 @@ pub mod auth_admin_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthAdminService/ListInvites",
             );
@@ -889,7 +889,7 @@ pub mod auth_admin_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthAdminService/ListLoginAudits",
             );
@@ -923,7 +923,7 @@ pub mod auth_admin_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthAdminService/RotateKeys",
             );
@@ -1150,7 +1150,7 @@ pub mod auth_admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetRolesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1195,7 +1195,7 @@ pub mod auth_admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LockUserSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1240,7 +1240,7 @@ pub mod auth_admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UnlockUserSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1285,7 +1285,7 @@ pub mod auth_admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetUserSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1331,7 +1331,7 @@ pub mod auth_admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateInviteSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1376,7 +1376,7 @@ pub mod auth_admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListInvitesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1422,7 +1422,7 @@ pub mod auth_admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListLoginAuditsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1467,7 +1467,7 @@ pub mod auth_admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RotateKeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1573,7 +1573,8 @@ pub struct TokenRevoked {
     /// Session; empty: all of the user's.
     #[prost(string, tag = "2")]
     pub session_id: ::prost::alloc::string::String,
-    /// Why: `logout`, `reuse`, `role_changed`, `locked`, `password_changed`, `withdrawn`, `revoked`.
+    /// Why: `logout`, `reuse`, `role_changed`, `locked`, `password_changed`, `withdrawn`, `revoked`,
+    /// `too_many`.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
     /// When.
@@ -1753,7 +1754,7 @@ pub mod auth_internal_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthInternalService/MintInternalToken",
             );
@@ -1787,7 +1788,7 @@ pub mod auth_internal_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthInternalService/CheckToken",
             );
@@ -1949,7 +1950,7 @@ pub mod auth_internal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = MintInternalTokenSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1995,7 +1996,7 @@ pub mod auth_internal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CheckTokenSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2676,7 +2677,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/SignUp",
             );
@@ -2702,7 +2703,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/Login",
             );
@@ -2731,7 +2732,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/AdminLogin",
             );
@@ -2760,7 +2761,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/ChangePassword",
             );
@@ -2791,7 +2792,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/RequestPasswordReset",
             );
@@ -2825,7 +2826,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/ResetPassword",
             );
@@ -2856,7 +2857,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/Authorize",
             );
@@ -2885,7 +2886,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/SocialLogin",
             );
@@ -2914,7 +2915,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/OauthCallback",
             );
@@ -2945,7 +2946,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/ExchangeLoginCode",
             );
@@ -2976,7 +2977,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/RefreshToken",
             );
@@ -3002,7 +3003,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/Logout",
             );
@@ -3031,7 +3032,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/LogoutAll",
             );
@@ -3060,7 +3061,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/ListTokens",
             );
@@ -3089,7 +3090,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/RevokeToken",
             );
@@ -3115,7 +3116,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/GetMe",
             );
@@ -3144,7 +3145,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/WatchSession",
             );
@@ -3173,7 +3174,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/Withdraw",
             );
@@ -3202,7 +3203,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/ListLinks",
             );
@@ -3231,7 +3232,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/LinkProvider",
             );
@@ -3260,7 +3261,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/UnlinkProvider",
             );
@@ -3291,7 +3292,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/DeclareBirthDate",
             );
@@ -3322,7 +3323,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/ReceiveAgeVerification",
             );
@@ -3356,7 +3357,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/GetJwks",
             );
@@ -3385,7 +3386,7 @@ pub mod auth_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.auth.v1.AuthService/GetOpenIdConfiguration",
             );
@@ -3813,7 +3814,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SignUpSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3856,7 +3857,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LoginSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3901,7 +3902,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AdminLoginSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3946,7 +3947,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ChangePasswordSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3992,7 +3993,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RequestPasswordResetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4037,7 +4038,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ResetPasswordSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4082,7 +4083,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AuthorizeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4127,7 +4128,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SocialLoginSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4172,7 +4173,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = OauthCallbackSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4218,7 +4219,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExchangeLoginCodeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4263,7 +4264,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RefreshTokenSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4308,7 +4309,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LogoutSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4353,7 +4354,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LogoutAllSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4398,7 +4399,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTokensSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4443,7 +4444,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevokeTokenSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4486,7 +4487,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetMeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4532,7 +4533,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchSessionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4577,7 +4578,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WithdrawSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4622,7 +4623,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListLinksSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4667,7 +4668,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LinkProviderSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4712,7 +4713,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UnlinkProviderSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4758,7 +4759,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeclareBirthDateSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4807,7 +4808,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReceiveAgeVerificationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4852,7 +4853,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetJwksSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -4901,7 +4902,7 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetOpenIdConfigurationSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
