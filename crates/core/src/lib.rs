@@ -6,6 +6,7 @@
 //! [`Ids`]) so that tests move time instead of sleeping. **Ids are newtypes**, so a session is never taken for a user.
 
 pub mod clock;
+pub mod codec;
 pub mod id;
 pub mod page;
 pub mod pb;

@@ -120,6 +120,7 @@ fn stubs(root: &Path, set: FileDescriptorSet, out: &mut Output) -> Result<()> {
     tonic_prost_build::configure()
         .out_dir(&tmp)
         .build_transport(false)
+        .codec_path("coreloop_core::codec::Protobuf")
         .bytes(".google.api.HttpBody")
         .extern_path(".google.api", "::coreloop_core::pb::google::api")
         .extern_path(".google.rpc", "::tonic_types::pb")

@@ -166,7 +166,7 @@ pub mod edge_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.edge.v1.EdgeService/GetOpenApi",
             );
@@ -195,7 +195,7 @@ pub mod edge_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.edge.v1.EdgeService/GetDocs",
             );
@@ -224,7 +224,7 @@ pub mod edge_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.edge.v1.EdgeService/GetLiveness",
             );
@@ -253,7 +253,7 @@ pub mod edge_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.edge.v1.EdgeService/GetReadiness",
             );
@@ -282,7 +282,7 @@ pub mod edge_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = coreloop_core::codec::Protobuf::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/coreloop.edge.v1.EdgeService/GetMetrics",
             );
@@ -471,7 +471,7 @@ pub mod edge_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetOpenApiSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -516,7 +516,7 @@ pub mod edge_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetDocsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -561,7 +561,7 @@ pub mod edge_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetLivenessSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -606,7 +606,7 @@ pub mod edge_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetReadinessSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -651,7 +651,7 @@ pub mod edge_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetMetricsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
