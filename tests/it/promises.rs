@@ -9,6 +9,7 @@ mod keys;
 mod overload;
 mod refreshing;
 mod restarting;
+mod watching;
 
 use coreloop_testkit::{Answer, TestMesh, Visitor, mesh::Builder};
 use futures::future::join_all;
