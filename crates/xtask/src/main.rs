@@ -18,6 +18,7 @@ mod place;
 mod postgres;
 mod probe;
 mod progress;
+mod prove;
 mod redis;
 mod scaffold;
 mod state;
@@ -85,9 +86,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Run the integration tests once more, with `CORELOOP_TEST_DEEP` set. No test reads it yet: the figures are those of `test`.
+    /// Run the tests of the promises with the figures of chapter 09 (about an hour); they print their seeds.
     Prove {
-        /// Only those whose name contains it.
+        /// Of all integration tests those whose name contains it.
         filter: Option<String>,
     },
     /// What continuous integration runs: lint, then test.
@@ -112,7 +113,7 @@ fn run(task: Task) -> Result<()> {
     let root = place::root()?;
     match task {
         Task::Up(options) => up::run(&root, &options),
-        Task::Test { package, filter } => test::run(&root, package.as_deref(), &filter, false),
+        Task::Test { package, filter } => test::run(&root, package.as_deref(), &filter),
         Task::Lint => lint::run(&root),
         Task::Tidy => tidy::run(&root),
         Task::Codegen { check } => codegen::run(&root, check),
@@ -120,7 +121,7 @@ fn run(task: Task) -> Result<()> {
         Task::NewService { name } => scaffold::service(&root, &name),
         Task::NewRpc { domain, rpc } => scaffold::rpc(&root, &domain, &rpc),
         Task::Bench { args } => bench::run(&root, &args),
-        Task::Prove { filter } => test::run(&root, Some("it"), &filter.into_iter().collect::<Vec<_>>(), true),
-        Task::Ci => lint::run(&root).and_then(|()| test::run(&root, None, &[], false)),
+        Task::Prove { filter } => prove::run(&root, filter.as_deref()),
+        Task::Ci => lint::run(&root).and_then(|()| test::run(&root, None, &[])),
     }
 }

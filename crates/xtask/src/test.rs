@@ -77,17 +77,14 @@ impl Drop for Surroundings {
     }
 }
 
-/// Runs the tests, all or those whose name contains `filter`; `deep` asks the fault tests for their large figures.
-pub(crate) fn run(root: &Path, package: Option<&str>, filter: &[String], deep: bool) -> Result<()> {
+/// Runs the tests, all or those whose name contains `filter`.
+pub(crate) fn run(root: &Path, package: Option<&str>, filter: &[String]) -> Result<()> {
     let begin = Instant::now();
     let surroundings = Surroundings::start(root, false)?;
     let envoy = tools::envoy(root)?;
     let cargo = |args: &[&str]| {
         let mut command = Command::new("cargo");
         command.current_dir(root).arg("test").args(args).envs(surroundings.environment(&envoy));
-        if deep {
-            command.env("CORELOOP_TEST_DEEP", "1");
-        }
         match package {
             Some(package) => command.args(["--package", package]),
             None => command.arg("--workspace"),
