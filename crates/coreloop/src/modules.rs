@@ -7,8 +7,11 @@ use coreloop_service::Module;
 type Make = fn() -> Box<dyn Module>;
 
 /// Every module with the name it is served by.
-const ALL: &[(&str, Make)] =
-    &[("auth", || Box::new(coreloop_auth::module())), ("edge", || Box::new(coreloop_gateway::module()))];
+const ALL: &[(&str, Make)] = &[
+    // One a line: `cargo xtask new-service` puts its own after auth.
+    ("auth", || Box::new(coreloop_auth::module())),
+    ("edge", || Box::new(coreloop_gateway::module())),
+];
 
 /// The modules of `targets`, each once; `all` is every one, `gateway` is `edge`.
 ///
@@ -40,7 +43,8 @@ mod tests {
 
     #[test]
     fn targets_name_modules_once() {
-        assert_eq!(names(&["all"]), ["auth", "edge"]);
+        let all: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names(&["all"]), all);
         assert_eq!(names(&["gateway", "edge,gateway"]), ["edge"]);
         let error = of(&["wallte".to_owned()]).err().unwrap().to_string();
         assert!(error.contains("`wallte`") && error.contains("auth"), "{error}");

@@ -111,13 +111,13 @@ fn write_rpc(root: &Path, domain: &str, rpc: &str) -> Result<Vec<PathBuf>> {
         if text.contains(&format!("rpc {rpc}(")) {
             bail!("{service} has an RPC {rpc} already");
         }
-        let text = at_end_of(text, &format!("service {service} {{"), "}", &fill(template!("rpc/rpc.proto")))?;
+        let text = at_end_of(text, &format!("service {service} {{"), &fill(template!("rpc/rpc.proto")))?;
         Ok(format!("{}\n{}", text.trim_end(), fill(template!("rpc/messages.proto"))))
     })?;
     let table = edit(root, &format!("services/{domain}/src/grpc.rs"), |text| {
         let text = before(text, "pub mod ", &format!("pub mod {snake};"))?;
         let line = format!("    {snake} => {snake}::{snake}: {rpc}Request -> {rpc}Response;\n");
-        at_end_of(&text, &format!("delegate!({service} {{"), "});", &line)
+        at_end_of(&text, &format!("delegate!({service} {{"), &line)
     })?;
     let mut written = Vec::new();
     for (path, text) in [proto, table, (handler, fill(template!("rpc/handler.rs")))] {
@@ -159,6 +159,9 @@ fn register(root: &Path, name: &str) -> Result<Vec<(PathBuf, String)>> {
         for path in sources {
             let text = fs::read_to_string(&path)?;
             let Some(line) = text.lines().find(|line| line.contains(list)) else { continue };
+            if line.matches("module()").count() > 1 {
+                bail!("{} lists several modules in a line; each needs its own", path.display());
+            }
             let own = line.replace("coreloop_auth", &format!("coreloop_{name}"));
             edits.push((path, after(&text, line, &own.replace("\"auth\"", &format!("\"{name}\"")))?));
             listed = true;
@@ -222,11 +225,11 @@ fn before(text: &str, anchor: &str, new: &str) -> Result<String> {
     Ok(format!("{}\n", lines.join("\n")))
 }
 
-/// Puts text at the end of the block that the line `begin` opens and the line `end` closes.
-fn at_end_of(text: &str, begin: &str, end: &str, new: &str) -> Result<String> {
+/// Puts text at the end of the block that the line `begin` opens and the next line that begins with `}` closes.
+fn at_end_of(text: &str, begin: &str, new: &str) -> Result<String> {
     let Some(start) = text.lines().position(|line| line == begin) else { bail!("no line `{begin}`") };
-    let close = text.lines().skip(start).position(|line| line == end);
-    let Some(close) = close.map(|close| start + close) else { bail!("`{begin}` is not closed by a line `{end}`") };
+    let close = text.lines().skip(start).position(|line| line.starts_with('}'));
+    let Some(close) = close.map(|close| start + close) else { bail!("`{begin}` is not closed") };
     let mut out = String::new();
     for (index, line) in text.lines().enumerate() {
         if index == close {
@@ -263,5 +266,7 @@ pub(crate) fn snake(pascal: &str) -> String {
     out
 }
 
+#[cfg(test)]
+mod compiles;
 #[cfg(test)]
 mod tests;
