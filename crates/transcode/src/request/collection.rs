@@ -1,6 +1,6 @@
 //! Lists and maps of a JSON body.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 
@@ -84,13 +84,15 @@ impl<'de> Visitor<'de> for MapVisitor<'_, '_> {
         let entry = cx.shapes.message(index);
         let kind_of = |number| entry.numbered(number).map(|at| entry.field(at).kind);
         let (Some(key_kind), Some(kind)) = (kind_of(1), kind_of(2)) else { return Ok(false) };
-        let mut any = false;
+        // By what is written: `1` and `01` are one key.
+        let mut keys: HashSet<Box<[u8]>> = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            any = true;
             let start = cx.open(out, field.number)?;
+            let before = out.len();
             let key_written = scalar::text(cx.shapes, key_kind, 1, &key, Source::MapKey, out);
             let wrote = match key_written {
                 Err(fault) => Err(cx.fail(fault)),
+                Ok(()) if !keys.insert(out.get(before..).unwrap_or_default().into()) => Err(cx.fail("is given twice")),
                 Ok(()) => match map.next_value_seed(ValueSeed { cx: &mut *cx, kind, tag: 2, out }) {
                     Ok(false) => Err(cx.fail("must not be null")),
                     other => other,
@@ -99,7 +101,7 @@ impl<'de> Visitor<'de> for MapVisitor<'_, '_> {
             wrote.map_err(|error| cx.at(format!("[{key:?}]"), error))?;
             cx.close(out, start);
         }
-        Ok(any)
+        Ok(!keys.is_empty())
     }
 }
 

@@ -29,7 +29,8 @@ impl<'s, 'a> Writer<'s, 'a> {
     /// A message, by its own JSON form when it has one.
     pub(crate) fn message(&mut self, index: usize, bytes: &'a [u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
+        // The message itself is not nested: what a request may be, a reply may be.
+        if self.depth > MAX_DEPTH + 1 {
             return Err(Malformed);
         }
         let message = self.shapes.message(index);

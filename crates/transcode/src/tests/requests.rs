@@ -39,6 +39,26 @@ fn body_star_reads_no_query() {
 }
 
 #[test]
+fn a_key_of_a_map_is_given_once() {
+    for (body, expected) in [
+        (r#"{"labels":{"a":"1","a":"2"}}"#, r#"VALIDATION_FAILED labels["a"]: is given twice"#),
+        (r#"{"by_number":{"1":{},"01":{}}}"#, r#"VALIDATION_FAILED by_number["01"]: is given twice"#),
+        (r#"{"a_struct":{"a":1,"b":2,"a":1}}"#, r#"VALIDATION_FAILED a_struct["a"]: is given twice"#),
+    ] {
+        refuses(request(ECHO, body), expected);
+    }
+}
+
+/// A service that answers what it was asked must not make a fault of a request that was accepted.
+#[test]
+fn what_is_read_is_not_too_deep_to_be_written() {
+    let body = format!("{{\"an_inner\":{}{{}}{}}}", "{\"inner\":".repeat(99), "}".repeat(99));
+    let message = decode(request(ECHO, &body)).unwrap();
+    let encoded = prost_reflect::prost::Message::encode_to_vec(&message);
+    crate::response::Encoder::new(odd()).message_json("coreloop.odd.v1.Everything", &encoded).unwrap();
+}
+
+#[test]
 fn integers_take_numbers_and_text() {
     for (body, expected) in [
         (r#"{"an_int32":-2147483648,"a_uint32":4294967295}"#, r#"{"anInt32":-2147483648,"aUint32":4294967295}"#),
