@@ -108,7 +108,8 @@ fn encode(text: &mut String, bytes: &[u8]) {
 /// Lower-case hex of exactly `N` bytes, as the W3C page demands.
 fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    if text.len() != N * 2 || text.bytes().any(|c| c.is_ascii_uppercase()) {
+    // `from_str_radix` alone would also take a sign.
+    if text.len() != N * 2 || !text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
