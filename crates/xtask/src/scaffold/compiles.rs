@@ -1,6 +1,8 @@
 //! What is scaffolded compiles: in a copy of this checkout, with this checkout's target folder.
 //!
-//! The copy stays where it is, and only what changed is written to it, so that cargo finds what it compiled before.
+//! The copy stays where it is, and only what changed is written to it, so that cargo finds what it compiled before. Its
+//! packages have versions of their own: cargo tells packages apart by name, version and place in the workspace, and would
+//! take what it compiled of the copy for what is here.
 
 use super::*;
 
@@ -38,6 +40,18 @@ fn mirror(from: &Path, to: &Path, top: bool) {
     }
 }
 
+/// Gives every package of the copy a version of its own.
+fn set_apart(root: &Path) {
+    let vendored = "crates/vendor/prost-protovalidate-types/Cargo.toml";
+    for manifest in ["Cargo.toml", vendored] {
+        let path = root.join(manifest);
+        let text = fs::read_to_string(&path).unwrap();
+        let own = text.lines().find(|line| line.starts_with("version = \"")).unwrap();
+        let apart = format!("{}+scaffold\"", own.trim_end_matches('"'));
+        fs::write(&path, text.replacen(own, &apart, 1)).unwrap();
+    }
+}
+
 #[test]
 fn a_new_service_and_new_rpcs_compile() {
     let root = crate::place::root().unwrap();
@@ -47,6 +61,7 @@ fn a_new_service_and_new_rpcs_compile() {
     write_rpc(staged.path(), "wallet", "PreviewThing").unwrap();
     write_rpc(staged.path(), "auth", "PreviewThing").unwrap();
     codegen::run(staged.path(), false).unwrap();
+    set_apart(staged.path());
 
     let copy = root.join("target/scaffold");
     mirror(staged.path(), &copy, false);
