@@ -3,4 +3,5 @@
 mod decisions;
 mod limits;
 mod policy;
+mod transcoder;
 mod unknown;

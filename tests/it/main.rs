@@ -21,6 +21,8 @@ mod faults;
 mod gates;
 mod journeys;
 mod observability;
+#[path = "../odd.rs"]
+mod odd;
 mod promises;
 mod rest;
 mod server;
