@@ -20,6 +20,7 @@ mod keys;
 mod listen;
 mod log;
 mod open_stream;
+mod opening;
 mod options;
 mod otlp;
 mod peers;

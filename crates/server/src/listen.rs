@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
-use crate::{StartError, options::ServerOptions, pipeline::Peer};
+use crate::{StartError, opening::Opening, options::ServerOptions, pipeline::Peer};
 
 const BACKLOG: u32 = 4096;
 /// HTTP/1 clients that send their headers slower than this are cut off.
@@ -143,7 +143,8 @@ where
         }
         let service = self.service.clone();
         let answer = service_fn(move |request: Request<Incoming>| answer(service.clone(), request, peer));
-        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), answer);
+        let connection =
+            self.builder.serve_connection_with_upgrades(TokioIo::new(Opening::within(HEADER_TIME, stream)), answer);
         let connection = graceful.watch(connection.into_owned());
         let kill = self.stops.kill.clone();
         self.stops.connections.spawn(async move {
