@@ -11,6 +11,8 @@ use http_body_util::{BodyExt as _, Full};
 use tonic::{Code, Status, body::Body};
 use tower::Service as _;
 
+/// Times a call is sent whose peer cannot have seen it: a few, for each of a peer's connections may end at once.
+const TRIES: u32 = 4;
 /// Flag and length before a message.
 const PREFIX: usize = 5;
 /// Enough for a one-frame message to be copied behind its prefix without a second chunk.
@@ -57,10 +59,23 @@ pub(crate) async fn open(
     message: &[u8],
     limit: usize,
 ) -> Result<(HeaderMap, Messages), Status> {
-    let response = link.call(request(path, metadata, message)).await.map_err(|error| {
-        tracing::warn!(peer = link.name(), error = &error as &dyn std::error::Error, "call did not reach its peer");
-        away()
-    })?;
+    // A peer that drains lets the calls it has taken end; one that it did not take finds another.
+    let again = link.is_remote().then(|| (path.clone(), metadata.clone()));
+    let (mut next, mut tries) = (request(path, metadata, message), 1);
+    let response = loop {
+        match (link.call(next).await, &again) {
+            (Ok(response), _) => break response,
+            (Err(error), Some((path, metadata))) if tries < TRIES && unsent(&error) => {
+                tries += 1;
+                next = request(path.clone(), metadata.clone(), message);
+            }
+            (Err(error), _) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(peer = link.name(), tries, error, "call did not reach its peer");
+                return Err(away());
+            }
+        }
+    };
     let (parts, body) = response.into_parts();
     if let Some(status) = Status::from_header_map(&parts.headers) {
         return match status.code() {
@@ -72,6 +87,20 @@ pub(crate) async fn open(
         return Err(from_http(parts.status));
     }
     Ok((parts.headers, Messages::new(body, limit, false)))
+}
+
+/// The peer cannot have seen the call: it was not connected, or said that it takes no more (GOAWAY, REFUSED_STREAM; RFC
+/// 9113, 6.8 and 8.7), or the connection was closed before the call was written.
+fn unsent(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+        let turned_away = |error: &h2::Error| {
+            error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+        };
+        error.downcast_ref().is_some_and(refused)
+            || error.downcast_ref().is_some_and(hyper::Error::is_canceled)
+            || error.downcast_ref().is_some_and(turned_away)
+    })
 }
 
 fn request(path: PathAndQuery, metadata: HeaderMap, message: &[u8]) -> Request<Body> {

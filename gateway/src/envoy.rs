@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn every_replica_is_a_host_of_its_cluster() {
-        let more = |port: u16| vec![Endpoint::new("127.0.0.1", 20_000 + port), Endpoint::new("127.0.0.1", 30_000 + port)];
+        let more =
+            |port: u16| vec![Endpoint::new("127.0.0.1", 20_000 + port), Endpoint::new("127.0.0.1", 30_000 + port)];
         let text = render(&Topology { gateway: more(1), authz: more(2), ..local() });
         for port in [20_001, 30_001, 20_002, 30_002] {
             assert_eq!(text.matches(&format!("port_value: {port}}}")).count(), 1, "{port}");

@@ -17,6 +17,7 @@ use crate::{
 ///
 /// # Errors
 /// When the binary does not start.
+#[expect(clippy::too_many_lines, reason = "one measurement from begin to end, a line longer than a function may be")]
 pub(crate) fn rows(rounds: usize, database: &str, redis: &str) -> Result<Vec<Row>> {
     let binary = std::env::current_exe()?.with_file_name("coreloop");
     let folder = std::env::temp_dir().join(format!("coreloop-footprint-{}", std::process::id()));

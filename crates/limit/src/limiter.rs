@@ -159,7 +159,8 @@ impl Limiter {
                 budgets.push(Budget { key: format!("rl:{}:{counted}", endpoint.name), windows: &endpoint.windows });
             }
         }
-        if let (None, Some(address), false) = (subject.user, address, endpoint.unbudgeted || self.anonymous.is_empty()) {
+        if let (None, Some(address), false) = (subject.user, address, endpoint.unbudgeted || self.anonymous.is_empty())
+        {
             budgets.push(Budget { key: format!("rl:api:ip:{address}"), windows: &self.anonymous });
         }
         budgets

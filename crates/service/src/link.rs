@@ -113,6 +113,12 @@ impl Link {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// The peer runs in another process, if it runs at all.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        matches!(self.links.get(&self.name), Some(Peer::Remote(_)))
+    }
 }
 
 impl Service<Request<Body>> for Link {

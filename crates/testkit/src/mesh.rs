@@ -12,7 +12,9 @@ pub use builder::{Before, Builder};
 pub use front::AUTHZ_TIMEOUT_MS;
 pub use node::Node;
 
-use crate::{Balancer, Envoy, FaultProxy, OtlpReceiver, Persona, Rest, TestDb, TestRedis, Visitor, rpc, stand_ins::StandIns};
+use crate::{
+    Balancer, Envoy, FaultProxy, OtlpReceiver, Persona, Rest, TestDb, TestRedis, Visitor, rpc, stand_ins::StandIns,
+};
 
 /// Secret that machines of every test mesh prove themselves with.
 pub const MESH_SECRET: &str = "mesh-secret-of-the-tests-0123456789";

@@ -31,9 +31,8 @@ static LATER: Mutex<Vec<BoxFuture<'static, ()>>> = Mutex::new(Vec::new());
 /// When the test panics or takes longer than [`TEST_TIMEOUT`], or [`DEEP_TIMEOUT`].
 pub fn run<F: Future>(test: F) -> F::Output {
     let longest = if crate::deep() { DEEP_TIMEOUT } else { TEST_TIMEOUT };
-    let output = RUNTIME.block_on(async {
-        tokio::time::timeout(longest, test).await.expect("the test ended within its time limit")
-    });
+    let output = RUNTIME
+        .block_on(async { tokio::time::timeout(longest, test).await.expect("the test ended within its time limit") });
     let left = std::mem::take(&mut *LATER.lock().unwrap_or_else(PoisonError::into_inner));
     RUNTIME.block_on(futures::future::join_all(left));
     output

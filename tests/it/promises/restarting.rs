@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coreloop_testkit::{Persona, Rounds, TestMesh, rpc, run, wait_until};
+use coreloop_testkit::{Persona, Rounds, TestMesh, logs, rpc, run, wait_until};
 
 /// Time between "not ready" and closed listeners, longer than Envoy takes to see it in its health checks.
 const LEAD_MS: i64 = 3_000;
@@ -84,6 +84,9 @@ fn a_rolling_restart_of_two_replicas_behind_envoy_fails_no_call() {
         }
         let served = load.served.load(Ordering::Relaxed);
         println!("{served} calls served");
+        for line in logs::lines_with("call did not reach its peer") {
+            println!("{line}");
+        }
         assert!(failed.is_empty(), "{} of {} calls failed: {failed:#?}", failed.len(), served + failed.len());
     });
 }

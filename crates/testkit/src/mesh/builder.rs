@@ -7,7 +7,9 @@ use coreloop_config::Settings;
 use coreloop_core::ManualClock;
 
 use super::{MASTER_KEY, MESH_SECRET, Node, TestMesh, template};
-use crate::{Balancer, FaultProxy, OtlpReceiver, TestDb, TestRedis, logs, port, roles, stand_ins::StandIns, surroundings};
+use crate::{
+    Balancer, FaultProxy, OtlpReceiver, TestDb, TestRedis, logs, port, roles, stand_ins::StandIns, surroundings,
+};
 
 /// What a mesh is made of.
 #[derive(Debug, Default)]
@@ -154,10 +156,7 @@ impl Builder {
         }
         settings = self.overrides(settings);
 
-        let balancer = match self.spread {
-            true => Some(Balancer::before(ports.iter().map(|ports| ports.auth).collect()).await),
-            false => None,
-        };
+        let balancer = self.balancer(&ports).await;
         let auth = auth_proxy.as_ref().map(FaultProxy::port).or_else(|| balancer.as_ref().map(Balancer::port));
         let mut nodes = self.nodes(&settings, &ports, auth, &clock);
         for node in &mut nodes {
@@ -205,6 +204,13 @@ impl Builder {
 
     async fn before(&self, what: Before, target: String) -> Option<FaultProxy> {
         if self.proxies.contains(&what) { Some(FaultProxy::before(target).await) } else { None }
+    }
+
+    async fn balancer(&self, ports: &[Ports]) -> Option<Balancer> {
+        match self.spread {
+            true => Some(Balancer::before(ports.iter().map(|ports| ports.auth).collect()).await),
+            false => None,
+        }
     }
 
     fn nodes(&self, base: &Settings, ports: &[Ports], auth: Option<u16>, clock: &ManualClock) -> Vec<Node> {
