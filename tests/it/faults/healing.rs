@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coreloop_testkit::{Before, Fault, FaultProxy, Persona, TestMesh, run, wait_until};
+use coreloop_testkit::{Before, Fault, FaultProxy, Persona, TestMesh, rpc, run, wait_until};
 
 async fn works(mesh: &TestMesh, alice: &Persona) -> bool {
     let call = alice.rest().get("/api/v1/auth/tokens").within(Duration::from_secs(3));
@@ -52,6 +52,65 @@ fn auth_is_cut_off_from_the_edge_and_back() {
 #[test]
 fn auth_is_frozen_for_the_edge_and_back() {
     run(heals(Before::Auth, Fault::Pause, |mesh| mesh.auth_proxy.as_ref().unwrap()));
+}
+
+/// The gateway behind Envoy, over REST.
+async fn heals_behind_envoy(fault: Fault) {
+    let mesh = TestMesh::builder().split().start().await;
+    let gateway = FaultProxy::before(mesh.gateway().trim_start_matches("http://")).await;
+    let envoy = mesh.envoy_before(gateway.address().parse().unwrap()).await;
+    let alice = mesh.persona("alice").await.at(&envoy.url());
+    let works = async || {
+        let call = alice.rest().get("/api/v1/auth/tokens").within(Duration::from_secs(3));
+        call.try_send().await.is_ok_and(|answer| answer.status == 200)
+    };
+    assert!(works().await);
+    gateway.set(fault);
+    for _ in 0..3 {
+        let seen = alice.rest().get("/api/v1/auth/tokens").within(Duration::from_secs(1)).try_send().await;
+        assert!(seen.is_err() || seen.unwrap().status == 503);
+    }
+    gateway.heal();
+    wait_until("the gateway is reached again", Duration::from_secs(3), works).await;
+}
+
+#[test]
+fn the_gateway_is_cut_off_from_envoy_and_back() {
+    run(heals_behind_envoy(Fault::Cut));
+}
+
+#[test]
+fn the_gateway_is_frozen_for_envoy_and_back() {
+    run(heals_behind_envoy(Fault::Pause));
+}
+
+/// A service behind Envoy, over gRPC; the same fault keeps its decisions away.
+async fn heals_for_grpc(fault: Fault) {
+    let mesh = TestMesh::builder().split().proxy(Before::Auth).envoy().start().await;
+    let alice = mesh.persona("alice").await;
+    let (channel, bearer) = (rpc::channel(None, &mesh.front()), format!("Bearer {}", alice.access_token));
+    let call = async |patience: u64| {
+        let metadata = [("authorization", bearer.as_str())];
+        let call = rpc::call(&channel, "/coreloop.auth.v1.AuthService/GetMe", &[], &metadata);
+        tokio::time::timeout(Duration::from_secs(patience), call).await.is_ok_and(|answer| answer.is_ok())
+    };
+    assert!(call(3).await);
+    mesh.auth_proxy.as_ref().unwrap().set(fault);
+    for _ in 0..3 {
+        assert!(!call(1).await);
+    }
+    mesh.auth_proxy.as_ref().unwrap().heal();
+    wait_until("the service is reached again", Duration::from_secs(3), async || call(3).await).await;
+}
+
+#[test]
+fn a_service_is_cut_off_from_envoy_and_back() {
+    run(heals_for_grpc(Fault::Cut));
+}
+
+#[test]
+fn a_service_is_frozen_for_envoy_and_back() {
+    run(heals_for_grpc(Fault::Pause));
 }
 
 #[test]
