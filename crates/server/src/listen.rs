@@ -19,6 +19,10 @@ const BACKLOG: u32 = 4096;
 /// HTTP/1 clients that send their headers slower than this are cut off.
 const HEADER_TIME: Duration = Duration::from_secs(10);
 
+/// Streams of one connection that were reset before they were looked at, before it is closed. Envoy hands the resets of
+/// its clients on by the connection that all of them share: hyper's own 20 let one client cut off the others.
+const RESETS: usize = 2_048;
+
 /// Binds `host:port`; `setting` is named when that fails.
 pub(crate) fn bind(host: &str, port: u16, setting: &str) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Bind { address: format!("{host}:{port}"), setting: setting.to_owned(), source };
@@ -87,6 +91,7 @@ fn builder(protocol: Protocol, options: &ServerOptions) -> auto::Builder<TokioEx
         .keep_alive_interval(interval)
         .keep_alive_timeout(timeout)
         .max_concurrent_streams(options.max_streams)
+        .max_pending_accept_reset_streams(RESETS)
         .max_header_list_size(options.max_header_bytes);
     match protocol {
         Protocol::Grpc => {
