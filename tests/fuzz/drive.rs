@@ -15,7 +15,7 @@ pub const MILLIONS: u64 = 2_000_000;
 pub const FEWER: u64 = 400_000;
 const DEEP: u64 = 50_000_000;
 /// No input may take longer, on a machine that does other things too.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Most memory that the process may ever have used, in KiB.
 const MEMORY_KIB: u64 = 1_500_000;
 /// The corpus grows by what is accepted, up to so many.

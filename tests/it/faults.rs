@@ -3,5 +3,6 @@
 mod authorization;
 mod deadlines;
 mod healing;
+mod hostile;
 mod redis_away;
 mod streams;

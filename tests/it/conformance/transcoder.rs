@@ -78,7 +78,7 @@ fn random_requests_are_read_alike() {
     let seed = seed("random_requests_are_read_alike");
     run(async {
         let stage = Stage::set().await;
-        let cases = random::some(seed, if deep() { 50_000 } else { 3_000 });
+        let cases = random::some(seed, if deep() { 10_000 } else { 3_000 });
         let found = differences(&stage, cases).await;
         let text: Vec<String> = found.iter().take(20).map(|(name, how)| format!("{name}\n    {how}")).collect();
         assert!(found.is_empty(), "seed {seed}: {} differ, as\n{}", found.len(), text.join("\n"));
