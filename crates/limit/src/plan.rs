@@ -85,7 +85,7 @@ mod tests {
             let Some(limit) = options::rate_limit(&method) else { continue };
             let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
             assert_eq!(read[&path].windows.len(), limit.windows.len(), "{path}");
-            assert!(limit.exempt != !limit.windows.is_empty(), "{path} states windows, or that it needs none");
+            assert!(limit.exempt == limit.windows.is_empty(), "{path} states windows, or that it needs none");
         }
     }
 

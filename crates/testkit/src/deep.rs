@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Time that the short form of a test of many rounds takes, about.
-const SHORT: Duration = Duration::from_secs(15);
+const SHORT: Duration = Duration::from_secs(10);
 /// Most rounds of the short form: what is wrong one time in ten is found by these.
 const SHORT_ROUNDS: usize = 30;
 
@@ -35,7 +35,7 @@ pub fn seed(name: &str) -> u64 {
     seed
 }
 
-/// Rounds of a test: `all` of them when [`deep`], otherwise at least one and what about fifteen seconds allow.
+/// Rounds of a test: `all` of them when [`deep`], otherwise at least one and what about ten seconds allow.
 #[derive(Debug)]
 pub struct Rounds {
     all: usize,

@@ -9,7 +9,7 @@ use super::{all_post, good, racers, replicas};
 
 /// Claims of one thing that are made at once; fewer in the short form, where two cores hash a password for each.
 fn claims() -> usize {
-    if deep() { 200 } else { 60 }
+    if deep() { 200 } else { 30 }
 }
 
 /// Attempts of a sign-in by an administrator that lose a race.
@@ -17,7 +17,7 @@ const NO_FACTOR: &[&str] = &["INVALID_CREDENTIALS", "ACCOUNT_LOCKED"];
 
 /// Signs in as the administrator from everywhere at once, with each code in turn, and counts the sessions.
 async fn factors_work_once(name: &str, mesh: TestMesh, rounds: Rounds, by_recovery_code: bool) {
-    let racers = racers(&mesh, 150, 3, seed(name));
+    let racers = racers(&mesh, if deep() { 150 } else { 30 }, 3, seed(name));
     let mut admin = mesh.admin_account().await;
     for round in rounds {
         if by_recovery_code && admin.recovery_codes.is_empty() {
