@@ -35,6 +35,7 @@ impl UnaryService<Bytes> for Empty {
     type Response = Bytes;
     type Future = Ready<Result<Response<Bytes>, Status>>;
 
+    /// Reads the message, whatever it is, and answers nothing.
     fn call(&mut self, _: Request<Bytes>) -> Self::Future {
         ready(Ok(Response::new(Bytes::new())))
     }

@@ -30,6 +30,10 @@ mod whole;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+/// As the product has it: every part, the limits beside it too, allocates alike.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Measures the rows of chapter 10.")]
 struct Arguments {

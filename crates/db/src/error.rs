@@ -1,6 +1,8 @@
 //! What Postgres says, in terms a domain decides on.
 
-use coreloop_core::{Kind, Problem, Reason};
+use std::{sync::Arc, time::Duration};
+
+use coreloop_core::{Problem, Reason};
 
 /// Which kind of constraint refused a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,9 @@ pub enum DbError {
     /// Postgres or the way to it.
     #[error(transparent)]
     Sqlx(#[from] sqlx::Error),
+    /// A statement that several callers waited for.
+    #[error(transparent)]
+    Shared(Arc<DbError>),
     /// The migrations do not apply, or those applied are not these.
     #[error("migrations of schema {schema} do not apply")]
     Migrate {
@@ -84,6 +89,10 @@ impl From<DbError> for Problem {
         match error {
             DbError::Deadline => Self::common(Reason::DeadlineExceeded, "the deadline passed"),
             DbError::Sqlx(error) => problem(error),
+            DbError::Shared(shared) => match &*shared {
+                DbError::Sqlx(error) => told(error).because(shared),
+                _ => Self::internal(shared),
+            },
             other => Self::internal(other),
         }
     }
@@ -92,19 +101,18 @@ impl From<DbError> for Problem {
 /// What a caller learns of a database error that no rule of the domain explains.
 #[must_use]
 pub fn problem(error: sqlx::Error) -> Problem {
-    if deadline_of_statement(&error) {
-        return Problem::new(
-            Kind::DeadlineExceeded,
-            coreloop_core::problem::COMMON_DOMAIN,
-            "DEADLINE_EXCEEDED",
-            "this took too long",
-        )
-        .because(error);
-    }
-    if is_transient(&error) {
-        Problem::unavailable("a part that this call needs is away", error)
+    told(&error).because(error)
+}
+
+/// As [`problem`], without its source.
+fn told(error: &sqlx::Error) -> Problem {
+    if deadline_of_statement(error) {
+        Problem::common(Reason::DeadlineExceeded, "this took too long")
+    } else if is_transient(error) {
+        Problem::common(Reason::DependencyUnavailable, "a part that this call needs is away")
+            .retry_after(Duration::from_secs(1))
     } else {
-        Problem::internal(error)
+        Problem::common(Reason::Internal, "internal error")
     }
 }
 
@@ -115,6 +123,8 @@ fn deadline_of_statement(error: &sqlx::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use coreloop_core::Kind;
+
     use super::*;
 
     #[test]

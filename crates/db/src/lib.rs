@@ -1,4 +1,4 @@
-//! Postgres: pools, migrations, transactions, constraint names, leases.
+//! Postgres: pools, migrations, transactions, coalesced reads, constraint names, leases.
 //!
 //! Each service has its own role, its own schema and its own share of connections in one database, so that no service
 //! can read another's tables even by mistake. Decisions that must happen once are the database's: a named constraint
@@ -6,6 +6,7 @@
 //! ([`deadline`]): the server's layer stops polling the handler, and [`begin`] refuses. Rejected: repository traits and
 //! an ORM, because the SQL of a money path has to be visible.
 
+mod coalesce;
 pub mod deadline;
 mod error;
 mod gauge;
@@ -15,6 +16,7 @@ mod options;
 mod pool;
 mod transaction;
 
+pub use coalesce::Coalesced;
 pub use error::{ConstraintKind, ConstraintViolation, DbError, is_transient, problem, violation};
 pub use gauge::PoolGauge;
 pub use migrate::{bootstrap, migrate};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use coreloop_service::Call;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -43,7 +43,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         let call = Call::current();
         let (level, logger) = (*event.metadata().level(), event.metadata().target());
         let mut line = match self.format {
-            LogFormat::Json => json(level, logger, fields, call.as_deref()),
+            LogFormat::Json => json(level, logger, &fields, call.as_deref()),
             LogFormat::Text => text(level, logger, &fields, call.as_deref()).replace(['\n', '\r'], " "),
         };
         line.push('\n');
@@ -62,14 +62,14 @@ fn now() -> jiff::Timestamp {
 #[derive(Default)]
 struct Fields {
     message: String,
-    others: Map<String, Value>,
+    others: Vec<(&'static str, Value)>,
 }
 
 impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         // `log` records bridged from other crates bring their own names along.
         if !field.name().starts_with("log.") {
-            self.others.insert(field.name().to_owned(), value);
+            self.others.push((field.name(), value));
         }
     }
 }
@@ -117,16 +117,16 @@ impl Visit for Fields {
     }
 }
 
-/// Written by hand, in the order of the chapter: a map of a line costs more than the line.
-fn json(level: Level, logger: &str, mut fields: Fields, call: Option<&Call>) -> String {
-    let mut line = String::with_capacity(512);
-    let (time, target) = (now().to_string(), call.map(|call| call.target.as_ref()));
+/// Written by hand into one buffer, in the order of the chapter: a map of a line costs more than the line.
+fn json(level: Level, logger: &str, fields: &Fields, call: Option<&Call>) -> String {
+    let mut line = String::with_capacity(640);
+    let target = call.map(|call| call.target.as_ref());
     let trace = call.map(|call| (call.trace.trace_id_hex(), call.trace.span_id_hex())).unwrap_or_default();
+    let _infallible = write!(line, "{{\"timestamp\":\"{}\"", now());
     let texts = [
-        ("timestamp", time.as_str()),
         ("level", level.as_str()),
         ("logger", logger),
-        ("message", &fields.message),
+        ("message", fields.message.as_str()),
         ("trace_id", &trace.0),
         ("request_id", call.map_or("", |call| call.request_id.to_str().unwrap_or(""))),
         ("span_id", &trace.1),
@@ -135,25 +135,51 @@ fn json(level: Level, logger: &str, mut fields: Fields, call: Option<&Call>) -> 
         ("user_id", call.and_then(Call::user_id).unwrap_or("")),
         ("method", target.map_or("", |target| &target.method)),
         ("path", target.map_or("", |target| &target.path)),
-    ]
-    .map(|(key, text)| (key, quoted(text)));
-    for (key, text) in &texts {
-        let _infallible = write!(line, "{}\"{key}\":{text}", if line.is_empty() { '{' } else { ',' });
+    ];
+    for (key, text) in texts {
+        name(&mut line, key);
+        quote(&mut line, text);
     }
     // Given by the event or absent: no other line has them.
-    for key in ["duration_ms", "status"] {
-        let value = fields.others.remove(key).unwrap_or(Value::Null);
-        let _infallible = write!(line, ",\"{key}\":{value}");
+    const OWN: [&str; 2] = ["duration_ms", "status"];
+    for key in OWN {
+        name(&mut line, key);
+        match fields.others.iter().find(|(given, _)| *given == key) {
+            Some((_, value)) => value_of(&mut line, value),
+            None => line.push_str("null"),
+        }
     }
-    for (key, value) in fields.others.iter().filter(|(key, _)| texts.iter().all(|(taken, _)| taken != key)) {
-        let _infallible = write!(line, ",{}:{value}", quoted(key));
+    let taken = |key: &str| key == "timestamp" || OWN.contains(&key) || texts.iter().any(|(taken, _)| *taken == key);
+    for (key, value) in fields.others.iter().filter(|(key, _)| !taken(key)) {
+        name(&mut line, key);
+        value_of(&mut line, value);
     }
     line.push('}');
     line
 }
 
-fn quoted(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
+/// Names of fields are identifiers of ours: nothing in them needs escaping.
+fn name(line: &mut String, key: &str) {
+    line.push_str(",\"");
+    line.push_str(key);
+    line.push_str("\":");
+}
+
+fn value_of(line: &mut String, value: &Value) {
+    match value {
+        Value::String(text) => quote(line, text),
+        other => drop(write!(line, "{other}")),
+    }
+}
+
+fn quote(line: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        line.push_str(&serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned()));
+        return;
+    }
+    line.push('"');
+    line.push_str(text);
+    line.push('"');
 }
 
 fn text(level: Level, logger: &str, fields: &Fields, call: Option<&Call>) -> String {
@@ -175,6 +201,7 @@ fn text(level: Level, logger: &str, fields: &Fields, call: Option<&Call>) -> Str
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use coreloop_service::{Target, Trace};
+    use serde_json::Map;
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;

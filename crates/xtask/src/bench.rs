@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the figures of chapter 10, release build, on a PostgreSQL that writes through.
+//! `cargo xtask bench`: the figures of chapter 10, of the build that is shipped, on a PostgreSQL that writes through.
 
 use std::{path::Path, process::Command};
 
@@ -10,13 +10,13 @@ use crate::{child, test::Surroundings, tools};
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
     // The binary is measured as well, so all are built; and before the servers take their share of the machine.
     let mut build = Command::new("cargo");
-    build.current_dir(root).args(["build", "--release", "--workspace", "--bins"]);
+    build.current_dir(root).args(["build", "--profile", "dist", "--workspace", "--bins"]);
     if !child::run(&mut build)?.success() {
         bail!("the release build failed");
     }
     let envoy = tools::envoy(root)?;
     let surroundings = Surroundings::start(root, true)?;
-    let mut command = Command::new(root.join("target/release/coreloop-bench"));
+    let mut command = Command::new(root.join("target/dist/coreloop-bench"));
     command.current_dir(root).args(args).envs(surroundings.environment(&envoy));
     let status = child::run(&mut command)?;
     if status.success() { Ok(()) } else { bail!("the bench failed ({status})") }

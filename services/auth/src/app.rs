@@ -4,15 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use coreloop_access::{Gate, token::Rules};
 use coreloop_core::{Clock, Ids, Problem, Reason};
-use coreloop_db::Transaction;
+use coreloop_db::{Coalesced, Transaction};
 use coreloop_service::Mode;
 use jiff::Timestamp;
 use redis::aio::ConnectionManager;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::{
     Error, Options, audit::Audits, guard::Guard, hashing::Hasher, keys::KeyStore, metrics::Metrics, revoke::Publisher,
-    vault::Vault, watch::Watches,
+    store::users::User, vault::Vault, watch::Watches,
 };
 
 /// Longest wait for Redis on a request's path.
@@ -23,6 +24,8 @@ const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct App {
     /// Database: pool of the role `auth`.
     pub db: PgPool,
+    /// Accounts to look at, as GetMe does: reads that wait together are one statement. Decisions lock their row instead.
+    pub accounts: Coalesced<Uuid, Arc<User>>,
     /// Redis.
     pub redis: Redis,
     /// Wall time.

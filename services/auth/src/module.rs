@@ -7,10 +7,12 @@ use coreloop_auth_api::v1::{
     auth_admin_service_server::AuthAdminServiceServer, auth_internal_service_server::AuthInternalServiceServer,
     auth_service_server::AuthServiceServer,
 };
+use coreloop_db::Coalesced;
 use coreloop_service::{BuildError, Built, Check, Ctx, Mode, Module};
 use futures::future::BoxFuture;
-use sqlx::migrate::Migrator;
+use sqlx::{PgPool, migrate::Migrator};
 use tonic::service::Routes;
+use uuid::Uuid;
 
 use crate::{
     App, Options,
@@ -25,6 +27,7 @@ use crate::{
     metrics::Metrics,
     revoke::Publisher,
     seed, social,
+    store::{self, users::User},
     vault::{self, Vault},
     watch::{self, Watches},
     worker,
@@ -99,6 +102,7 @@ pub async fn app(ctx: &Ctx) -> Result<Arc<App>, BuildError> {
     let writer = RevocationWriter::new(redis.clone(), ctx.gate.revocations().clone(), Arc::clone(&ctx.ids));
     Ok(Arc::new(App {
         publisher: Publisher::new(db.clone(), writer, Arc::clone(&ctx.clock)),
+        accounts: accounts(&db),
         db,
         redis: Redis::new(redis),
         clock: Arc::clone(&ctx.clock),
@@ -118,6 +122,18 @@ pub async fn app(ctx: &Ctx) -> Result<Arc<App>, BuildError> {
         http: reqwest::Client::builder().timeout(HTTP_TIMEOUT).redirect(reqwest::redirect::Policy::none()).build()?,
         options,
     }))
+}
+
+/// Reads of accounts, many in a statement.
+fn accounts(db: &PgPool) -> Coalesced<Uuid, Arc<User>> {
+    let db = db.clone();
+    Coalesced::start(move |ids: Vec<Uuid>| {
+        let db = db.clone();
+        Box::pin(async move {
+            let users = store::users::find_all(&db, &ids).await?;
+            Ok(users.into_iter().map(|user| (user.id.0, Arc::new(user))).collect())
+        })
+    })
 }
 
 /// Ready means: the database answers, Redis answers, keys are loaded.

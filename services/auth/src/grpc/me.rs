@@ -4,7 +4,7 @@ use coreloop_access::Caller;
 use coreloop_auth_api::v1;
 use tonic::{Request, Response};
 
-use crate::{App, Error, store};
+use crate::{App, Error};
 
 /// Answers the caller's account.
 ///
@@ -12,6 +12,6 @@ use crate::{App, Error, store};
 /// `NOT_FOUND` when the account is gone.
 pub async fn get_me(app: &App, request: Request<v1::GetMeRequest>) -> Result<Response<v1::GetMeResponse>, Error> {
     let caller = Caller::of(&request)?.require_user()?;
-    let user = store::users::find(&app.db, caller.user_id).await?.ok_or(Error::NotFound)?;
-    Ok(Response::new(v1::GetMeResponse { user: Some((&user).into()) }))
+    let user = app.accounts.find(caller.user_id.0).await?.ok_or(Error::NotFound)?;
+    Ok(Response::new(v1::GetMeResponse { user: Some((&*user).into()) }))
 }

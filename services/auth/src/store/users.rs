@@ -3,9 +3,11 @@
 use coreloop_access::{Role, Roles};
 use coreloop_auth_api::v1;
 use coreloop_core::UserId;
+use coreloop_db::DbError;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
 
 use crate::Error;
 
@@ -152,6 +154,22 @@ pub async fn find(db: impl PgExecutor<'_>, id: UserId) -> Result<Option<User>, E
         id.0,
     )
     .fetch_optional(db)
+    .await?)
+}
+
+/// The accounts of `ids` that there are: what [`App::accounts`](crate::App::accounts) reads many at once by.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<Vec<User>, DbError> {
+    Ok(sqlx::query_as!(
+        User,
+        r#"select id, nickname, email, email_verified, profile_image_url, roles, status, age_state,
+                  created_at as "created_at: jiff_sqlx::Timestamp", last_login_at as "last_login_at: jiff_sqlx::Timestamp"
+             from auth.users where id = any($1)"#,
+        ids,
+    )
+    .fetch_all(db)
     .await?)
 }
 
