@@ -12,7 +12,8 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
-    Error, Options, audit::Audits, guard::Guard, hashing::Hasher, keys::KeyStore, metrics::Metrics, revoke::Publisher,
+    Error, Options, audit::Audits, guard::Guard, hashing::Hasher, keys::KeyStore, metrics::Metrics,
+    outside::Outside, revoke::Publisher,
     store::users::User, vault::Vault, watch::Watches,
 };
 
@@ -61,7 +62,7 @@ pub struct App {
     /// Mail on its way out.
     pub mail: crate::mail::Mailer,
     /// Client of third parties: bounded in time, follows no redirect.
-    pub http: reqwest::Client,
+    pub outside: Outside,
 }
 
 /// Redis, bounded in time.

@@ -36,6 +36,7 @@ pub mod mail;
 pub mod metrics;
 pub mod module;
 pub mod options;
+pub mod outside;
 pub mod password;
 pub mod refresh;
 pub mod revoke;

@@ -98,7 +98,7 @@ impl Mailer {
         }
     }
 
-    async fn send(&self, http: &reqwest::Client, to: &str, subject: &str, text: &str) -> Result<(), Failed> {
+    async fn send(&self, outside: &Outside, to: &str, subject: &str, text: &str) -> Result<(), Failed> {
         let Some(key) = &self.api_key else {
             tracing::warn!("no mail is sent: auth.mail.api_key is not set");
             return Ok(());
@@ -111,6 +111,7 @@ impl Mailer {
         });
         let mut pauses = PAUSES.into_iter();
         loop {
+            let http = outside.client().map_err(|_| Failed::Away("tls".to_owned()))?;
             let sent = http.post(&self.endpoint).bearer_auth(key.expose_secret()).json(&mail).send().await;
             let failure = match sent {
                 Ok(answer) if answer.status().is_success() => return Ok(()),

@@ -25,6 +25,7 @@ use crate::{
     keys::KeyStore,
     mail,
     metrics::Metrics,
+    outside::{Outside, Patience},
     revoke::Publisher,
     seed, social,
     store::{self, users::User},
@@ -117,9 +118,9 @@ pub async fn app(ctx: &Ctx) -> Result<Arc<App>, BuildError> {
         audits: Audits::new(metrics.audits_dropped.clone()),
         watches: Arc::new(Watches::new(options.watches_per_user, metrics.open_watches.clone())),
         metrics,
-        social: social::Registry::new(&options, &ctx.metrics)?,
+        social: social::Registry::new(&options, &ctx.metrics),
         mail: mail::Mailer::new(&options),
-        http: reqwest::Client::builder().timeout(HTTP_TIMEOUT).redirect(reqwest::redirect::Policy::none()).build()?,
+        outside: Outside::new(Patience { connect: HTTP_TIMEOUT, answer: HTTP_TIMEOUT }),
         options,
     }))
 }

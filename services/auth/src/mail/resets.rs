@@ -85,7 +85,7 @@ async fn send(app: &App, mail: &Mail) -> Result<(), Error> {
         "Open this address to set a new password:\n\n{address}\n\nIt works once, within {minutes} minutes. \
          If you did not ask for it, you need not do anything.\n"
     );
-    match app.mail.send(&app.http, &mail.email, "Set a new password", &text).await {
+    match app.mail.send(&app.outside, &mail.email, "Set a new password", &text).await {
         Ok(()) => store::mails::settle(&app.db, mail.id).await,
         Err(Failed::Refused(status)) => {
             tracing::error!(status, request_id = %mail.request_id, "the mail API refused a password reset mail");

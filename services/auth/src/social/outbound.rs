@@ -7,6 +7,8 @@ use futures::future::BoxFuture;
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use serde_json::Value;
 
+use crate::outside::{Outside, Patience};
+
 /// Largest body read from a provider.
 const BODY_MAX: usize = 256 * 1024;
 /// Longest pause before the retry, in milliseconds.
@@ -46,28 +48,23 @@ fn bounded(code: impl Into<String>) -> String {
 #[derive(Debug, Clone)]
 pub struct Outbound {
     provider: String,
-    http: reqwest::Client,
+    http: Outside,
 }
 
 impl Outbound {
     /// A client that names `provider` in its log.
     #[must_use]
-    pub fn new(provider: &str, http: reqwest::Client) -> Self {
+    pub fn new(provider: &str, http: Outside) -> Self {
         Self { provider: provider.to_owned(), http }
     }
 
     /// The HTTP client that all providers share.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
-    pub fn client(options: &super::Options) -> Result<reqwest::Client, reqwest::Error> {
-        reqwest::Client::builder()
-            .connect_timeout(Duration::from_millis(options.connect_timeout_ms))
-            .timeout(Duration::from_millis(options.timeout_ms))
-            // A provider that redirects its token address is not one we know (server-side request forgery).
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("coreloop/", env!("CARGO_PKG_VERSION")))
-            .build()
+    #[must_use]
+    pub fn client(options: &super::Options) -> Outside {
+        Outside::new(Patience {
+            connect: Duration::from_millis(options.connect_timeout_ms),
+            answer: Duration::from_millis(options.timeout_ms),
+        })
     }
 
     /// Sends `request`, once more when the provider failed. What is answered is JSON of a success.
@@ -114,7 +111,7 @@ impl Outbound {
             Failure::transient(code)
         };
         let request = reqwest::Request::try_from(request).map_err(|_| Failure::refusal("malformed_request"))?;
-        let mut response = self.http.execute(request).await.map_err(broken)?;
+        let mut response = self.http.client().map_err(broken)?.execute(request).await.map_err(broken)?;
         let status = response.status();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(broken)? {

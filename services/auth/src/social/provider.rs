@@ -117,12 +117,10 @@ pub struct Registry {
 
 impl Registry {
     /// Builds every provider that is switched on.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be made.
-    pub fn new(options: &crate::Options, metrics: &Metrics) -> Result<Self, reqwest::Error> {
+    #[must_use]
+    pub fn new(options: &crate::Options, metrics: &Metrics) -> Self {
         let social = &options.social;
-        let http = Outbound::client(social)?;
+        let http = Outbound::client(social);
         let patience = Duration::from_millis(social.exchange_timeout_ms);
         let providers = social.resolve().into_iter().map(|settings| {
             let name = settings.name.clone();
@@ -138,7 +136,7 @@ impl Registry {
             let help = "OAuth states that were unknown, expired or used";
             registry.register("oauth_state_expired", help, state_expired.clone());
         });
-        Ok(Self {
+        Self {
             providers: providers.collect(),
             callback_base: options.public_url.trim_end_matches('/').to_owned(),
             redirect_uris: social.redirect_uris.clone(),
@@ -146,7 +144,7 @@ impl Registry {
             state_ttl_secs: social.state_ttl_secs,
             login_code_ttl_secs: social.login_code_ttl_secs,
             state_expired,
-        })
+        }
     }
 
     /// A provider by name.
@@ -196,7 +194,7 @@ mod tests {
         let mut options = crate::Options { public_url: "https://api.example.com/".to_owned(), ..Default::default() };
         options.social.redirect_uris = vec!["https://app.example.com/back".to_owned()];
         options.social.sandbox_url = "http://127.0.0.1:9".to_owned();
-        Registry::new(&options, &Metrics::default()).unwrap()
+        Registry::new(&options, &Metrics::default())
     }
 
     #[test]

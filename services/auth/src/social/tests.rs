@@ -41,7 +41,7 @@ impl Played {
         let mut options = crate::Options::default();
         options.social.sandbox_url.clone_from(&base);
         options.social.timeout_ms = 400;
-        let registry = Registry::new(&options, &Metrics::default()).unwrap();
+        let registry = Registry::new(&options, &Metrics::default());
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { base, http, registry }
     }
