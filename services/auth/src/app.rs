@@ -12,9 +12,8 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
-    Error, Options, audit::Audits, guard::Guard, hashing::Hasher, keys::KeyStore, metrics::Metrics,
-    outside::Outside, revoke::Publisher,
-    store::users::User, vault::Vault, watch::Watches,
+    Error, Options, audit::Audits, guard::Guard, hashing::Hasher, keys::KeyStore, metrics::Metrics, outside::Outside,
+    revoke::Publisher, store::users::User, vault::Vault, watch::Watches,
 };
 
 /// Longest wait for Redis on a request's path.

@@ -13,6 +13,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use tokio::sync::Notify;
 
+use crate::outside::Outside;
+
 /// Pauses before the second and the third try.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 /// Key of the sandbox's mail API; it guards nothing.
