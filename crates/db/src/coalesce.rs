@@ -1,21 +1,25 @@
 //! Reads by key that wait together become one statement (chapter 10).
 //!
-//! There is no timer: the first read goes at once, and whatever comes while a statement runs goes with the next one. An
-//! idle service pays a task switch a read; a busy one pays for a fraction of a statement, a round trip and a connection.
-//! A read that is asked for after a commit sees it, because its statement begins after it was asked for.
+//! There is no timer and no task: a caller that finds a free lane runs the statement itself, for all that wait, and whoever
+//! comes while the lanes are busy waits for the next one. So an idle service pays for a plain statement, and a busy one for a
+//! fraction of a statement, a round trip and a connection. A read that is asked for after a commit sees it, because its
+//! statement begins after it was asked for. A caller that goes away in the midst leaves the others to ask again.
 
-use std::{collections::HashMap, fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::{DbError, deadline};
 
 /// Most keys of a statement.
 const MOST: usize = 256;
-
-/// Reads that wait for a place in a statement, before more wait outside.
-const QUEUE: usize = 1024;
 
 /// Statements that run at the same time: one that hangs does not hold up every reader.
 const LANES: usize = 2;
@@ -24,21 +28,18 @@ const LANES: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 type Found<V> = Result<Option<V>, DbError>;
+type Load<K, V> = dyn Fn(Vec<K>) -> BoxFuture<'static, Result<HashMap<K, V>, DbError>> + Send + Sync;
+
+/// A way to read values of `V` by keys of `K`. As many wait as there are callers: the server bounds those.
+pub struct Coalesced<K, V> {
+    load: Arc<Load<K, V>>,
+    lanes: Semaphore,
+    waiting: Mutex<Vec<Waiting<K, V>>>,
+}
 
 struct Waiting<K, V> {
     key: K,
     reply: oneshot::Sender<Found<V>>,
-}
-
-/// A way to read values of `V` by keys of `K`. Ends with its last clone; cloning is cheap.
-pub struct Coalesced<K, V> {
-    queue: mpsc::Sender<Waiting<K, V>>,
-}
-
-impl<K, V> Clone for Coalesced<K, V> {
-    fn clone(&self) -> Self {
-        Self { queue: self.queue.clone() }
-    }
 }
 
 impl<K, V> fmt::Debug for Coalesced<K, V> {
@@ -47,21 +48,13 @@ impl<K, V> fmt::Debug for Coalesced<K, V> {
     }
 }
 
-impl<K, V> Coalesced<K, V>
-where
-    K: Clone + Eq + Hash + Send + 'static,
-    V: Clone + Send + 'static,
-{
+impl<K: Clone + Eq + Hash, V: Clone> Coalesced<K, V> {
     /// Reads through `load`, which answers what it finds of the keys it is given: one statement with `= any($1)`.
-    ///
-    /// Must be called within a runtime, whose task the reads become.
-    pub fn start<L>(load: L) -> Self
+    pub fn new<L>(load: L) -> Self
     where
         L: Fn(Vec<K>) -> BoxFuture<'static, Result<HashMap<K, V>, DbError>> + Send + Sync + 'static,
     {
-        let (queue, asked) = mpsc::channel(QUEUE);
-        tokio::spawn(serve(asked, Arc::new(load)));
-        Self { queue }
+        Self { load: Arc::new(load), lanes: Semaphore::new(LANES), waiting: Mutex::default() }
     }
 
     /// The value of `key`, if there is one.
@@ -69,69 +62,81 @@ where
     /// # Errors
     /// [`DbError::Deadline`] when the caller's deadline has passed; [`DbError::Shared`] with what befell the statement.
     pub async fn find(&self, key: K) -> Found<V> {
-        if deadline::passed() {
-            return Err(DbError::Deadline);
+        loop {
+            if deadline::passed() {
+                return Err(DbError::Deadline);
+            }
+            let (reply, answer) = oneshot::channel();
+            self.waiting().push(Waiting { key: key.clone(), reply });
+            // No answer: the caller whose statement it was went away. The next one is asked.
+            if let Ok(found) = self.answered(answer).await {
+                return found;
+            }
         }
-        let (reply, answer) = oneshot::channel();
-        let gone = || DbError::Sqlx(sqlx::Error::WorkerCrashed);
-        self.queue.send(Waiting { key, reply }).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
     }
-}
 
-async fn serve<K, V, L>(mut asked: mpsc::Receiver<Waiting<K, V>>, load: Arc<L>)
-where
-    K: Clone + Eq + Hash + Send + 'static,
-    V: Clone + Send + 'static,
-    L: Fn(Vec<K>) -> BoxFuture<'static, Result<HashMap<K, V>, DbError>> + Send + Sync + 'static,
-{
-    let lanes = Arc::new(Semaphore::new(LANES));
-    // The semaphore is never closed.
-    while let Ok(lane) = Arc::clone(&lanes).acquire_owned().await {
-        let mut batch = Vec::new();
-        if asked.recv_many(&mut batch, MOST).await == 0 {
-            return;
+    /// Waits for an answer, and runs statements for all that wait as long as there is a lane and none has come.
+    async fn answered(&self, mut answer: oneshot::Receiver<Found<V>>) -> Result<Found<V>, oneshot::error::RecvError> {
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut answer => return answered,
+                Ok(lane) = self.lanes.acquire() => {
+                    // With nothing left to read, the answer is on its way by another's statement.
+                    if !self.lead(lane).await {
+                        return answer.await;
+                    }
+                }
+            }
         }
-        // Who gave up, or whose deadline passed, is not read for (O6).
-        batch.retain(|waiting| !waiting.reply.is_closed());
+    }
+
+    /// Runs one statement for those who wait; false when nobody does.
+    async fn lead(&self, lane: SemaphorePermit<'_>) -> bool {
+        let mut batch = {
+            let mut waiting = self.waiting();
+            // Who gave up, or whose deadline passed, is not read for (O6).
+            waiting.retain(|waiting| !waiting.reply.is_closed());
+            let most = waiting.len().min(MOST);
+            waiting.drain(..most).collect::<Vec<_>>()
+        };
         if batch.is_empty() {
-            continue;
+            return false;
         }
-        let load = Arc::clone(&load);
-        tokio::spawn(async move {
-            let keys = batch.iter().map(|waiting| waiting.key.clone()).collect();
-            let loaded = tokio::time::timeout(PATIENCE, load(keys)).await;
-            drop(lane);
-            answer(batch, loaded.unwrap_or(Err(DbError::Sqlx(sqlx::Error::PoolTimedOut))));
-        });
+        let keys = batch.iter().map(|waiting| waiting.key.clone()).collect();
+        let loaded = tokio::time::timeout(PATIENCE, (self.load)(keys)).await;
+        drop(lane);
+        let loaded = loaded.unwrap_or(Err(DbError::Sqlx(sqlx::Error::PoolTimedOut))).map_err(Arc::new);
+        for Waiting { key, reply } in batch.drain(..) {
+            // A caller that gave up meanwhile has no use for its answer.
+            let _unread = reply.send(match &loaded {
+                Ok(found) => Ok(found.get(&key).cloned()),
+                Err(error) => Err(DbError::Shared(Arc::clone(error))),
+            });
+        }
+        true
     }
-}
 
-fn answer<K: Eq + Hash, V: Clone>(batch: Vec<Waiting<K, V>>, loaded: Result<HashMap<K, V>, DbError>) {
-    let loaded = loaded.map_err(Arc::new);
-    for Waiting { key, reply } in batch {
-        // A caller that gave up meanwhile has no use for its answer.
-        let _unread = reply.send(match &loaded {
-            Ok(found) => Ok(found.get(&key).cloned()),
-            Err(error) => Err(DbError::Shared(Arc::clone(error))),
-        });
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting<K, V>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use std::sync::Mutex;
+    use tokio::task::JoinHandle;
 
     use super::*;
 
+    type Reads = Arc<Coalesced<u32, u32>>;
     type Batches = Arc<Mutex<Vec<Vec<u32>>>>;
 
     /// Doubles even keys, knows no odd ones, fails on 666; each statement waits for a permit of `gate`.
-    fn doubling(gate: &Arc<Semaphore>) -> (Coalesced<u32, u32>, Batches) {
+    fn doubling(gate: &Arc<Semaphore>) -> (Reads, Batches) {
         let (seen, gate) = (Batches::default(), Arc::clone(gate));
         let batches = Arc::clone(&seen);
-        let reads = Coalesced::start(move |keys: Vec<u32>| {
+        let reads = Coalesced::new(move |keys: Vec<u32>| {
             let (seen, gate) = (Arc::clone(&seen), Arc::clone(&gate));
             Box::pin(async move {
                 gate.acquire().await.unwrap().forget();
@@ -142,25 +147,33 @@ mod tests {
                 }
             })
         });
-        (reads, batches)
+        (Arc::new(reads), batches)
+    }
+
+    fn ask(reads: &Reads, key: u32) -> JoinHandle<Option<u32>> {
+        let reads = Arc::clone(reads);
+        tokio::spawn(async move { reads.find(key).await.unwrap() })
+    }
+
+    /// Lets the asked run until both lanes are taken and `waiting` wait for one.
+    async fn settle(reads: &Reads, waiting: usize) {
+        while reads.lanes.available_permits() > 0 || reads.waiting().len() != waiting {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_goes_together_and_everybody_gets_their_own_answer() {
         let gate = Arc::new(Semaphore::new(0));
         let (reads, batches) = doubling(&gate);
-        let asked: Vec<_> = (0..40_u32)
-            .map(|key| {
-                let reads = reads.clone();
-                tokio::spawn(async move { reads.find(key).await.unwrap() })
-            })
-            .collect();
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        gate.add_permits(40);
-        for (key, asked) in (0..40_u32).zip(asked) {
+        let asked: Vec<_> = (0..600).map(|key| ask(&reads, key)).collect();
+        settle(&reads, 598).await;
+        gate.add_permits(600);
+        for (key, asked) in (0..600_u32).zip(asked) {
             assert_eq!(asked.await.unwrap(), (key % 2 == 0).then_some(key * 2), "{key}");
         }
-        assert!(batches.lock().unwrap().len() <= 3, "{batches:?}");
+        let sizes: Vec<_> = batches.lock().unwrap().iter().map(Vec::len).collect();
+        assert_eq!(sizes, [1, 1, 256, 256, 86]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -174,13 +187,8 @@ mod tests {
     async fn nothing_is_read_for_who_gave_up() {
         let gate = Arc::new(Semaphore::new(0));
         let (reads, batches) = doubling(&gate);
-        let busy: Vec<_> = [2, 4]
-            .map(|key| {
-                let reads = reads.clone();
-                tokio::spawn(async move { reads.find(key).await.unwrap() })
-            })
-            .into();
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        let busy = [ask(&reads, 2), ask(&reads, 4)];
+        settle(&reads, 0).await;
         assert!(tokio::time::timeout(Duration::from_millis(1), reads.find(6)).await.is_err());
         gate.add_permits(9);
         for busy in busy {
@@ -188,6 +196,25 @@ mod tests {
         }
         assert_eq!(reads.find(8).await.unwrap(), Some(16));
         assert!(!batches.lock().unwrap().iter().flatten().any(|key| *key == 6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_for_others_may_go_away() {
+        let gate = Arc::new(Semaphore::new(0));
+        let (reads, _) = doubling(&gate);
+        let lanes = [ask(&reads, 2), ask(&reads, 4)];
+        settle(&reads, 0).await;
+        let leader = ask(&reads, 6);
+        settle(&reads, 1).await;
+        let follower = ask(&reads, 8);
+        settle(&reads, 2).await;
+        // The leader gets the freed lane, takes both, and is gone before its statement ends.
+        lanes[0].abort();
+        settle(&reads, 0).await;
+        leader.abort();
+        assert!(leader.await.is_err());
+        gate.add_permits(9);
+        assert_eq!(follower.await.unwrap(), Some(16));
     }
 
     #[tokio::test(start_paused = true)]

@@ -45,7 +45,7 @@ async fn differences(stage: &Stage, cases: Vec<Case>) -> BTreeMap<String, String
 fn every_difference_from_envoys_transcoder_is_explained() {
     run(async {
         let stage = Stage::set().await;
-        let cases: Vec<Case> = lines::all().into_iter().chain(bodies::all()).chain(parameters::all()).collect();
+        let cases: Vec<Case> = lines::all().chain(bodies::all()).chain(parameters::all()).collect();
         let count = cases.len();
         assert!(count > 1_000, "the table is not read: {count}");
         let (deadly, cases): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(explained::ends_envoy);
