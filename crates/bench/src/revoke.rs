@@ -1,7 +1,11 @@
 //! P5: from the revoke call to the refusal on another replica, beside a bare Redis publish to its receipt.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -42,23 +46,18 @@ pub(crate) async fn revoke(url: &str) -> Result<Row> {
         let token = mint.sign(&claims)?;
         anyhow::ensure!(admits(&second, &token).await, "a good token is refused");
         let revocation = Revocation { what: Revoked::Token(claims.id), expires_at: SystemClock.unix() + 900 };
-        let begun = Instant::now();
-        // On a thread of its own: a task that spins on the runtime would keep it from looking at its sockets.
-        let watch = std::thread::spawn({
+        let watched = watch({
             let (second, token) = (Arc::clone(&second), token.clone());
-            move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                while runtime.block_on(admits(&second, &token)) {
-                    std::thread::yield_now();
-                }
-                anyhow::Ok(begun.elapsed())
-            }
-        });
+            move |runtime| !runtime.block_on(admits(&second, &token))
+        })
+        .await?;
+        let begun = Instant::now();
         let written = writer.revoke(&[revocation]).await?;
         returned.push(begun.elapsed());
         anyhow::ensure!(written.everywhere, "a replica did not read on");
         anyhow::ensure!(!admits(&second, &token).await, "accepted after the revoke call returned");
-        seen.push(watch.join().ok().context("the watching thread ended")??);
+        let refused = watched.join().ok().context("the watching thread ended")?;
+        seen.push(refused.duration_since(begun));
     }
     stop.cancel();
     let (limit, p99) = (at(&mut bare, 0.99), at(&mut seen, 0.99));
@@ -94,12 +93,31 @@ async fn replica(
     Ok((gate, writer))
 }
 
+/// Asks until `over`, on a thread of its own: a task that spins on the runtime would keep it from looking at its sockets.
+/// Returns once the thread asks; it answers when it was over.
+async fn watch<F>(over: F) -> Result<JoinHandle<Instant>>
+where
+    F: Fn(&tokio::runtime::Runtime) -> bool + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (asks, asking) = tokio::sync::oneshot::channel();
+    let thread = std::thread::spawn(move || {
+        let _unwatched = asks.send(());
+        while !over(&runtime) {
+            std::thread::yield_now();
+        }
+        Instant::now()
+    });
+    asking.await?;
+    Ok(thread)
+}
+
 async fn admits(gate: &Gate, token: &str) -> bool {
     let headers = HeaderView::Token(Some(token));
     matches!(gate.decide_http("GET", "/api/v1/auth/me", &headers).await, Decision::Allow(_))
 }
 
-/// Publish to receipt over two connections, in this process as well.
+/// Publish to receipt over two connections, in this process and beside a watching thread as well.
 async fn bare(client: &redis::Client) -> Result<Vec<Duration>> {
     let mut publisher = client.get_multiplexed_async_connection().await?;
     let mut listener = client.get_async_pubsub().await?;
@@ -107,6 +125,12 @@ async fn bare(client: &redis::Client) -> Result<Vec<Duration>> {
     let mut messages = listener.on_message();
     let mut all = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
+        let received = Arc::new(AtomicBool::new(false));
+        let watched = watch({
+            let received = Arc::clone(&received);
+            move |_| received.load(Ordering::Acquire)
+        })
+        .await?;
         let begun = Instant::now();
         let publish = async {
             publisher.publish::<_, _, ()>("bench", "x").await?;
@@ -114,10 +138,12 @@ async fn bare(client: &redis::Client) -> Result<Vec<Duration>> {
         };
         let receive = async {
             messages.next().await.context("the subscription ended")?;
-            anyhow::Ok(begun.elapsed())
+            received.store(true, Ordering::Release);
+            anyhow::Ok(())
         };
-        let ((), took) = tokio::try_join!(publish, receive)?;
-        all.push(took);
+        tokio::try_join!(publish, receive)?;
+        let told = watched.join().ok().context("the watching thread ended")?;
+        all.push(told.duration_since(begun));
     }
     Ok(all)
 }

@@ -141,7 +141,7 @@ impl Tail<'_> {
                 self.set.read(sent);
                 Ok(())
             }
-            Some(epoch) => self.load(epoch).await,
+            Some(epoch) => self.load(epoch, sent).await,
         }
     }
 
@@ -155,7 +155,11 @@ impl Tail<'_> {
         pipe.arg("PX").arg(shared.stale_ms + ATTENTION_MARGIN_MS).ignore();
         pipe.cmd("SADD").arg(wire::REPLICAS).arg(&shared.replica).ignore();
         pipe.cmd("GET").arg(wire::EPOCH);
-        pipe.cmd("XREAD").arg("COUNT").arg(BATCH).arg("BLOCK").arg(BLOCK_MS);
+        pipe.cmd("XREAD").arg("COUNT").arg(BATCH);
+        // Without a snapshot there is no news to wait for: it is loaded at once.
+        if self.position.epoch.is_some() {
+            pipe.arg("BLOCK").arg(BLOCK_MS);
+        }
         pipe.arg("STREAMS").arg(wire::STREAM).arg(last.to_string());
         let (epoch, reply): (Option<String>, Option<StreamReadReply>) = pipe.query_async(&mut self.connection).await?;
         let streams = reply.map(|reply| reply.keys).unwrap_or_default();
@@ -197,8 +201,9 @@ impl Tail<'_> {
         Ok(newest.ids.first().and_then(|entry| StreamId::parse(&entry.id)).unwrap_or_default())
     }
 
-    /// Loads everything live. The position is taken first: what is written meanwhile comes by the stream.
-    async fn load(&mut self, epoch: String) -> RedisResult<()> {
+    /// Loads everything live. The position is taken first: what is written meanwhile comes by the stream. What was written
+    /// until `sent`, which is before, is then known.
+    async fn load(&mut self, epoch: String, sent: u64) -> RedisResult<()> {
         self.position.last = Some(self.newest().await?);
         let mut cursor = String::from("0");
         let mut count = 0_usize;
@@ -226,6 +231,7 @@ impl Tail<'_> {
         if now.as_deref() == Some(epoch.as_str()) {
             tracing::info!(revocations = count, "the revocation snapshot is loaded");
             self.position.epoch = Some(epoch);
+            self.set.read(sent);
         }
         Ok(())
     }
