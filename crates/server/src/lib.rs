@@ -14,7 +14,6 @@ mod admission;
 mod assembly;
 mod edge;
 mod error;
-mod frame;
 mod health;
 mod keys;
 mod listen;

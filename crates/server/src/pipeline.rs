@@ -23,6 +23,7 @@ use coreloop_limit::{Headers as LimitHeaders, Limiter, Subject};
 use coreloop_service::{
     Call, Target, Trace,
     call::{FORWARDED_FOR, REQUEST_ID, TRACEPARENT},
+    frame,
     link::{GRPC_TIMEOUT, parse_timeout},
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -33,7 +34,6 @@ use tower::Service;
 
 use crate::{
     admission::Admission,
-    frame,
     open_stream::OpenStreams,
     plan::{Plan, Plans},
     reply::Ending,

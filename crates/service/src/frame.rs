@@ -1,22 +1,30 @@
-//! The one message of a unary request, as bytes.
+//! The one message of a unary call, as bytes in its frame (gRPC over HTTP/2, `Length-Prefixed-Message`).
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use coreloop_core::{Problem, Reason};
+use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use http_body::Body;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Full};
+use tonic::Status;
 
 /// Flag and length (gRPC over HTTP/2).
 const HEADER: usize = 5;
 
 /// A message and the frame it came in; both share their bytes.
 #[derive(Debug)]
-pub(crate) struct Unary {
-    pub(crate) frame: Bytes,
-    pub(crate) message: Bytes,
+pub struct Unary {
+    /// The message with its five bytes of flag and length.
+    pub frame: Bytes,
+    /// The message.
+    pub message: Bytes,
 }
 
 /// Reads a body that must be exactly one uncompressed message of at most `most` bytes.
-pub(crate) async fn read<B>(body: B, most: usize) -> Result<Unary, Problem>
+///
+/// # Errors
+/// `BODY_TOO_LARGE` as soon as more has come, `UNIMPLEMENTED` for a compressed message, `MALFORMED_REQUEST` for anything
+/// that is not one whole message.
+pub async fn read<B>(body: B, most: usize) -> Result<Unary, Problem>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -62,13 +70,25 @@ fn message(mut frame: Bytes, most: usize) -> Result<Bytes, Problem> {
     Ok(frame)
 }
 
-/// The message as a frame again.
-pub(crate) fn write(message: &[u8]) -> Bytes {
+/// The message as a frame.
+#[must_use]
+pub fn write(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(message.len() + HEADER);
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     frame.put_slice(message);
     frame.freeze()
+}
+
+/// A unary answer with its one message, for a service that has it as bytes already: no codec, no copy beyond the frame.
+#[must_use]
+pub fn answer(message: &[u8]) -> Response<tonic::body::Body> {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+    let body = Full::new(write(message)).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = Response::new(tonic::body::Body::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
 }
 
 fn malformed(text: &'static str) -> Problem {

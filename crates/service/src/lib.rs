@@ -7,6 +7,7 @@
 
 pub mod call;
 pub mod ctx;
+pub mod frame;
 pub mod link;
 pub mod module;
 pub mod readiness;

@@ -3,8 +3,8 @@
 //! The decision is [`Gate::decide_http`], the one that every service makes again for itself. What is particular here is
 //! cost: each request of the mesh pays for this one. Envoy's `CheckRequest` carries every header in a map; decoding it into
 //! owned maps costs more than the decision. So the message is scanned where it lies ([`request::Scan`]) for the six fields
-//! that matter, and the reply is written as bytes ([`reply`]), its constant parts ready. A differential test holds both
-//! against the generated types.
+//! that matter, and the reply is written as bytes ([`reply`]), its constant parts ready; frames are read and written without
+//! a codec between ([`frame`]). A differential test holds scan and reply against the generated types.
 //!
 //! On admission the client's own identity headers are removed in any spelling and ours are set; services do not believe them
 //! either way, they are for logs and for backends that are not ours. On denial the client gets the very error that the edge
@@ -22,25 +22,16 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use coreloop_access::{Cors, Decision, Denied, Gate, HeaderView};
 use coreloop_auth_api::envoy::service::auth::v3::authorization_server;
 use coreloop_core::{Problem, Reason};
+use coreloop_service::frame;
 use futures::future::BoxFuture;
-use tonic::{
-    Code, Status,
-    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    server::UnaryService,
-};
+use tonic::{Code, Status, body::Body};
 
 /// Largest `CheckRequest` read: Envoy bounds headers to 60 KiB and sends no body.
 const LARGEST: usize = 256 * 1024;
-
-/// First buffers of a message: the usual one fits. tonic's own 8 KiB for each leave the allocator's fast path.
-const REPLY_BUFFER: usize = 1_000;
-const REQUEST_BUFFER: usize = 2_048;
-/// tonic's own: bytes gathered before they are handed on.
-const YIELD: usize = 32 * 1024;
 
 /// The service, to be added to the routes. Clones share the gate.
 #[derive(Debug, Clone)]
@@ -60,6 +51,14 @@ impl ExtAuthz {
     #[must_use]
     pub fn with_cors(self, cors: Cors) -> Self {
         Self { cors: Arc::new(cors), ..self }
+    }
+
+    async fn answer(&self, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
+        if request.uri().path() != "/envoy.service.auth.v3.Authorization/Check" {
+            return Err(Problem::common(Reason::Unimplemented, "the service has no such method").into());
+        }
+        let unary = frame::read(request.into_body(), LARGEST).await?;
+        Ok(frame::answer(&self.check(&unary.message).await?))
     }
 
     /// Decides an encoded `CheckRequest`; answers an encoded `CheckResponse`.
@@ -85,8 +84,8 @@ impl tonic::server::NamedService for ExtAuthz {
     const NAME: &'static str = authorization_server::SERVICE_NAME;
 }
 
-impl tonic::codegen::Service<http::Request<tonic::body::Body>> for ExtAuthz {
-    type Response = http::Response<tonic::body::Body>;
+impl tonic::codegen::Service<http::Request<Body>> for ExtAuthz {
+    type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
@@ -94,75 +93,9 @@ impl tonic::codegen::Service<http::Request<tonic::body::Body>> for ExtAuthz {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        if request.uri().path() != "/envoy.service.auth.v3.Authorization/Check" {
-            let unknown = Problem::common(Reason::Unimplemented, "the service has no such method");
-            return Box::pin(async move { Ok(Status::from(unknown).into_http()) });
-        }
-        let check = Check(self.clone());
-        Box::pin(async move {
-            let mut grpc = tonic::server::Grpc::new(Raw).max_decoding_message_size(LARGEST);
-            Ok(grpc.unary(check, request).await)
-        })
-    }
-}
-
-struct Check(ExtAuthz);
-
-impl UnaryService<Bytes> for Check {
-    type Response = Bytes;
-    type Future = BoxFuture<'static, Result<tonic::Response<Bytes>, Status>>;
-
-    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let service = self.0.clone();
-        Box::pin(async move { service.check(request.get_ref()).await.map(tonic::Response::new) })
-    }
-}
-
-/// Messages as the bytes they are.
-#[derive(Debug, Clone, Copy, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(REPLY_BUFFER, YIELD)
-    }
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(REQUEST_BUFFER, YIELD)
-    }
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        let length = from.remaining();
-        Ok(Some(from.copy_to_bytes(length)))
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.answer(request).await.unwrap_or_else(Status::into_http)) })
     }
 }
 

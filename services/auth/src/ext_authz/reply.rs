@@ -12,7 +12,10 @@ use coreloop_auth_api::envoy::{
 };
 use coreloop_core::Problem;
 use coreloop_transcode::{options::Lang, response::Encoder, router};
-use prost::{Message as _, encoding::encode_varint};
+use prost::{
+    Message as _,
+    encoding::{encode_varint, encoded_len_varint},
+};
 use prost_types::{Struct, Value, value::Kind};
 use tonic::Status;
 use uuid::Uuid;
@@ -73,9 +76,14 @@ pub(super) fn admitted(allowed: &Allowed, scan: &Scan<'_>) -> Bytes {
 
 /// A length-delimited field.
 fn field(to: &mut Vec<u8>, tag: u8, content: &[u8]) {
-    to.push(tag << 3 | 2);
-    encode_varint(content.len() as u64, to);
+    begin(to, tag, content.len());
     to.extend_from_slice(content);
+}
+
+/// Tag and length of such a field; the content is to follow.
+fn begin(to: &mut Vec<u8>, tag: u8, length: usize) {
+    to.push(tag << 3 | 2);
+    encode_varint(length as u64, to);
 }
 
 /// OkHttpResponse.headers = 2.
@@ -105,12 +113,12 @@ fn remove(to: &mut Vec<u8>, name: &str) {
 
 /// One entry of Struct.fields = 1: { key = 1, value = 2 { string_value = 3 } }.
 fn fact(to: &mut Vec<u8>, name: &str, value: &str) {
-    let mut text = Vec::with_capacity(value.len() + 3);
-    field(&mut text, 3, value.as_bytes());
-    let mut entry = Vec::with_capacity(name.len() + text.len() + 4);
-    field(&mut entry, 1, name.as_bytes());
-    field(&mut entry, 2, &text);
-    field(to, 1, &entry);
+    let sized = |length: usize| 1 + encoded_len_varint(length as u64) + length;
+    let text = sized(value.len());
+    begin(to, 1, sized(name.len()) + sized(text));
+    field(to, 1, name.as_bytes());
+    begin(to, 2, text);
+    field(to, 3, value.as_bytes());
 }
 
 fn option(name: &str, value: &str) -> Vec<u8> {
