@@ -1,7 +1,8 @@
 //! Argon2id (RFC 9106) on threads of its own.
 //!
 //! A hash costs tens of milliseconds of one core and 19 MiB. On the runtime's threads a storm of sign-ins would starve
-//! the check of every other request; here it queues behind a few threads that the kernel schedules after everybody else.
+//! the check of every other request; here it queues behind a thread per core that the kernel runs only where nobody else
+//! wants to (`SCHED_IDLE`), and takes from at once when somebody does.
 //! Each thread keeps its working memory while it is busy, which saves the page faults of a fresh allocation per hash.
 
 use std::{
@@ -16,6 +17,8 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
+#[cfg(target_os = "linux")]
+use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use tokio::sync::oneshot;
 
 use crate::{Error, Options, vault};
@@ -91,13 +94,12 @@ impl Hasher {
     }
 }
 
-/// Half the cores, at least one: the other half answers everything else.
+/// Every core: whoever answers a call takes it back at once.
 fn threads(asked: u32) -> usize {
     if asked > 0 {
         return asked as usize;
     }
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    (cores / 2).max(1)
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 fn work(jobs: &Mutex<Receiver<Job>>, params: &Params) {
@@ -114,11 +116,16 @@ fn work(jobs: &Mutex<Receiver<Job>>, params: &Params) {
     }
 }
 
-/// Lets every other thread of the machine go first.
+/// Lets every other thread of the machine go first. A nice value would not do: a nicer thread still ends its slice, some
+/// milliseconds, before one that woke up runs.
 fn yield_to_everybody() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10) {
-        tracing::debug!(%error, "hash thread keeps its priority");
+    if let Err(error) = thread_priority::set_thread_priority_and_policy(
+        thread_priority::thread_native_id(),
+        ThreadPriority::Min,
+        ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle),
+    ) {
+        tracing::warn!(?error, "hash threads keep their priority: sign-ins will delay other calls");
     }
 }
 
@@ -220,6 +227,21 @@ mod tests {
         assert!(!hasher.verify("correct horsf".to_owned(), Some(phc)).await.unwrap());
         assert!(!hasher.verify("correct horse".to_owned(), None).await.unwrap());
         assert!(hasher.verify("x".to_owned(), Some("$argon2id$broken".to_owned())).await.is_err());
+    }
+
+    /// Field 41 of `/proc/…/stat` is the policy; `SCHED_IDLE` is 5 (sched(7), proc(5)).
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn hash_threads_run_only_where_nothing_else_does() {
+        let hasher = Hasher::start(&small()).unwrap();
+        hasher.hash("correct horse".to_owned()).await.unwrap();
+        let policies: Vec<_> = std::fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok())
+            .filter(|stat| stat.contains("(auth-hash-"))
+            .filter_map(|stat| stat.rsplit_once(')').unwrap().1.split_whitespace().nth(38).map(str::to_owned))
+            .collect();
+        assert!(policies.iter().any(|policy| policy == "5"), "{policies:?}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct Options {
     pub argon2_memory_kib: u32,
     /// Argon2id passes.
     pub argon2_passes: u32,
-    /// Threads that hash passwords; 0 is half the cores, at least one.
+    /// Threads that hash passwords; 0 is one for each core; they run only where nothing else does.
     pub hash_threads: u32,
     /// Sign-ins that may wait for a hash thread; more are refused at once.
     pub hash_queue: u32,
