@@ -4,13 +4,15 @@ use anyhow::Result;
 use bytes::Bytes;
 
 use crate::{
+    check::TURNS,
     child::Part,
     cpu, front, load,
     report::{Row, median, spread},
     tokens::Mint,
 };
 
-const CALLS: u64 = 30_000;
+/// Requests of one turn.
+const CALLS: u64 = 3_750;
 const CONNECTIONS: usize = 32;
 
 /// The request that every front gets.
@@ -43,16 +45,20 @@ pub(crate) async fn rows(rounds: usize, envoy: &str) -> Result<Vec<Row>> {
     std::fs::create_dir_all(&folder)?;
     let backend = Part::start("backend", &[])?;
     let peer = format!("http://{}", backend.address);
-    let edge = Part::start("edge", &[&peer])?;
-    let hand = Part::start("by-hand", &[&peer])?;
+    let ours = Part::start("edge", &[&peer])?;
+    let by_hand = Part::start("by-hand", &[&peer])?;
     let transcoder = front::transcoder(envoy, backend.address.parse()?, &folder)?;
     let token = Mint::new(coreloop_access::token::Algorithm::Rs256)?.token()?;
     let request = request(&token);
     let (mut to_hand, mut to_envoy, mut own) = (Vec::new(), Vec::new(), Vec::new());
     for warm in (0..=rounds).map(|round| round > 0) {
-        let edge = round(&edge, Some(&backend), &request).await?;
-        let hand = round(&hand, Some(&backend), &request).await?;
-        let envoy = round(&transcoder, Some(&backend), &request).await?;
+        let (mut edge, mut hand, mut envoy) = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
+        for _ in 0..TURNS {
+            for (sum, part) in [(&mut edge, &ours), (&mut hand, &by_hand), (&mut envoy, &transcoder)] {
+                let turn = round(part, Some(&backend), &request).await?;
+                *sum = (sum.0 + turn.0 / TURNS as f64, sum.1 + turn.1 / TURNS as f64);
+            }
+        }
         if warm {
             to_hand.push(hand.1 / edge.1);
             to_envoy.push(envoy.0 / edge.0);
