@@ -5,6 +5,8 @@ use std::{
     sync::{LazyLock, Mutex, PoisonError, mpsc},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 type Order = (Command, mpsc::Sender<std::io::Result<Process>>);
 
 /// The kernel sends the parent-death signal when the *thread* that started a child ends, so one thread that never ends
@@ -44,13 +46,12 @@ impl Child {
         Self { process: process.unwrap_or_else(|error| panic!("{program} did not start: {error}")) }
     }
 
-    /// Sends a signal by name, as `STOP` or `CONT`.
+    /// Sends a signal.
     ///
     /// # Panics
     /// When the process is gone.
-    pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([format!("-{name}"), self.process.id().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "signal {name} could not be sent");
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).expect("the process lives");
     }
 
     /// Kills it (SIGKILL) and waits for its end.

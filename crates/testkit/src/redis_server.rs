@@ -2,6 +2,7 @@
 
 use std::{net::TcpStream, time::Duration};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{child::Child, port, wait::wait_for};
@@ -55,12 +56,12 @@ impl TestRedis {
 
     /// Freezes it: connections stay open, nothing is answered.
     pub fn freeze(&self) {
-        self.server.as_ref().expect("redis runs").signal("STOP");
+        self.server.as_ref().expect("redis runs").signal(Signal::STOP);
     }
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        self.server.as_ref().expect("redis runs").signal("CONT");
+        self.server.as_ref().expect("redis runs").signal(Signal::CONT);
     }
 
     /// A connection of the test's own.

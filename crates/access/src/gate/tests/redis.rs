@@ -9,6 +9,7 @@ use std::{
 
 use coreloop_core::{Clock as _, ManualClock, id::SystemIds};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio_util::sync::CancellationToken;
 
 use super::{GET_ME, ISSUER, LOGOUT, World};
@@ -53,8 +54,8 @@ impl Redis {
         self.client().get_connection_manager_with_config(config).await.unwrap()
     }
 
-    fn signal(&self, name: &str) {
-        Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap();
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
     fn stop(&mut self) {
@@ -267,7 +268,7 @@ async fn blind_refuses_fresh_calls_after_ten_seconds_and_all_after_five_minutes(
     let call = async |rpc: &str, token: &str| replica.world.call(rpc, Some(token.as_bytes())).await;
 
     // Frozen, not dead: connections stay open and nothing answers.
-    redis.signal("-STOP");
+    redis.signal(Signal::STOP);
     eventually("late", async || set.standing() != Standing::Live).await;
     assert_eq!(call(GET_ME, &other).await, Ok(()));
     assert_eq!(call(LOGOUT, &other).await, Ok(()));
@@ -281,7 +282,7 @@ async fn blind_refuses_fresh_calls_after_ten_seconds_and_all_after_five_minutes(
     set.pass(Duration::from_secs(290));
     assert_eq!(call(GET_ME, &other).await, Err(Denied::RevocationUnknown));
 
-    redis.signal("-CONT");
+    redis.signal(Signal::CONT);
     replica.live().await;
     assert_eq!(call(LOGOUT, &other).await, Ok(()));
 }
@@ -293,14 +294,14 @@ async fn a_hung_redis_costs_one_time_out_and_not_one_a_call() {
     replica.writer.rebuild(&[]).await.unwrap();
     replica.live().await;
     let (_, token) = replica.user();
-    redis.signal("-STOP");
+    redis.signal(Signal::STOP);
     eventually("late", async || replica.standing() != Standing::Live).await;
     let begun = Instant::now();
     for _ in 0..500 {
         assert_eq!(replica.get_me(&token).await, Ok(()));
     }
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    redis.signal("-CONT");
+    redis.signal(Signal::CONT);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
