@@ -4,7 +4,7 @@ use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::{Origin, node::Node};
+use crate::{Origin, Value, node::Node, suggest};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,8 +86,25 @@ impl Report<'_> {
 
     /// Refuses the value of `key` unless `least <= value <= most`.
     pub fn within<T: PartialOrd + fmt::Display>(&mut self, key: &str, value: T, least: T, most: T) {
-        if value < least || value > most {
-            self.refuse(key, format!("must be {least} to {most}, is {value}"));
+        let range = least..=most;
+        // Asked so, and not whether it is outside: what is no number (NaN) is within nothing.
+        if !range.contains(&value) {
+            self.refuse(key, format!("must be {} to {}, is {value}", range.start(), range.end()));
+        }
+    }
+
+    /// Refuses the keys of the table at `key` (the section itself when empty) that are none of `known`: for tables whose
+    /// keys are names that no options struct has.
+    pub fn only(&mut self, key: &str, known: &[&str]) {
+        let node = self.node;
+        let path: Vec<&str> = key.split('.').filter(|part| !part.is_empty()).collect();
+        let Some(Value::Table(table)) = node.at(&path).map(|node| &node.value) else { return };
+        for (name, node) in table.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+            self.found.push(Finding {
+                origin: Some(node.origin.clone()),
+                key: [self.section, key, name].into_iter().fold(String::new(), |path, part| join(&path, part)),
+                text: suggest::unknown("key", name, known.iter().copied()),
+            });
         }
     }
 

@@ -30,7 +30,7 @@ impl fmt::Display for Origin {
 }
 
 /// A value. Variables of the environment are texts until a reader asks for another type.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Value {
     /// `true` or `false`.
     Bool(bool),
@@ -44,6 +44,20 @@ pub enum Value {
     List(Vec<Node>),
     /// A table.
     Table(IndexMap<String, Node>),
+}
+
+/// The kind alone: any value may be a secret, and only its key would tell. [`crate::Settings::print`] shows values.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bool(_) => "Bool",
+            Self::Int(_) => "Int",
+            Self::Float(_) => "Float",
+            Self::Text(_) => "Text",
+            Self::List(_) => "List",
+            Self::Table(_) => "Table",
+        })
+    }
 }
 
 impl Default for Value {

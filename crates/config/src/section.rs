@@ -107,7 +107,7 @@ impl Section {
     }
 
     fn finding(&self, path: &[String], text: String) -> Finding {
-        let secret = path.last().is_some_and(|key| print::is_secret(key));
+        let secret = path.iter().any(|key| print::is_secret(key));
         let text = if secret { "has a wrong type or is not acceptable".to_owned() } else { text };
         Finding {
             origin: self.node.at(path).map(|node| node.origin.clone()),
@@ -118,10 +118,7 @@ impl Section {
 
     fn unknown(&self, found: &Unknown) -> Finding {
         let wrong = found.path.last().map_or("", String::as_str);
-        let text = match suggest::nearest(wrong, found.known.iter().copied()) {
-            Some(name) => format!("unknown key, did you mean `{name}`?"),
-            None => "unknown key".to_owned(),
-        };
+        let text = suggest::unknown("key", wrong, found.known.iter().copied());
         self.finding(&found.path, String::new()).with_text(text)
     }
 }

@@ -112,10 +112,7 @@ impl Settings {
             return Ok(());
         };
         for (name, node) in mine.iter().filter(|(name, _)| !known.contains_key(*name)) {
-            let text = match suggest::nearest(name, known.keys().map(String::as_str)) {
-                Some(near) => format!("unknown section, did you mean `{near}`?"),
-                None => "unknown section".to_owned(),
-            };
+            let text = suggest::unknown("section", name, known.keys().map(String::as_str));
             errors.0.push(Finding { origin: Some(node.origin.clone()), key: name.clone(), text });
         }
         errors.into_result()

@@ -1,7 +1,15 @@
 //! "Did you mean": the nearest known name.
 
+/// What is said of `wrong`, a `what` that is none of `known`.
+pub(crate) fn unknown<'a>(what: &str, wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    match nearest(wrong, known) {
+        Some(near) => format!("unknown {what}, did you mean `{near}`?"),
+        None => format!("unknown {what}"),
+    }
+}
+
 /// The known name nearest to `wrong`, if one is near enough to be meant.
-pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Two letters that changed places are two changes.
     let most = (wrong.len() / 3).max(2);
     known

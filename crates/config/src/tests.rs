@@ -163,10 +163,69 @@ fn checks_add_to_the_list() {
 }
 
 #[test]
-fn the_defaults_are_readable_and_passwords_in_addresses_are_not_shown() {
+fn what_is_no_number_is_within_nothing() {
+    for text in ["ratio = nan", "ratio = inf", "ratio = -0.1"] {
+        let section = Section::from_toml("otlp", text).unwrap();
+        let read = section.read_with(|options: &Options, report| report.within("ratio", options.ratio, 0.0, 1.0));
+        assert!(lines(read.unwrap_err())[0].starts_with("text:1: otlp.ratio: must be 0 to 1, is "), "{text}");
+    }
+}
+
+#[test]
+fn names_of_tables_are_checked_against_those_there_are() {
+    let section = Section::from_toml("server", "[ports]\nauth = 1\nauht = 2\nwallet = 3").unwrap();
+    let read = section.keep(&["ports"]).read_with(|_: &Options, report| report.only("ports", &["auth", "edge"]));
+    assert_eq!(
+        lines(read.unwrap_err()),
+        ["text:3: server.ports.auht: unknown key, did you mean `auth`?", "text:4: server.ports.wallet: unknown key"]
+    );
+    let section = Section::from_toml("peers", "wallet = \"x\"").unwrap();
+    let read = section.read_with(|_: &BTreeMap<String, String>, report| report.only("", &["auth"]));
+    assert_eq!(lines(read.unwrap_err()), ["text:1: peers.wallet: unknown key"]);
+}
+
+#[test]
+fn the_defaults_are_readable() {
     assert!(DEFAULTS.lines().all(|line| line.len() <= 120));
-    let settings = Settings::defaults().with("database.url", "postgres://me:hunter2@host/db");
-    let text = settings.print();
-    assert!(text.contains("[database]") && !text.contains("hunter2"), "{text}");
+    let text = Settings::defaults().print();
+    assert!(text.contains("[database]"), "{text}");
     assert!(toml::from_str::<toml::Table>(&text).is_ok(), "{text}");
+}
+
+/// Wherever an address may carry a password, it is not shown; what else it says is.
+#[test]
+fn passwords_in_addresses_are_not_shown() {
+    for (address, shown) in [
+        ("postgres://me:hunter2@host/db", "postgres://me:redacted@host/db"),
+        ("redis://:hunter2@host/1", "redis://:redacted@host/1"),
+        ("postgres://host/db?password=hunter2&sslmode=require", "postgres://host/db?password=redacted&sslmode=require"),
+        ("postgres://me:hunter2@host/db?Password=hunter2", "postgres://me:redacted@host/db?Password=redacted"),
+        ("redis+unix:///run/redis.sock?db=1&pass=hunter2", "redis+unix:///run/redis.sock?db=1&pass=redacted"),
+        ("unix:/run/redis.sock?pass=hunter2", "unix:/run/redis.sock?pass=redacted"),
+        // The password holds what ends a host.
+        ("postgres://me:a#hunter2@host/db", "[redacted]"),
+        ("postgres://me:12#hunter2@host/db", "[redacted]"),
+        ("postgres://me:12/hunter2@host/db", "[redacted]"),
+        ("postgres://me@host/db?sslmode=require", "postgres://me@host/db?sslmode=require"),
+        ("coreloop://auth/reset?token={token}", "coreloop://auth/reset?token={token}"),
+        ("no-reply@coreloop.example", "no-reply@coreloop.example"),
+    ] {
+        let settings = Settings::defaults().with("database.url", address).with("auth.list", vec![address.to_owned()]);
+        let text = settings.print();
+        // Some are defaults too.
+        assert!(text.matches(&format!("\"{shown}\"")).count() >= 2, "{address}: {text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn secrets_are_not_shown_in_any_shape() {
+    let text = "[auth]\nmesh_secret = \"hunter2\"\n[auth.master_key]\nhalf = \"hunter2\"\n[auth.social.a]\nclient_secret = \"hunter2\"\n";
+    let settings = Settings::defaults().with_toml("x", text).unwrap().with("auth.token", vec!["hunter2".to_owned()]);
+    for shown in [settings.print(), format!("{settings:?}"), format!("{:?}", settings.section("auth"))] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    let wrong = Section::from_toml("auth", "hosts = 1\n[ports]\nmesh_secret = \"hunter2\"").unwrap();
+    let told = format!("{:?}", wrong.keep(&["ports"]).read::<Options>().unwrap_err());
+    assert!(told.contains("mesh_secret") && !told.contains("hunter2"), "{told}");
 }
