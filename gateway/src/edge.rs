@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::{
-    Options, compress,
+    Options,
+    body::{Bounds, Held, Room},
+    compress,
     cors::Cors,
     fail::{Failure, Refused},
     inbound::Origin,
@@ -40,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) links: Links,
     pub(crate) families: Families,
     pub(crate) stopping: CancellationToken,
+    room: Room,
     ids: Arc<dyn Ids>,
     cors: Cors,
 }
@@ -74,6 +77,7 @@ impl Edge {
             links: on.links,
             families,
             stopping: on.stopping,
+            room: Room::new(options.bodies_limit_bytes),
             ids: on.ids,
             cors: Cors::new(&options.cors),
             options,
@@ -151,9 +155,13 @@ impl Shared {
         response
     }
 
-    /// Time in which a body must have arrived.
-    pub(crate) fn patience(&self) -> Duration {
-        Duration::from_secs(self.options.body_timeout_secs)
+    /// A body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Room::read`].
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<Held, Failure> {
+        let patience = Duration::from_secs(self.options.body_timeout_secs);
+        self.room.read(headers, body, Bounds { limit, patience }).await
     }
 }
 

@@ -11,6 +11,8 @@ pub use coreloop_access::CorsOptions as Cors;
 pub struct Options {
     /// Largest request body in bytes; an RPC's `edge.max_body_bytes` replaces it.
     pub body_limit_bytes: u64,
+    /// Largest sum of the request bodies held at once, in bytes; one that finds no room is refused as OVERLOADED.
+    pub bodies_limit_bytes: u64,
     /// Time in which a request body must have arrived, in seconds.
     pub body_timeout_secs: u64,
     /// Largest path with query, in bytes.
@@ -41,6 +43,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             body_limit_bytes: 1024 * 1024,
+            bodies_limit_bytes: 64 * 1024 * 1024,
             body_timeout_secs: 10,
             path_limit_bytes: 8 * 1024,
             header_limit_bytes: 12 * 1024,
@@ -65,6 +68,8 @@ impl Options {
     pub fn read(section: &Section) -> Result<Self, Errors> {
         section.read_with::<Self>(|o, report| {
             report.within("body_limit_bytes", o.body_limit_bytes, 1024, 256 * 1024 * 1024);
+            // A body of the largest size must fit.
+            report.within("bodies_limit_bytes", o.bodies_limit_bytes, o.body_limit_bytes, 1 << 40);
             report.within("body_timeout_secs", o.body_timeout_secs, 1, 600);
             report.within("path_limit_bytes", o.path_limit_bytes, 256, 32 * 1024);
             report.within("header_limit_bytes", o.header_limit_bytes, 1024, 256 * 1024);
@@ -97,10 +102,10 @@ mod tests {
     fn every_wrong_setting_is_reported_at_once() {
         let section = Section::from_toml(
             "gateway",
-            "body_limit_bytes = 1\nheartbeat_secs = 0\n[cors]\norigins = [\"*\", \"https://x/y\"]\ncredentials = true\n",
+            "body_limit_bytes = 1\nbodies_limit_bytes = 0\nheartbeat_secs = 0\n[cors]\norigins = [\"*\", \"https://x/y\"]\ncredentials = true\n",
         );
         let errors = Options::read(&section.unwrap()).unwrap_err().to_string();
-        for key in ["body_limit_bytes", "heartbeat_secs", "cors.origins", "cors.credentials"] {
+        for key in ["body_limit_bytes", "bodies_limit_bytes", "heartbeat_secs", "cors.origins", "cors.credentials"] {
             assert!(errors.contains(key), "{key} is not in {errors}");
         }
     }

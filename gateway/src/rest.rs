@@ -15,7 +15,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, req
 use http_body_util::{BodyExt as _, Full};
 
 use crate::{
-    body, call,
+    body::{self, Held, Place},
+    call,
     edge::{Shared, lang},
     etag,
     fail::Failure,
@@ -43,6 +44,8 @@ pub(crate) struct Ready<'a> {
     pub(crate) metadata: HeaderMap,
     pub(crate) message: Bytes,
     pub(crate) deadline: Option<Duration>,
+    /// Room of the body, for the message is about as large; given back when the service has answered.
+    _place: Place,
 }
 
 /// Serves one request, whatever becomes of it.
@@ -92,12 +95,12 @@ async fn ready<'a>(
         metadata.insert(GRPC_TIMEOUT, value);
         deadline
     });
-    let body = match row.reads_body {
-        true => body::read(headers, body, row.body_limit, shared.patience()).await?,
+    let Held { bytes, place } = match row.reads_body {
+        true => shared.read(headers, body, row.body_limit).await?,
         false if body::stated(headers).is_some_and(|length| length > row.body_limit as u64) => {
             return Err(body::too_large());
         }
-        false => Bytes::new(),
+        false => Held::default(),
     };
     let text = |name: &HeaderName| headers.get(name).map(HeaderValue::to_str).transpose().map_err(|_| unreadable());
     let message = shared.decoder.decode(
@@ -106,11 +109,11 @@ async fn ready<'a>(
             vars,
             query: parts.uri.query().unwrap_or_default(),
             content_type: text(&header::CONTENT_TYPE)?,
-            body: &body,
+            body: &bytes,
             idempotency_key: text(&IDEMPOTENCY_KEY)?,
         },
     )?;
-    Ok(Ready { route, row, headers, metadata, message, deadline })
+    Ok(Ready { route, row, headers, metadata, message, deadline, _place: place })
 }
 
 fn unreadable() -> Failure {

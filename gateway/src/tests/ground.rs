@@ -190,7 +190,8 @@ impl Answer {
 
     pub(super) fn reason(&self) -> String {
         let body = self.json();
-        body["details"][0]["reason"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned()
+        let mut details = body["details"].as_array().into_iter().flatten();
+        details.find_map(|detail| detail["reason"].as_str()).unwrap_or_else(|| panic!("{body}")).to_owned()
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
