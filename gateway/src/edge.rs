@@ -9,6 +9,7 @@ use std::{
 
 use axum::body::Body;
 use coreloop_core::{Ids, Reason};
+use coreloop_limit::Limiter;
 use coreloop_service::{BuildError, Call, Links, Metrics, call::REQUEST_ID};
 use coreloop_transcode::{options::Lang, request::Decoder, response::Encoder, router::Router};
 use futures::future::BoxFuture;
@@ -21,7 +22,7 @@ use crate::{
     body::{Bounds, Held, Room},
     compress,
     cors::Cors,
-    fail::{Failure, Refused},
+    fail::Failure,
     inbound::Origin,
     metrics::Families,
     request_id, rest, rpc,
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) links: Links,
     pub(crate) families: Families,
     pub(crate) stopping: CancellationToken,
+    limiter: Arc<Limiter>,
     room: Room,
     ids: Arc<dyn Ids>,
     cors: Cors,
@@ -53,6 +55,8 @@ pub struct Ground {
     pub router: &'static Router,
     /// Peers.
     pub links: Links,
+    /// How often clients may call: the process's own, in which its services count too.
+    pub limiter: Arc<Limiter>,
     /// Ids of requests that bring none.
     pub ids: Arc<dyn Ids>,
     /// Where metrics are registered.
@@ -77,6 +81,7 @@ impl Edge {
             links: on.links,
             families,
             stopping: on.stopping,
+            limiter: on.limiter,
             room: Room::new(options.bodies_limit_bytes),
             ids: on.ids,
             cors: Cors::new(&options.cors),
@@ -113,7 +118,7 @@ impl Shared {
         let page = self.cors.admitted(&parts.headers);
         let accept = self.options.compression.then(|| parts.headers.get(header::ACCEPT_ENCODING).cloned()).flatten();
         let mut response = match self.refuse_early(&parts) {
-            Some(failure) => self.refused(failure, lang(&parts.headers)),
+            Some(failure) => self.refused(failure, lang(&parts.headers)).await,
             None => self.dispatch(parts, body, origin).await,
         };
         response.headers_mut().insert(REQUEST_ID, id);
@@ -146,13 +151,23 @@ impl Shared {
             .then(|| Failure::common(Reason::HeadersTooLarge, "the headers are larger than admitted"))
     }
 
-    /// The reply to a request that no service saw; counted by its reason.
-    pub(crate) fn refused(&self, failure: Failure, lang: Option<Lang>) -> Response<Body> {
-        let response = failure.reply(&self.encoder, lang);
-        if let Some(Refused(reason)) = response.extensions().get() {
-            self.families.refused(reason);
-        }
-        response
+    /// The reply to a request that no service sees.
+    pub(crate) async fn refused(&self, failure: Failure, lang: Option<Lang>) -> Response<Body> {
+        // Boxed: most requests are not refused, and their future has no room for it.
+        Box::pin(self.charged(failure)).await.reply(&self.encoder, lang)
+    }
+
+    /// A refusal by the edge itself, counted. It costs the caller's address as much as an anonymous call, and when nothing
+    /// is left that is what the caller hears: else whoever guesses paths or sends rubbish would do so without a limit. Who
+    /// calls is not known here, so people are counted by their address too, but only by what they send wrong.
+    pub(crate) async fn charged(&self, failure: Failure) -> Failure {
+        let limited = match Call::current().and_then(|call| call.client) {
+            Some(address) => self.limiter.check_address(address).await.err(),
+            None => None,
+        };
+        let failure = limited.map_or(failure, Failure::from);
+        self.families.refused(failure.reason());
+        failure
     }
 
     /// A body of at most `limit` bytes.

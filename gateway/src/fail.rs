@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use coreloop_core::{Kind, Problem, Reason, problem::COMMON_DOMAIN};
+use coreloop_limit::Limited;
 use coreloop_transcode::{
     options::Lang,
     response::{Encoder, ndjson_error},
@@ -20,6 +21,8 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
 /// A request that will not be served.
 pub(crate) struct Failure {
     status: Box<Status>,
+    /// Empty for a status of a service.
+    reason: String,
     http: Option<StatusCode>,
     allow: Option<String>,
     in_stream: bool,
@@ -63,7 +66,12 @@ impl Failure {
         encoder.error(status.code() as i32, status.message(), status.details(), lang)
     }
 
-    /// The whole reply, and its reason for the metrics.
+    /// The reason of a refusal by the edge itself.
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The whole reply.
     pub(crate) fn reply(self, encoder: &Encoder<'_>, lang: Option<Lang>) -> Response<Body> {
         let (http, allow, in_stream) = (self.http, self.allow.clone(), self.in_stream);
         let status = self.into_status();
@@ -84,14 +92,9 @@ impl Failure {
             headers.insert(header::RETRY_AFTER, secs.into());
         }
         insert(headers, header::ALLOW, allow);
-        response.extensions_mut().insert(Refused(error.reason));
         response
     }
 }
-
-/// Reason of a failed reply, for the metrics; an extension of the response.
-#[derive(Clone)]
-pub(crate) struct Refused(pub(crate) String);
 
 fn insert(headers: &mut http::HeaderMap, name: HeaderName, value: Option<String>) {
     if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
@@ -101,13 +104,25 @@ fn insert(headers: &mut http::HeaderMap, name: HeaderName, value: Option<String>
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Status::from(problem).into()
+        let reason = problem.reason().to_owned();
+        Self { reason, ..Status::from(problem).into() }
+    }
+}
+
+impl From<Limited> for Failure {
+    fn from(limited: Limited) -> Self {
+        let (window, mut failure) = (limited.headers, Self::from(Problem::from(limited)));
+        let metadata = failure.status.metadata_mut();
+        metadata.insert("ratelimit-limit", window.limit.into());
+        metadata.insert("ratelimit-remaining", window.remaining.into());
+        metadata.insert("ratelimit-reset", window.reset_secs.into());
+        failure
     }
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Self { status: Box::new(status), http: None, allow: None, in_stream: false }
+        Self { status: Box::new(status), reason: String::new(), http: None, allow: None, in_stream: false }
     }
 }
 

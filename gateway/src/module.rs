@@ -38,6 +38,7 @@ fn build(ctx: Ctx) -> Result<Built, BuildError> {
     let ground = Ground {
         router: router::router(),
         links: ctx.links,
+        limiter: ctx.limiter,
         ids: ctx.ids,
         metrics: ctx.metrics,
         stopping: ctx.stopping,

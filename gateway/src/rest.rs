@@ -53,21 +53,23 @@ pub(crate) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body, origi
     let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let (route, vars) = match shared.router.find(parts.method.as_str(), target) {
         Match::Found { route, vars } => (route, vars),
-        Match::WrongMethod { allow } => return shared.refused(Failure::method(allow), lang(&parts.headers)),
-        Match::NotFound => return shared.refused(Failure::no_route(), lang(&parts.headers)),
+        Match::WrongMethod { allow } => return shared.refused(Failure::method(allow), lang(&parts.headers)).await,
+        Match::NotFound => return shared.refused(Failure::no_route(), lang(&parts.headers)).await,
         Match::BadEscape => {
             let failure = Failure::common(Reason::MalformedRequest, "a percent escape of the path cannot be read");
-            return shared.refused(failure, lang(&parts.headers));
+            return shared.refused(failure, lang(&parts.headers)).await;
         }
     };
-    let Some(row) = shared.table.row(route) else { return shared.refused(Failure::no_route(), lang(&parts.headers)) };
-    let made = match ready(shared, (route, row), &vars, parts, body, origin).await {
-        // Boxed, so that the future of a unary call, which is made for every request, has no room for a stream.
-        Ok(ready) if route.server_streaming => Box::pin(stream::serve(shared, ready)).await,
-        Ok(ready) => unary(shared, ready).await,
-        Err(failure) => Err(failure),
+    let Some(row) = shared.table.row(route) else {
+        return shared.refused(Failure::no_route(), lang(&parts.headers)).await;
     };
-    let mut response = made.unwrap_or_else(|failure| failure.reply(&shared.encoder, lang(&parts.headers)));
+    let told = |failure: Failure| failure.reply(&shared.encoder, lang(&parts.headers));
+    let mut response = match ready(shared, (route, row), &vars, parts, body, origin).await {
+        // Boxed, so that the future of a unary call, which is made for every request, has no room for a stream.
+        Ok(ready) if route.server_streaming => Box::pin(stream::serve(shared, ready)).await.unwrap_or_else(told),
+        Ok(ready) => unary(shared, ready).await.unwrap_or_else(told),
+        Err(failure) => shared.refused(failure, lang(&parts.headers)).await,
+    };
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
     if row.deprecated {
         deprecate(row, response.headers_mut());

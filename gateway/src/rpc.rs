@@ -55,10 +55,10 @@ pub(crate) async fn serve(
     if protocol == Protocol::Unknown || (protocol == Protocol::Native && parts.version != Version::HTTP_2) {
         let failure =
             Failure::common(Reason::UnsupportedMediaType, "gRPC needs HTTP/2 and protobuf; browsers use gRPC-Web");
-        return shared.refused(failure, lang);
+        return shared.refused(failure, lang).await;
     }
     if parts.method != Method::POST {
-        return shared.refused(Failure::method("POST".to_owned()), lang);
+        return shared.refused(Failure::method("POST".to_owned()), lang).await;
     }
     let limit = usize::try_from(shared.options.body_limit_bytes).unwrap_or(usize::MAX);
     let too_large =

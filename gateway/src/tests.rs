@@ -1,8 +1,10 @@
 //! The edge in front of a peer that plays a service: everything but the socket.
 
+mod bodies;
 mod ground;
 mod grpc;
 mod own;
 mod page;
+mod refused;
 mod rest;
 mod streams;

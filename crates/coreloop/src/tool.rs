@@ -7,6 +7,7 @@ use coreloop_access::{Gate, Keys, Policy, Revocations, gate::Parts};
 use coreloop_auth::App;
 use coreloop_config::Settings;
 use coreloop_core::{Clock, SystemClock, id::SystemIds};
+use coreloop_limit::{Limiter, Options as LimitOptions};
 use coreloop_server::RedisOptions;
 use coreloop_service::{Ctx, Links, Metrics, Mode, Readiness};
 use redis::aio::ConnectionManager;
@@ -50,6 +51,7 @@ pub(crate) async fn auth(settings: &Settings) -> anyhow::Result<Arc<App>> {
         redis_client: Some(client),
         links: Links::default(),
         gate: gate(settings, Keys::fixed(&Default::default()), Some(redis))?,
+        limiter: Arc::new(Limiter::new(&LimitOptions::default(), None, 0)),
         cors: coreloop_access::Cors::default(),
         metrics: Metrics::default(),
         readiness: Readiness::default(),

@@ -130,18 +130,38 @@ impl Limiter {
             return Ok(None);
         }
         let Some(endpoint) = self.endpoints.get(rpc_path) else { return Ok(None) };
-        let budgets = self.budgets(endpoint, subject);
+        self.decide(&self.budgets(endpoint, subject)).await
+    }
+
+    /// Counts a request of an address that no RPC answers for, in the budget over the whole API: what is refused on its way
+    /// costs as much as what is served.
+    ///
+    /// # Errors
+    /// [`Limited`] when the budget is used up.
+    pub async fn check_address(&self, address: IpAddr) -> Result<Option<Headers>, Limited> {
+        if !self.enabled || self.anonymous.is_empty() {
+            return Ok(None);
+        }
+        self.decide(&[self.budget(network(address))]).await
+    }
+
+    async fn decide(&self, budgets: &[Budget<'_>]) -> Result<Option<Headers>, Limited> {
         if budgets.is_empty() {
             return Ok(None);
         }
-        let measure = match self.ask_redis(&budgets).await {
+        let measure = match self.ask_redis(budgets).await {
             Some(measure) => measure,
             None => {
                 self.approximated.inc();
-                self.local.decide(&budgets)
+                self.local.decide(budgets)
             }
         };
         self.answer(measure).map(Some)
+    }
+
+    /// What an anonymous address has over the whole API.
+    fn budget(&self, address: IpAddr) -> Budget<'_> {
+        Budget { key: format!("rl:api:ip:{address}"), windows: &self.anonymous }
     }
 
     fn budgets<'a>(&'a self, endpoint: &'a Endpoint, subject: &Subject) -> Vec<Budget<'a>> {
@@ -161,7 +181,7 @@ impl Limiter {
         }
         if let (None, Some(address), false) = (subject.user, address, endpoint.unbudgeted || self.anonymous.is_empty())
         {
-            budgets.push(Budget { key: format!("rl:api:ip:{address}"), windows: &self.anonymous });
+            budgets.push(self.budget(address));
         }
         budgets
     }

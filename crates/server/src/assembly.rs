@@ -139,6 +139,7 @@ impl Assembly {
             redis_client: self.redis.as_ref().map(|redis| redis.client.clone()),
             links: self.links.clone(),
             gate: Arc::clone(&self.gate),
+            limiter: Arc::clone(&self.process.limiter),
             cors: Cors::new(&self.options.cors),
             metrics: self.metrics.clone(),
             readiness: readiness.clone(),

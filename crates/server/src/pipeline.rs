@@ -48,7 +48,7 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 /// What every service of the process shares.
 pub(crate) struct Process {
     pub(crate) gate: Arc<Gate>,
-    pub(crate) limiter: Limiter,
+    pub(crate) limiter: Arc<Limiter>,
     pub(crate) trusted: TrustedProxies,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) clock: Arc<dyn Clock>,

@@ -138,7 +138,7 @@ impl Builder {
         });
         let process = Arc::new(Process {
             gate: Arc::clone(&gate),
-            limiter,
+            limiter: Arc::new(limiter),
             trusted: TrustedProxies::parse(&options.access.trusted_proxies).unwrap_or_default(),
             ids: Arc::clone(&self.ids),
             clock: Arc::clone(&self.clock),

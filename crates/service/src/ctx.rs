@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use coreloop_access::{Cors, Gate};
 use coreloop_config::Section;
 use coreloop_core::{Clock, Ids};
+use coreloop_limit::Limiter;
 use prometheus_client::registry::Registry;
 use redis::aio::ConnectionManager;
 use sqlx::PgPool;
@@ -44,6 +45,8 @@ pub struct Ctx {
     pub links: Links,
     /// Token verification and policy, shared by the process.
     pub gate: Arc<Gate>,
+    /// How often clients may call, shared by the process. The layers count every call that reaches an RPC.
+    pub limiter: Arc<Limiter>,
     /// Which web pages may read an answer.
     pub cors: Cors,
     /// Where metrics are registered.

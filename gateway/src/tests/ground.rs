@@ -9,7 +9,8 @@ use std::{
 use axum::body::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use coreloop_core::id::SystemIds;
-use coreloop_service::{Links, Metrics};
+use coreloop_limit::Limiter;
+use coreloop_service::{Call, Links, Metrics, Target, Trace};
 use coreloop_transcode::router::Router;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Frame;
@@ -24,6 +25,9 @@ use tower::{Service as _, util::BoxCloneSyncService};
 use crate::{Edge, Options, edge::Ground};
 
 pub(super) const PROBE: &str = "/coreloop.probe.v1.ProbeService/";
+
+/// What an anonymous address has a minute: so little that none comes back while a test runs.
+pub(super) const BUDGET: u32 = 26;
 
 /// The contract of the tests beside the committed option and http annotations.
 pub(super) fn router() -> &'static Router {
@@ -143,9 +147,11 @@ impl Scene {
         let local = tower::service_fn(move |request| served.clone().serve(request));
         links.set_local("probe", BoxCloneSyncService::new(local.clone()));
         links.set_local("edge", BoxCloneSyncService::new(local));
+        let limits = coreloop_limit::Options { anonymous_per_minute: BUDGET, ..Default::default() };
         let ground = Ground {
             router: router(),
             links,
+            limiter: Arc::new(Limiter::new(&limits, None, 1)),
             ids: Arc::new(SystemIds),
             metrics: metrics.clone(),
             stopping: stopping.clone(),
@@ -163,6 +169,13 @@ impl Scene {
         let body = body.collect().await.unwrap();
         let trailers = body.trailers().cloned();
         Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), trailers }
+    }
+
+    /// As [`Scene::ask`], by a client of this address.
+    pub(super) async fn ask_from(&self, client: &str, request: Request<Body>) -> Answer {
+        let trace = Trace::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+        let call = Call::new("id-1".parse().unwrap(), trace, Arc::new(Target::default()), client.parse().ok());
+        Arc::new(call).scope(self.ask(request)).await
     }
 
     pub(super) async fn get(&self, target: &str) -> Answer {

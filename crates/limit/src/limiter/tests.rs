@@ -180,6 +180,20 @@ async fn an_anonymous_address_has_a_budget_over_the_whole_api() {
 }
 
 #[tokio::test]
+async fn what_no_rpc_answers_for_draws_on_the_same_budget() {
+    let redis = Redis::start().await;
+    let limiter = Limiter::new(&Options { anonymous_per_minute: 20, ..options() }, Some(redis.manager().await), 1);
+    let eve = address("203.0.113.5");
+    for _ in 0..10 {
+        limiter.check(GET_ME, &eve).await.unwrap();
+        limiter.check_address(eve.address.unwrap()).await.unwrap();
+    }
+    assert_eq!(limiter.check_address(eve.address.unwrap()).await.unwrap_err().headers.limit, 20);
+    assert!(limiter.check(GET_ME, &eve).await.is_err());
+    assert!(limiter.check_address("203.0.113.6".parse().unwrap()).await.is_ok());
+}
+
+#[tokio::test]
 async fn local_limits_hold_when_redis_is_away() {
     let mut redis = Redis::start().await;
     let limiter = Limiter::new(&Options::default(), Some(redis.manager().await), 1);
