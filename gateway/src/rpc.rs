@@ -3,22 +3,25 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::body::Body;
-use coreloop_core::{Problem, Reason};
-use coreloop_service::Link;
+use coreloop_core::Reason;
+use coreloop_service::{Link, frame};
 use http::{HeaderMap, Method, Request, Response, Uri, Version, header, request::Parts};
-use http_body_util::Limited;
 use tonic::{Status, body::Body as GrpcBody};
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::{
-    body, call,
+    body::Place,
+    call,
     edge::{Shared, lang},
     fail::Failure,
     inbound::{self, Origin},
     passing::Passing,
-    table::module_of,
+    table::{Rpc, module_of},
 };
+
+/// How a content type of gRPC-Web begins whose body is base64.
+const TEXT: &[u8] = b"application/grpc-web-text";
 
 /// A way to speak gRPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +63,10 @@ pub(crate) async fn serve(
     if parts.method != Method::POST {
         return shared.refused(Failure::method("POST".to_owned()), lang).await;
     }
-    let limit = usize::try_from(shared.options.body_limit_bytes).unwrap_or(usize::MAX);
-    let too_large =
-        protocol == Protocol::Web && body::stated(&parts.headers).is_some_and(|length| length > limit as u64);
-    let target = match too_large {
-        true => Err(body::too_large().into_status()),
-        false => target(shared, parts.uri.path()),
+    let rpc = shared.table.rpc(parts.uri.path());
+    let (target, body, _place) = match admit(shared, protocol, rpc, &parts, body).await {
+        Ok((link, body, place)) => (Ok(link), body, place),
+        Err(failure) => (Err(Box::pin(shared.charged(failure)).await.into_status()), Body::empty(), None),
     };
     let mut request = Request::new(GrpcBody::empty());
     *request.method_mut() = Method::POST;
@@ -74,7 +75,7 @@ pub(crate) async fn serve(
         *request.uri_mut() = Uri::from(path.clone());
     }
     *request.headers_mut() = inbound::grpc(&parts.headers, origin);
-    let ends_with_us = shared.table.is_stream(parts.uri.path()).then(|| shared.stopping.clone());
+    let ends_with_us = rpc.is_some_and(|rpc| rpc.streaming).then(|| shared.stopping.clone());
     let peer = tower::service_fn(move |request: Request<GrpcBody>| {
         let (answer, stopping) = (hand_on(target.clone(), request), ends_with_us.clone());
         async move {
@@ -88,11 +89,7 @@ pub(crate) async fn serve(
     let reply = match protocol {
         Protocol::Web => {
             shared.families.passed("grpc-web");
-            // As a stream, which states no length: that of base64 text is not that of what it decodes to, and the peer's
-            // HTTP/2 would take the difference for a broken request.
-            let pieces = Body::new(Limited::new(body, limit)).into_data_stream();
-            let request = request.map(|_| Body::from_stream(pieces));
-            GrpcWebLayer::new().layer(peer).oneshot(request).await
+            GrpcWebLayer::new().layer(peer).oneshot(request.map(|_| body)).await
         }
         _ => {
             shared.families.passed("grpc");
@@ -115,20 +112,50 @@ async fn hand_on(target: Result<Link, Status>, request: Request<GrpcBody>) -> Re
     }))
 }
 
+/// Who serves a call, with the body to hand on and the room that it takes.
+///
+/// A call of a browser is one message (gRPC-Web has no client streams), so it is read here like a body of REST and meets the
+/// same bounds. Native gRPC is handed on as it comes, and its service bounds it.
+async fn admit(
+    shared: &Shared,
+    protocol: Protocol,
+    rpc: Option<&Rpc>,
+    parts: &Parts,
+    body: Body,
+) -> Result<(Link, Body, Place), Failure> {
+    let link = target(shared, rpc, parts.uri.path())?;
+    if protocol == Protocol::Native {
+        return Ok((link, body, None));
+    }
+    let message = rpc.map_or(shared.table.body_limit, |rpc| rpc.body_limit);
+    let held = shared.read(&parts.headers, body, web_limit(&parts.headers, message)).await?;
+    // As a stream, which states no length: that of base64 text is not that of what it decodes to, and the peer's HTTP/2
+    // would take the difference for a broken request.
+    let whole = futures::stream::once(std::future::ready(Ok::<_, Infallible>(held.bytes)));
+    Ok((link, Body::from_stream(whole), held.place))
+}
+
+/// Largest body that holds a message of this size: its frame, and four letters of text for three bytes.
+fn web_limit(headers: &HeaderMap, message: usize) -> usize {
+    let framed = message.saturating_add(frame::HEADER);
+    let text = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(TEXT));
+    if text { framed.div_ceil(3).saturating_mul(4) } else { framed }
+}
+
 /// Who serves a path. What the mesh keeps to itself is refused here too, though each service decides for itself.
-fn target(shared: &Shared, path: &str) -> Result<Link, Status> {
+fn target(shared: &Shared, rpc: Option<&Rpc>, path: &str) -> Result<Link, Failure> {
     let module = match module_of(path) {
         Some(module) => module,
         // Health and reflection of the mesh as the edge's own server tells them.
         None if path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.v1") => "edge",
         None => return Err(unknown()),
     };
-    if shared.table.is_mesh_only(path) {
-        return Err(Problem::common(Reason::AccessDenied, "this call is not served outside the mesh").into());
+    if rpc.is_some_and(|rpc| rpc.mesh_only) {
+        return Err(Failure::common(Reason::AccessDenied, "this call is not served outside the mesh"));
     }
     if shared.links.knows(module) { Ok(shared.links.to(module)) } else { Err(unknown()) }
 }
 
-fn unknown() -> Status {
-    Problem::common(Reason::Unimplemented, "no service answers this path").into()
+fn unknown() -> Failure {
+    Failure::common(Reason::Unimplemented, "no service answers this path")
 }

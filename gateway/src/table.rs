@@ -1,6 +1,6 @@
 //! One row a route: everything a request needs that does not change between requests.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use coreloop_service::{Link, Links, RouteName};
 use coreloop_transcode::{
@@ -10,7 +10,7 @@ use coreloop_transcode::{
 };
 use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use prometheus_client::metrics::counter::Counter;
-use prost_reflect::{FieldDescriptor, Kind};
+use prost_reflect::{FieldDescriptor, Kind, MethodDescriptor};
 
 use crate::{Options, inbound, metrics::Families};
 
@@ -52,10 +52,19 @@ pub(crate) struct Row {
 /// The rows, by [`Route::index`].
 pub(crate) struct Table {
     rows: Vec<Row>,
-    /// Paths of RPCs that are never served to callers outside the mesh.
-    mesh_only: HashSet<String>,
-    /// Paths of RPCs whose answer is a stream.
-    streaming: HashSet<String>,
+    rpcs: HashMap<String, Rpc>,
+    /// Largest body where no contract says another.
+    pub(crate) body_limit: usize,
+}
+
+/// What is known of an RPC that is called by its gRPC path.
+pub(crate) struct Rpc {
+    /// Never served to callers outside the mesh.
+    pub(crate) mesh_only: bool,
+    /// Its answer is a stream.
+    pub(crate) streaming: bool,
+    /// Largest message.
+    pub(crate) body_limit: usize,
 }
 
 /// What cannot be built from the contracts.
@@ -82,14 +91,8 @@ impl Table {
     ) -> Result<Self, TableError> {
         let rows =
             router.routes().iter().map(|route| row(route, options, links, families)).collect::<Result<_, _>>()?;
-        let mesh_only = router
-            .rpcs()
-            .filter(|(_, method)| read::access(method).is_none_or(|access| access.mesh_only))
-            .map(|(path, _)| path.to_owned())
-            .collect();
-        let streaming = router.rpcs().filter(|(_, method)| method.is_server_streaming());
-        let streaming = streaming.map(|(path, _)| path.to_owned()).collect();
-        Ok(Self { rows, mesh_only, streaming })
+        let rpcs = router.rpcs().map(|(path, method)| (path.to_owned(), rpc(method, options))).collect();
+        Ok(Self { rows, rpcs, body_limit: body_limit(0, options) })
     }
 
     /// The row of a route.
@@ -97,14 +100,9 @@ impl Table {
         self.rows.get(route.index)
     }
 
-    /// The RPC is not served to callers outside the mesh.
-    pub(crate) fn is_mesh_only(&self, rpc_path: &str) -> bool {
-        self.mesh_only.contains(rpc_path)
-    }
-
-    /// The RPC answers a stream.
-    pub(crate) fn is_stream(&self, rpc_path: &str) -> bool {
-        self.streaming.contains(rpc_path)
+    /// The RPC of a gRPC path; none for health, reflection and what nobody serves.
+    pub(crate) fn rpc(&self, path: &str) -> Option<&Rpc> {
+        self.rpcs.get(path)
     }
 }
 
@@ -125,10 +123,7 @@ fn row(route: &Route, options: &Options, links: &Links, families: &Families) -> 
         link: links.to(module),
         path: PathAndQuery::try_from(route.rpc_path.as_str()).map_err(|_| TableError::Path(route.rpc_path.clone()))?,
         deadline: (!route.server_streaming).then(|| deadline(route, options)).map(|d| (d, inbound::timeout_value(d))),
-        body_limit: match edge.max_body_bytes {
-            0 => usize::try_from(options.body_limit_bytes).unwrap_or(usize::MAX),
-            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
-        },
+        body_limit: body_limit(edge.max_body_bytes, options),
         mesh_only: route.access.as_ref().is_none_or(|access| access.mesh_only),
         reads_body: !matches!(route.body, Body::Absent),
         etag: edge.etag,
@@ -140,6 +135,20 @@ fn row(route: &Route, options: &Options, links: &Links, families: &Families) -> 
         deprecated_calls: route.deprecated.then(|| families.deprecated(&rpc, &route.http_method, &template)),
         name: RouteName(template.into()),
     })
+}
+
+fn rpc(method: &MethodDescriptor, options: &Options) -> Rpc {
+    Rpc {
+        mesh_only: read::access(method).is_none_or(|access| access.mesh_only),
+        streaming: method.is_server_streaming(),
+        body_limit: body_limit(read::edge(method).unwrap_or_default().max_body_bytes, options),
+    }
+}
+
+/// What the contract says, else the setting.
+fn body_limit(stated: u64, options: &Options) -> usize {
+    let limit = if stated == 0 { options.body_limit_bytes } else { stated };
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 /// Only what anybody may read is kept by caches that many share.

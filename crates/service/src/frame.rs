@@ -7,8 +7,8 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use tonic::Status;
 
-/// Flag and length (gRPC over HTTP/2).
-const HEADER: usize = 5;
+/// Bytes of flag and length before a message (gRPC over HTTP/2).
+pub const HEADER: usize = 5;
 
 /// A message and the frame it came in; both share their bytes.
 #[derive(Debug)]
