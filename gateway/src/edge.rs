@@ -122,9 +122,7 @@ impl Shared {
             None => self.dispatch(parts, body, origin).await,
         };
         response.headers_mut().insert(REQUEST_ID, id);
-        if let Some(origin) = page {
-            self.cors.expose(origin, response.headers_mut());
-        }
+        self.cors.expose(page, response.headers_mut());
         match accept {
             Some(accept) if compress::worth(&response, self.options.compression_floor_bytes) => {
                 Box::pin(compress::apply(response, accept)).await

@@ -52,3 +52,19 @@ async fn an_admitted_page_may_read_the_reply_also_a_failed_one() {
         assert!(answer.headers.get_all("vary").iter().any(|vary| vary == "origin"));
     }
 }
+
+#[tokio::test]
+async fn a_reply_that_depends_on_the_origin_says_so_to_everybody() {
+    let scene = scene(&["https://app.example.com"], false);
+    for origin in [None, Some("https://app.example.com"), Some("https://evil.example.com")] {
+        for path in ["/probe/a", "/nothing"] {
+            scene.peer.answers(vec![thing("a", 1), ok()]);
+            let mut request = Request::get(path).body(Body::empty()).unwrap();
+            request.headers_mut().extend(origin.map(|origin| (http::header::ORIGIN, origin.parse().unwrap())));
+            let answer = scene.ask(request).await;
+            let vary: Vec<_> = answer.headers.get_all("vary").iter().collect();
+            assert_eq!(vary, ["origin"], "{path} {origin:?}");
+        }
+    }
+    assert_eq!(Scene::new().get("/nothing").await.header("vary"), None, "nothing varies where no page is admitted");
+}
