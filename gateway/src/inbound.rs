@@ -24,16 +24,19 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// Beginnings of names that only the mesh says. Compared with `_` read as `-`.
 const MESH: &[&str] = &["x-user-", "x-session-", "x-token-", "x-envoy-", "x-auth-", "grpcgateway-"];
 
-/// Beginnings of names that `Grpc-Metadata-` cannot set, because another header decides them.
+/// Names that `Grpc-Metadata-` cannot set, because another header or the connection decides them; what ends with `-` is
+/// the beginning of such names.
 const RESERVED: &[&str] = &[
     "grpc-",
-    ":",
     "authorization",
     "proxy-",
     "cookie",
     "host",
     "te",
     "connection",
+    "keep-alive",
+    "upgrade",
+    "trailer",
     "content-",
     "transfer-encoding",
     "user-agent",
@@ -135,8 +138,13 @@ fn begins(name: &str, prefix: &str) -> bool {
             .all(|(b, p)| b == p || (b == b'_' && p == b'-') || b.to_ascii_lowercase() == p)
 }
 
+/// `name` is the reserved one, or begins with it where it is a beginning.
+fn is_reserved(name: &str, reserved: &str) -> bool {
+    begins(name, reserved) && (reserved.ends_with('-') || name.len() == reserved.len())
+}
+
 fn custom(key: &str, value: &HeaderValue, out: &mut HeaderMap) -> Result<(), Problem> {
-    if key.is_empty() || is_mesh(key) || RESERVED.iter().any(|prefix| begins(key, prefix)) {
+    if key.is_empty() || is_mesh(key) || RESERVED.iter().any(|name| is_reserved(key, name)) {
         return Ok(());
     }
     let Ok(name) = HeaderName::try_from(key) else { return Ok(()) };
@@ -233,6 +241,10 @@ mod tests {
             (("tracestate", "a=b"), Some(("tracestate", "a=b"))),
             (("baggage", "k=v"), Some(("baggage", "k=v"))),
             (("grpc-metadata-shop", "7"), Some(("shop", "7"))),
+            (("grpc-metadata-tenant", "7"), Some(("tenant", "7"))),
+            (("grpc-metadata-test", "7"), Some(("test", "7"))),
+            (("grpc-metadata-hostname", "h"), Some(("hostname", "h"))),
+            (("grpc-metadata-cookie-consent", "no"), Some(("cookie-consent", "no"))),
             (("grpc-metadata-key-bin", "-_8="), Some(("key-bin", "+/8"))),
             (("user-agent", "curl"), Some(("grpcgateway-user-agent", "curl"))),
             (("accept-language", "ko"), Some(("grpcgateway-accept-language", "ko"))),
@@ -247,6 +259,14 @@ mod tests {
             (("grpc-metadata-x_user_id", "u"), None),
             (("grpc-metadata-x-user_roles", "u"), None),
             (("grpc-metadata-authorization", "Bearer b"), None),
+            (("grpc-metadata-te", "trailers"), None),
+            (("grpc-metadata-host", "h"), None),
+            (("grpc-metadata-cookie", "c=1"), None),
+            (("grpc-metadata-user_agent", "x"), None),
+            (("grpc-metadata-connection", "close"), None),
+            (("grpc-metadata-upgrade", "h2c"), None),
+            (("grpc-metadata-content-type", "text/plain"), None),
+            (("grpc-metadata-x-request-id", "id-2"), None),
             (("grpc-metadata-grpc-timeout", "1S"), None),
             (("grpc-metadata-grpcgateway-host", "h"), None),
             (("grpc-metadata-x-forwarded-for", "1.1.1.1"), None),
