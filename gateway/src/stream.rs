@@ -4,17 +4,20 @@
 //! line is gone, so the failure is the last line. An event stream does not wait for its first message longer than
 //! a second: browsers report a stream as open only once its headers have come.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
+use coreloop_core::Problem;
 use coreloop_transcode::{
     options::Lang,
     response::{ndjson_error, ndjson_result, sse_event},
     router::Route,
 };
+use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Response, header};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
@@ -46,7 +49,8 @@ pub(crate) async fn serve(shared: &Arc<Shared>, ready: Ready<'_>) -> Result<Resp
     let link = ready.row.link.clone();
     let opening =
         call::open(link, ready.row.path.clone(), ready.metadata, &ready.message, shared.options.reply_limit_bytes);
-    let (metadata, messages) = bounded(until, opening).await.map_err(Failure::in_stream)?;
+    let opened = unless_stopping(&shared.stopping, bounded(until, opening)).await;
+    let (metadata, messages) = opened.map_err(Failure::in_stream)?;
     let mut pump = Pump {
         shared: Arc::clone(shared),
         route: ready.route,
@@ -57,13 +61,13 @@ pub(crate) async fn serve(shared: &Arc<Shared>, ready: Ready<'_>) -> Result<Resp
         sent: resume_from(ready.headers),
         state: State::Open,
     };
-    let first = match shape {
-        Shape::Events => match timeout(FIRST, pump.message()).await {
-            Ok(first) => first.map_err(Failure::in_stream)?,
-            Err(_) => First::Later,
-        },
-        _ => pump.message().await.map_err(Failure::in_stream)?,
+    let first = async {
+        match shape {
+            Shape::Events => timeout(FIRST, pump.message()).await.unwrap_or(Ok(First::Later)),
+            _ => pump.message().await,
+        }
     };
+    let first = unless_stopping(&shared.stopping, first).await.map_err(Failure::in_stream)?;
     let mut kind = if shape == Shape::Events { EVENTS } else { JSON };
     let first = match first {
         First::Message(message) => {
@@ -118,6 +122,14 @@ async fn bounded<T>(until: Option<Instant>, act: impl Future<Output = Result<T, 
         Some(until) => timeout_at(until, act).await.map_err(|_| late())?.map_err(Failure::from),
         None => act.await.map_err(Failure::from),
     }
+}
+
+/// A stream that is not open yet would hold the drain up as long as its service is silent.
+async fn unless_stopping<T>(
+    stopping: &CancellationToken,
+    act: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    stopping.run_until_cancelled(act).await.unwrap_or_else(|| Err(restarting().into()))
 }
 
 enum First {
@@ -201,7 +213,11 @@ impl Pump {
         futures::stream::unfold((self, first), |(mut pump, first)| async move {
             let chunk = match first {
                 Some(first) => Some(first),
-                None => pump.chunk().await,
+                // A panic here would end the connection, which Envoy shares between many callers.
+                None => AssertUnwindSafe(pump.chunk()).catch_unwind().await.unwrap_or_else(|_| {
+                    tracing::error!(route = %pump.route.template, "a stream panicked");
+                    pump.last_words(Problem::internal("panic").into())
+                }),
             };
             chunk.map(|chunk| (Ok(chunk), (pump, None)))
         })

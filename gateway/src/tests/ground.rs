@@ -55,6 +55,8 @@ pub(super) enum Step {
     Trailers(HeaderMap),
     /// Answers nothing more and does not end.
     Hang,
+    /// A fault of the code that makes the stream.
+    Panic,
 }
 
 /// What the peer was asked.
@@ -109,6 +111,7 @@ impl Peer {
                 Step::Message(message) => Frame::data(framed(&message)),
                 Step::Trailers(trailers) => Frame::trailers(trailers),
                 Step::Hang => std::future::pending().await,
+                Step::Panic => panic!("a fault of the stream"),
             };
             Some((Ok::<_, Status>(frame), steps))
         });

@@ -96,6 +96,32 @@ async fn open_streams_end_when_the_process_stops() {
 }
 
 #[tokio::test]
+async fn streams_that_wait_for_their_first_message_end_when_the_process_stops() {
+    for accept in ["application/json", "text/event-stream"] {
+        let scene = Scene::new();
+        scene.peer.answers(vec![Step::Hang]);
+        let request = Request::get("/watch/x").header("accept", accept).body(Body::empty()).unwrap();
+        let mut waiting = std::pin::pin!(scene.ask(request));
+        assert!(futures::poll!(&mut waiting).is_pending(), "{accept}");
+        scene.stopping.cancel();
+        let answer = waiting.await;
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, Some("1")), "{accept}");
+        assert_eq!(answer.json()["error"]["code"], 14, "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_panics_ends_by_itself() {
+    let scene = Scene::new();
+    scene.peer.answers(vec![thing("a", 1), Step::Panic]);
+    let answer = scene.get("/watch/x").await;
+    let lines = lines(answer.text());
+    assert_eq!((answer.status.as_u16(), lines.len()), (200, 2));
+    assert_eq!((&lines[1]["error"]["code"], lines[0]["result"]["name"].as_str()), (&json!(13), Some("a")));
+    assert!(!answer.text().contains("fault of the stream"));
+}
+
+#[tokio::test]
 async fn raw_messages_are_chunks_of_one_body() {
     let scene = Scene::new();
     let chunk =
