@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use cargo_metadata::MetadataCommand;
 
 use crate::{
-    child, codegen, packages,
+    child, codegen, compat, packages,
     progress::{say, seconds},
     tidy, tools,
 };
@@ -38,6 +38,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         ("codegen is current", &|| codegen::run(root, true).map(|()| Outcome::Ok)),
         ("buf lint", &|| buf(root, &["lint"]).map(|()| Outcome::Ok)),
         ("buf breaking", &|| breaking(root)),
+        ("openapi breaking", &|| openapi_breaking(root)),
         ("clippy", &|| cargo(root, CLIPPY).map(|()| Outcome::Ok)),
         ("openapi is current", &|| openapi(root, true).map(|()| Outcome::Ok)),
         ("cargo-deny", &|| deny(root)),
@@ -113,6 +114,22 @@ fn breaking(root: &Path) -> Result<Outcome> {
     };
     let _ = fs::remove_dir_all(&old);
     compared
+}
+
+/// Compares the description of the REST API with that of the same commit.
+fn openapi_breaking(root: &Path) -> Result<Outcome> {
+    let Some(base) = base(root) else {
+        return Ok(Outcome::NotRun("there is no earlier commit to compare with".to_owned()));
+    };
+    let Ok(old) = git(root, &["show", &format!("{base}:{OPENAPI}")]) else {
+        return Ok(Outcome::NotRun(format!("commit {base} has no {OPENAPI} to compare with")));
+    };
+    let new = fs::read_to_string(root.join(OPENAPI)).context(OPENAPI)?;
+    let found = compat::breaks(&serde_json::from_str(&old)?, &serde_json::from_str(&new)?);
+    match found.is_empty() {
+        true => Ok(Outcome::Ok),
+        false => bail!("compared with commit {base}:\n  {}", found.join("\n  ")),
+    }
 }
 
 /// Writes the contracts of a commit into a folder; false when it had none.

@@ -10,6 +10,7 @@ mod account;
 mod bench;
 mod child;
 mod codegen;
+mod compat;
 mod interrupt;
 mod lint;
 mod lock;
