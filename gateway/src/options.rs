@@ -73,6 +73,7 @@ impl Options {
             report.within("body_timeout_secs", o.body_timeout_secs, 1, 600);
             report.within("path_limit_bytes", o.path_limit_bytes, 256, 32 * 1024);
             report.within("header_limit_bytes", o.header_limit_bytes, 1024, 256 * 1024);
+            report.within("reply_limit_bytes", o.reply_limit_bytes, 1024, 1 << 30);
             report.within("deadline_secs", o.deadline_secs, 1, 3600);
             report.within("deadline_max_secs", o.deadline_max_secs, 1, 3600);
             report.within("heartbeat_secs", o.heartbeat_secs, 1, 300);

@@ -1,8 +1,12 @@
 //! `coreloop config`: the settings in force, and everything that is wrong with them.
 
+use std::collections::BTreeMap;
+
 use coreloop_config::{Errors, Settings};
-use coreloop_server::ProcessOptions;
+use coreloop_server::{ProcessOptions, ServerOptions};
 use coreloop_service::Mode;
+
+use crate::modules;
 
 /// What to show.
 #[derive(clap::Subcommand)]
@@ -32,12 +36,37 @@ pub(crate) fn run(settings: &Settings, command: &Command) -> anyhow::Result<()> 
 pub(crate) fn check(settings: &Settings) -> Result<(), Errors> {
     let mut errors = Errors::default();
     let mode = errors.absorb(settings.read::<Mode>("mode"));
-    errors.absorb(ProcessOptions::read(settings));
-    errors.absorb(settings.section("limit").read::<coreloop_limit::Options>());
+    let process = errors.absorb(ProcessOptions::read(settings));
+    errors.absorb(check_names(settings));
     errors.absorb(coreloop_auth::Options::read(&settings.section("auth"), mode.unwrap_or_default()));
     errors.absorb(coreloop_gateway::Options::read(&settings.section("gateway")));
+    if let Some(process) = process {
+        errors.absorb(check_header_limits(settings, &process.server));
+    }
     errors.absorb(settings.section("sandbox").read::<coreloop_sandbox::Options>());
     errors.into_result()
+}
+
+/// Ports and peers are of modules that there are; `gateway` is the edge's HTTP port.
+fn check_names(settings: &Settings) -> Result<(), Errors> {
+    let mut errors = Errors::default();
+    let modules = modules::names();
+    let listeners = [modules.as_slice(), &["gateway"]].concat();
+    errors.absorb(settings.section("server").read_with(|_: &ServerOptions, found| found.only("ports", &listeners)));
+    let peers = settings.section("peers");
+    errors.absorb(peers.read_with(|_: &BTreeMap<String, String>, found| found.only("", &modules)));
+    errors.into_result()
+}
+
+/// The listener must let through what the edge is to refuse with an answer.
+fn check_header_limits(settings: &Settings, server: &ServerOptions) -> Result<(), Errors> {
+    let most = server.max_header_bytes;
+    let read = settings.section("gateway").read_with(|gateway: &coreloop_gateway::Options, report| {
+        if gateway.header_limit_bytes >= usize::try_from(most).unwrap_or(usize::MAX) {
+            report.refuse("header_limit_bytes", format!("must be below server.max_header_bytes, {most}"));
+        }
+    });
+    read.map(drop)
 }
 
 #[cfg(test)]
@@ -59,6 +88,23 @@ mod tests {
         ] {
             assert!(found.contains(part), "{found}");
         }
+    }
+
+    #[test]
+    fn names_that_no_module_has_and_limits_that_contradict_each_other_are_found() {
+        let text = "mode = \"local\"\n[server]\nmax_header_bytes = 8192\n[server.ports]\nauht = 1\ngateway = 2\nedge = 3\n\
+                    [peers]\nwallet = \"http://wallet:1\"\n[gateway]\nreply_limit_bytes = 0\n";
+        let settings = Settings::defaults().with_toml("x", text).unwrap();
+        let found: Vec<_> = check(&settings).unwrap_err().0.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "x:5: server.ports.auht: unknown key, did you mean `auth`?",
+                "x:9: peers.wallet: unknown key",
+                "x:11: gateway.reply_limit_bytes: must be 1024 to 1073741824, is 0",
+                "config.default.toml: gateway.header_limit_bytes: must be below server.max_header_bytes, 8192",
+            ]
+        );
     }
 
     #[test]

@@ -20,11 +20,15 @@ const ALL: &[(&str, Make)] = &[
 pub(crate) fn of(targets: &[String]) -> anyhow::Result<Vec<Box<dyn Module>>> {
     let wanted: Vec<&str> = targets.iter().flat_map(|target| target.split(',')).map(canonical).collect();
     if let Some(unknown) = wanted.iter().find(|name| **name != "all" && !ALL.iter().any(|(known, _)| known == *name)) {
-        let known: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
-        bail!("no module is called `{unknown}`; there are all, {}", known.join(", "));
+        bail!("no module is called `{unknown}`; there are all, {}", names().join(", "));
     }
     let chosen = |name: &str| wanted.contains(&"all") || wanted.contains(&name);
     Ok(ALL.iter().filter(|(name, _)| chosen(name)).map(|(_, make)| make()).collect())
+}
+
+/// Names of all modules.
+pub(crate) fn names() -> Vec<&'static str> {
+    ALL.iter().map(|(name, _)| *name).collect()
 }
 
 fn canonical(name: &str) -> &str {
@@ -36,16 +40,15 @@ fn canonical(name: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn names(targets: &[&str]) -> Vec<&'static str> {
+    fn chosen(targets: &[&str]) -> Vec<&'static str> {
         let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
         of(&targets).unwrap().iter().map(|module| module.name()).collect()
     }
 
     #[test]
     fn targets_name_modules_once() {
-        let all: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names(&["all"]), all);
-        assert_eq!(names(&["gateway", "edge,gateway"]), ["edge"]);
+        assert_eq!(chosen(&["all"]), names());
+        assert_eq!(chosen(&["gateway", "edge,gateway"]), ["edge"]);
         let error = of(&["wallte".to_owned()]).err().unwrap().to_string();
         assert!(error.contains("`wallte`") && error.contains("auth"), "{error}");
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use coreloop_config::Settings;
+use coreloop_config::{Errors, Settings};
 use coreloop_server::{LogOptions, OtlpOptions, Running, Server, Telemetry};
 use coreloop_service::Mode;
 use serde_json::json;
@@ -24,8 +24,11 @@ pub(crate) struct Arguments {
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends at once.
 pub(crate) async fn run(settings: Settings, arguments: &Arguments) -> anyhow::Result<()> {
-    let modules = modules::of(&arguments.targets)?;
-    config::check(&settings)?;
+    let server = Server::builder(settings.clone()).modules(modules::of(&arguments.targets)?);
+    let mut errors = Errors::default();
+    errors.absorb(config::check(&settings));
+    errors.absorb(server.check());
+    errors.into_result()?;
     let telemetry = Telemetry::init(
         &settings.section("log").read::<LogOptions>()?,
         &settings.section("otlp").read::<OtlpOptions>()?,
@@ -34,7 +37,7 @@ pub(crate) async fn run(settings: Settings, arguments: &Arguments) -> anyhow::Re
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // Elsewhere migrations are a step of their own, run once before the new version.
     let local = settings.read::<Mode>("mode")? == Mode::Local;
-    let running = Server::builder(settings).modules(modules).migrate(local).spans(telemetry.spans()).start().await?;
+    let running = server.migrate(local).spans(telemetry.spans()).start().await?;
     tokio::select! {
         () = running.ready() => announce(&running, arguments.ready_file.as_deref())?,
         _ = terminate.recv() => return Ok(()),

@@ -25,16 +25,6 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
-    /// A module needs a peer that is neither served here nor has an address.
-    #[error(
-        "`{module}` needs `{peer}`, which is neither served by this process nor has an address (setting peers.{peer})"
-    )]
-    Peer {
-        /// Who needs it.
-        module: &'static str,
-        /// What is needed.
-        peer: &'static str,
-    },
     /// A module could not be built.
     #[error("`{module}` cannot start")]
     Module {

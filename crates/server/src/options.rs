@@ -91,6 +91,7 @@ impl ServerOptions {
             report.within("max_deadline_ms", options.max_deadline_ms, 1, 3_600_000);
             report.within("max_in_flight", options.max_in_flight, 1, 1_000_000);
             report.within("max_waiting", options.max_waiting, 0, 1_000_000);
+            report.within("max_wait_ms", options.max_wait_ms, 0, 60_000);
             report.within("max_open_streams", options.max_open_streams, 0, 1_000_000);
             report.within("max_request_bytes", options.max_request_bytes, 1024, 1 << 30);
             report.within("max_header_bytes", options.max_header_bytes, 1024, 1 << 20);
@@ -98,7 +99,11 @@ impl ServerOptions {
             report.within("keepalive_interval_ms", options.keepalive_interval_ms, 100, 600_000);
             report.within("keepalive_timeout_ms", options.keepalive_timeout_ms, 100, 600_000);
             report.within("peer_connections", options.peer_connections, 0, 256);
+            report.within("peer_connect_timeout_ms", options.peer_connect_timeout_ms, 1, 60_000);
+            report.within("drain_ms", options.drain_ms, 0, 3_600_000);
+            report.within("drain_lead_ms", options.drain_lead_ms, 0, 600_000);
             report.within("check_timeout_ms", options.check_timeout_ms, 1, 60_000);
+            report.within("check_cache_ms", options.check_cache_ms, 0, 60_000);
             if options.host.parse::<std::net::IpAddr>().is_err() {
                 report.refuse("host", "must be an IP address, as 127.0.0.1 or 0.0.0.0");
             }
@@ -257,6 +262,8 @@ pub struct ProcessOptions {
     pub otlp: OtlpOptions,
     /// Section `access`.
     pub access: coreloop_access::Options,
+    /// Section `limit`.
+    pub limit: coreloop_limit::Options,
     /// Section `gateway.cors`: the edge answers with it, and so does auth where it refuses before the edge is reached.
     pub cors: coreloop_access::CorsOptions,
     /// Section `peers`.
@@ -276,12 +283,8 @@ impl ProcessOptions {
         let redis = errors.absorb(RedisOptions::read(&settings.section("redis")));
         let log = errors.absorb(LogOptions::read(&settings.section("log")));
         let otlp = errors.absorb(OtlpOptions::read(&settings.section("otlp")));
-        let access =
-            errors.absorb(settings.section("access").read_with(|options: &coreloop_access::Options, report| {
-                if let Err(error) = coreloop_access::address::TrustedProxies::parse(&options.trusted_proxies) {
-                    report.refuse("trusted_proxies", error.to_string());
-                }
-            }));
+        let access = errors.absorb(read_access(&settings.section("access")));
+        let limit = errors.absorb(read_limit(&settings.section("limit")));
         let cors = errors.absorb(settings.section("gateway").sub("cors").read());
         let peers = errors.absorb(settings.section("peers").read_with(|peers: &BTreeMap<String, String>, report| {
             for (name, address) in peers {
@@ -300,11 +303,60 @@ impl ProcessOptions {
                 log: log?,
                 otlp: otlp?,
                 access: access?,
+                limit: limit?,
                 cors: cors?,
                 peers: peers?,
             })
         })();
         // Nothing was found wrong, so everything was read.
         all.ok_or_else(Errors::default)
+    }
+}
+
+fn read_access(section: &Section) -> Result<coreloop_access::Options, Errors> {
+    section.read_with(|options: &coreloop_access::Options, report| {
+        report.within("leeway_secs", options.leeway_secs, 0, 300);
+        report.within("max_token_bytes", options.max_token_bytes, 512, 65_536);
+        report.within("cache_entries", options.cache_entries, 1, 100_000_000);
+        report.within("keys_refresh_secs", options.keys_refresh_secs, 1, 3600);
+        report.within("stale_ms", options.stale_ms, 1, 600_000);
+        report.within("ask_timeout_ms", options.ask_timeout_ms, 1, 60_000);
+        report.within("blind_after_secs", options.blind_after_secs, 0, 86_400);
+        report.within("blind_limit_secs", options.blind_limit_secs, 0, 86_400);
+        if let Err(error) = coreloop_access::address::TrustedProxies::parse(&options.trusted_proxies) {
+            report.refuse("trusted_proxies", error.to_string());
+        }
+    })
+}
+
+/// Limits are switched off by `enabled` alone, never by a figure.
+fn read_limit(section: &Section) -> Result<coreloop_limit::Options, Errors> {
+    section.read_with(|options: &coreloop_limit::Options, report| {
+        report.within("anonymous_per_minute", options.anonymous_per_minute, 1, 1_000_000_000);
+        report.within("scale", options.scale, 0.001, 1_000_000.0);
+        report.within("redis_timeout_ms", options.redis_timeout_ms, 1, 10_000);
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// A figure out of range is refused where it stands, NaN included: it would switch the limit off.
+    #[test]
+    fn figures_out_of_range_are_all_told_at_once() {
+        let text = "[limit]\nscale = nan\nanonymous_per_minute = 0\nredis_timeout_ms = 0\n\
+                    [otlp]\nratio = nan\n\
+                    [access]\nstale_ms = 0\ncache_entries = 0\n\
+                    [server]\ndrain_ms = 4000000\ndrain_lead_ms = 700000\nmax_wait_ms = 70000\n\
+                    check_cache_ms = 70000\npeer_connect_timeout_ms = 0\n";
+        let settings = Settings::defaults().with_toml("x", text).unwrap();
+        let found = ProcessOptions::read(&settings).unwrap_err();
+        let keys: std::collections::BTreeSet<_> = found.0.iter().map(|finding| finding.key.as_str()).collect();
+        let expected = "limit.scale limit.anonymous_per_minute limit.redis_timeout_ms otlp.ratio access.stale_ms \
+                        access.cache_entries server.drain_ms server.drain_lead_ms server.max_wait_ms \
+                        server.check_cache_ms server.peer_connect_timeout_ms";
+        assert_eq!(keys, expected.split_whitespace().collect(), "{found}");
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use coreloop_access::{Gate, Keys, Policy, PolicyError, Revocations, address::TrustedProxies, gate::Parts};
-use coreloop_config::Settings;
+use coreloop_config::{Errors, Settings};
 use coreloop_core::{Clock, Ids, SystemClock, id::SystemIds};
 use coreloop_limit::Limiter;
 use coreloop_service::{Links, Metrics, Module};
@@ -106,14 +106,38 @@ impl Builder {
         self
     }
 
+    /// The settings of the process, if nothing is wrong with them that can be told before anything is tried.
+    ///
+    /// # Errors
+    /// Everything wrong with them, peers that are needed and have no address included.
+    pub fn check(&self) -> Result<ProcessOptions, Errors> {
+        let mut errors = Errors::default();
+        let options = errors.absorb(ProcessOptions::read(&self.settings));
+        errors.absorb(self.check_peers());
+        errors.into_result()?;
+        options.ok_or_else(Errors::default)
+    }
+
+    /// Every peer that is needed is served here or has an address; a link is looked up only when it is called.
+    fn check_peers(&self) -> Result<(), Errors> {
+        let needs = self.modules.iter().flat_map(|module| module.requires().iter().map(|peer| (module.name(), *peer)));
+        // Every process verifies tokens, with the keys that auth publishes.
+        let keys = self.keys.is_none().then_some(("process", "auth"));
+        let here = |name: &str| self.modules.iter().any(|module| module.name() == name);
+        let read = self.settings.section("peers").read_with(|peers: &BTreeMap<String, String>, report| {
+            for (who, peer) in needs.chain(keys).filter(|(_, peer)| !here(peer) && !peers.contains_key(*peer)) {
+                report.refuse(peer, format!("must be set: `{who}` needs it, and this process does not serve it"));
+            }
+        });
+        read.map(drop)
+    }
+
     /// Starts: pools, modules, link table, listeners, workers. Returns once every listener is bound.
     ///
     /// # Errors
     /// Wrong settings (all at once), a taken port, a missing peer, a module that cannot be built.
     pub async fn start(self) -> Result<Running, StartError> {
-        let options = ProcessOptions::read(&self.settings)?;
-        let limits = self.settings.section("limit").read::<coreloop_limit::Options>()?;
-        check_peers(&self.modules, &options)?;
+        let options = self.check()?;
         let ports = Ports::bind(&self.modules, &options)?;
         let pools = storage::pools(&self.modules, &options)?;
         let redis = Redis::open(&options)?;
@@ -130,8 +154,11 @@ impl Builder {
         peers::connect(&links, &options, &names)?;
 
         let gate = self.gate(policy, &options, &links, redis.as_ref());
-        let limiter =
-            Limiter::new(&limits, redis.as_ref().map(|redis| redis.manager.clone()), self.ids.uuid().as_u64_pair().1);
+        let limiter = Limiter::new(
+            &options.limit,
+            redis.as_ref().map(|redis| redis.manager.clone()),
+            self.ids.uuid().as_u64_pair().1,
+        );
         self.metrics.with(|registry| {
             gate.metrics().register(registry);
             limiter.register(registry);
@@ -207,17 +234,4 @@ impl Contracts {
 
 fn contracts_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StartError {
     StartError::Part { what: "the committed descriptors cannot be read".to_owned(), source: source.into() }
-}
-
-/// Every peer that a module needs is served here or has an address; a link is looked up only when it is called.
-fn check_peers(modules: &[Box<dyn Module>], options: &ProcessOptions) -> Result<(), StartError> {
-    for module in modules {
-        for peer in module.requires() {
-            let here = modules.iter().any(|other| other.name() == *peer);
-            if !here && !options.peers.contains_key(*peer) {
-                return Err(StartError::Peer { module: module.name(), peer });
-            }
-        }
-    }
-    Ok(())
 }
