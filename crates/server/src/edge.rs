@@ -1,6 +1,7 @@
 //! Plain HTTP of the edge, with the layers that do not depend on the route: the call, catch-panic, metrics, one log line.
 
 use std::{
+    collections::HashSet,
     convert::Infallible,
     panic::AssertUnwindSafe,
     sync::Arc,
@@ -11,15 +12,17 @@ use axum::Router;
 use coreloop_access::address::ClientAddress;
 use coreloop_core::Problem;
 use coreloop_service::{Call, RouteName, Target, call::REQUEST_ID};
+use coreloop_transcode::descriptor;
 use futures::{FutureExt as _, future::BoxFuture};
-use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use tokio::time::Instant;
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt as _};
 
 use crate::{
     pipeline::{Peer, Process},
     red::Red,
+    reply,
     spans::Span,
 };
 
@@ -31,11 +34,47 @@ struct Inner {
     process: Arc<Process>,
     red: Red,
     router: Router,
+    names: Names,
 }
 
 impl Edge {
     pub(crate) fn new(process: Arc<Process>, red: Red, router: Router) -> Self {
-        Self(Arc::new(Inner { process, red, router }))
+        Self(Arc::new(Inner { process, red, router, names: Names::new() }))
+    }
+}
+
+/// What requests are known by in logs, traces and metrics: names of ours, for a path or a method that a client typed may
+/// be anything, also an address of mail.
+struct Names {
+    known: [Arc<Target>; 7],
+    other: Arc<Target>,
+    /// Paths of RPCs: gRPC and gRPC-Web have no template.
+    rpcs: HashSet<Arc<str>>,
+}
+
+impl Names {
+    fn new() -> Self {
+        let target = |method: &str| {
+            Arc::new(Target {
+                domain: "edge".to_owned(),
+                method: method.to_owned(),
+                path: "unknown".to_owned(),
+                ..Target::default()
+            })
+        };
+        let methods = descriptor::pool().services().flat_map(|service| service.methods().collect::<Vec<_>>());
+        let path = |method: prost_reflect::MethodDescriptor| {
+            format!("/{}/{}", method.parent_service().full_name(), method.name()).into()
+        };
+        Self {
+            known: ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"].map(target),
+            other: target("other"),
+            rpcs: methods.map(path).collect(),
+        }
+    }
+
+    fn target(&self, method: &Method) -> &Arc<Target> {
+        self.known.iter().find(|known| known.method == method.as_str()).unwrap_or(&self.other)
     }
 }
 
@@ -57,15 +96,12 @@ impl Service<Request<Body>> for Edge {
 impl Inner {
     async fn serve(&self, mut request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
-        let method = request.method().as_str().to_owned();
-        let target = Arc::new(Target {
-            domain: "edge".to_owned(),
-            service: String::new(),
-            method: method.clone(),
-            path: request.uri().path().to_owned(),
-        });
+        let target = self.names.target(request.method());
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
-        let call = self.process.call(request.headers(), &target, peer);
+        let call = self.process.call(request.headers(), target, peer);
+        if let Some(rpc) = self.names.rpcs.get(request.uri().path()) {
+            call.routed(Arc::clone(rpc));
+        }
         if let Some(client) = call.client {
             request.extensions_mut().insert(ClientAddress(client));
         }
@@ -79,18 +115,16 @@ impl Inner {
             }
         };
         response.headers_mut().insert(REQUEST_ID, call.request_id.clone());
-        self.end(&call, &method, &response, started);
+        self.end(&call, &response, started);
         response
     }
 
-    fn end(&self, call: &Arc<Call>, method: &str, response: &Response<Body>, started: Instant) {
+    fn end(&self, call: &Arc<Call>, response: &Response<Body>, started: Instant) {
         let (took, status) = (started.elapsed(), response.status());
-        let route = response.extensions().get::<RouteName>();
-        let route = route.map_or("unknown", |route| &route.0);
-        // A method that a client made up is no series.
-        let known =
-            ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"].into_iter().find(|known| *known == method);
-        self.red.route(known.unwrap_or("other"), route, status.as_u16(), took.as_secs_f64());
+        if let Some(route) = response.extensions().get::<RouteName>() {
+            call.routed(Arc::clone(&route.0));
+        }
+        self.red.route(&call.target.method, call.path(), status.as_u16(), took.as_secs_f64());
         let duration_ms = took.as_secs_f64() * 1000.0;
         // The call behind a success has its own line, with the user.
         Arc::clone(call).within(|| match status.as_u16() {
@@ -99,11 +133,11 @@ impl Inner {
             _ => tracing::debug!(target: "coreloop::http", status = status.as_u16(), duration_ms, "request answered"),
         });
         if let Some(spans) = &self.process.spans {
-            let failed = status.is_server_error();
+            let failed = status.is_server_error() || failed_as_grpc(response.headers());
             if failed || call.trace.sampled {
                 spans.take(Span {
                     trace: call.trace,
-                    target: Arc::clone(&call.target),
+                    target: Arc::new(Target { path: call.path().to_owned(), ..(*call.target).clone() }),
                     ended: self.process.clock.now(),
                     took,
                     code: i32::from(status.as_u16()),
@@ -115,6 +149,11 @@ impl Inner {
     }
 }
 
+/// An RPC that failed at once is 200 to HTTP.
+fn failed_as_grpc(headers: &HeaderMap) -> bool {
+    Status::from_header_map(headers).is_some_and(|status| reply::is_ours(status.code()))
+}
+
 fn panicked() -> Response<Body> {
     let problem = Problem::internal("panic");
     let body = serde_json::json!({"code": 13, "message": problem.message(), "details": [{
@@ -124,4 +163,32 @@ fn panicked() -> Response<Body> {
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_ours_are_told() {
+        let names = Names::new();
+        assert_eq!(names.target(&Method::GET).method, "GET");
+        for typed in ["alice@example.com", "get", "CONNECT"] {
+            let typed = Method::from_bytes(typed.replace('@', "-").as_bytes()).unwrap();
+            assert_eq!(names.target(&typed).method, "other", "{typed}");
+        }
+        assert!(names.rpcs.contains("/coreloop.auth.v1.AuthService/Login"));
+        assert!(!names.rpcs.contains("/coreloop.auth.v1.AuthService/alice"));
+    }
+
+    #[test]
+    fn a_failed_rpc_is_a_failed_request() {
+        let headers =
+            |code: &'static str| HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from_static(code))]);
+        for (code, failed) in [("14", true), ("13", true), ("4", true), ("0", false), ("5", false), ("16", false)] {
+            assert_eq!(failed_as_grpc(&headers(code)), failed, "{code}");
+        }
+        assert!(!failed_as_grpc(&HeaderMap::new()));
+    }
 }

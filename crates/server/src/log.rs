@@ -134,7 +134,7 @@ fn json(level: Level, logger: &str, fields: &Fields, call: Option<&Call>) -> Str
         ("service", target.map_or("", |target| &target.service)),
         ("user_id", call.and_then(Call::user_id).unwrap_or("")),
         ("method", target.map_or("", |target| &target.method)),
-        ("path", target.map_or("", |target| &target.path)),
+        ("path", call.map_or("", Call::path)),
     ];
     for (key, text) in texts {
         name(&mut line, key);
@@ -191,8 +191,7 @@ fn text(level: Level, logger: &str, fields: &Fields, call: Option<&Call>) -> Str
         };
     }
     if let Some(call) = call {
-        let _infallible =
-            write!(line, " path={} request_id={}", call.target.path, call.request_id.to_str().unwrap_or(""));
+        let _infallible = write!(line, " path={} request_id={}", call.path(), call.request_id.to_str().unwrap_or(""));
     }
     line
 }
@@ -232,6 +231,17 @@ mod tests {
         assert_eq!(line["trace_id"], "01".repeat(16));
         assert_eq!(line["user_id"], "user-1");
         assert_eq!(line["duration_ms"], 1.5);
+    }
+
+    #[test]
+    fn the_path_is_the_template_once_the_route_is_known() {
+        let trace = Trace { trace_id: [1; 16], span_id: [2; 8], parent: None, sampled: false };
+        let target = Target { path: "unknown".into(), ..Target::default() };
+        let call = Arc::new(Call::new("request-1".parse().unwrap(), trace, Arc::new(target), None));
+        let say = || lines(LogFormat::Json, || Arc::clone(&call).within(|| tracing::info!("said")));
+        assert!(say().contains("\"path\":\"unknown\""));
+        call.routed("/tokens/{jti}".into());
+        assert!(say().contains("\"path\":\"/tokens/{jti}\""));
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Ending {
 }
 
 /// Faults of ours, and of parts of ours.
-fn is_ours(code: Code) -> bool {
+pub(crate) fn is_ours(code: Code) -> bool {
     matches!(code, Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable | Code::DeadlineExceeded)
 }
 

@@ -127,7 +127,7 @@ pub struct Target {
     pub service: String,
     /// Name of the RPC, or the HTTP method.
     pub method: String,
-    /// The gRPC path, or the HTTP path without its query.
+    /// The gRPC path; for plain HTTP `unknown`, until [`Call::routed`] says the template.
     pub path: String,
 }
 
@@ -143,13 +143,14 @@ pub struct Call {
     /// Address of the client at the edge, past trusted proxies; unknown for work that no client asked for.
     pub client: Option<IpAddr>,
     user: OnceLock<String>,
+    route: OnceLock<Arc<str>>,
 }
 
 impl Call {
     /// A call of `target`.
     #[must_use]
     pub fn new(request_id: HeaderValue, trace: Trace, target: Arc<Target>, client: Option<IpAddr>) -> Self {
-        Self { request_id, trace, target, client, user: OnceLock::new() }
+        Self { request_id, trace, target, client, user: OnceLock::new(), route: OnceLock::new() }
     }
 
     /// Names the user on whose behalf it runs, once known.
@@ -161,6 +162,17 @@ impl Call {
     #[must_use]
     pub fn user_id(&self) -> Option<&str> {
         self.user.get().map(String::as_str)
+    }
+
+    /// Names the route that answers, once known: a call of plain HTTP begins before its path is matched.
+    pub fn routed(&self, route: Arc<str>) {
+        let _first_one_stays = self.route.set(route);
+    }
+
+    /// Path of the target, or the route's template: never what a client typed, which may say who it is.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.route.get().map_or(&self.target.path, |route| route)
     }
 
     /// The call that runs, if one does.
