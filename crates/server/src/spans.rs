@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use coreloop_service::{Target, Trace};
 use jiff::Timestamp;
+use prometheus_client::registry::Registry;
 
 /// A finished call, as a span of its trace.
 #[derive(Debug, Clone)]
@@ -31,4 +32,7 @@ pub trait Spans: Send + Sync + 'static {
 
     /// Takes a finished call: of a recorded trace, or failed.
     fn take(&self, span: Span);
+
+    /// Registers its metrics with those of a server whose spans it takes.
+    fn register(&self, registry: &mut Registry);
 }

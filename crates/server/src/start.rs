@@ -162,6 +162,9 @@ impl Builder {
         self.metrics.with(|registry| {
             gate.metrics().register(registry);
             limiter.register(registry);
+            if let Some(spans) = &self.spans {
+                spans.register(registry);
+            }
         });
         let process = Arc::new(Process {
             gate: Arc::clone(&gate),
