@@ -19,6 +19,7 @@ use axum::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use coreloop_core::id::SystemIds;
 use coreloop_gateway::{Edge, Ground, Options};
+use coreloop_limit::Limiter;
 use coreloop_service::{Links, Metrics};
 use coreloop_testkit::{Envoy, rpc};
 use http_body_util::{BodyExt as _, Full};
@@ -112,6 +113,7 @@ fn edge(service: SocketAddr) -> Edge {
     let ground = Ground {
         router: odd::router(),
         links,
+        limiter: Arc::new(Limiter::new(&Default::default(), None, 1)),
         ids: Arc::new(SystemIds),
         metrics: Metrics::default(),
         stopping: tokio_util::sync::CancellationToken::new(),
