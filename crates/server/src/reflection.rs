@@ -16,11 +16,14 @@ use prost_reflect::{DescriptorPool, FileDescriptor};
 static HEALTH: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(tonic_health::pb::FILE_DESCRIPTOR_SET).unwrap_or_default());
 
-/// What one module shows.
+/// What one module shows, worked out once: anybody may ask, as often as they like.
 #[derive(Clone)]
-pub(crate) struct Shown {
-    services: Arc<[String]>,
-    everything: bool,
+pub(crate) struct Shown(Arc<Inner>);
+
+struct Inner {
+    services: Vec<String>,
+    /// Names of the files of the services and of what those import.
+    files: HashSet<String>,
 }
 
 pub(crate) enum Answer {
@@ -32,37 +35,18 @@ pub(crate) enum Answer {
 
 impl Shown {
     pub(crate) fn new(services: Vec<String>, everything: bool) -> Self {
-        Self { services: services.into(), everything }
-    }
-
-    fn services(&self) -> Vec<String> {
-        let mut names: BTreeSet<String> = match self.everything {
+        let mut names: BTreeSet<String> = match everything {
             true => descriptor::pool().services().map(|service| service.full_name().to_owned()).collect(),
-            false => self.services.iter().cloned().collect(),
+            false => services.into_iter().collect(),
         };
         names.insert("grpc.health.v1.Health".to_owned());
-        names.into_iter().collect()
-    }
-
-    /// The files of the shown services and what they import.
-    fn files(&self) -> HashSet<String> {
-        let mut files = HashSet::new();
-        let mut todo: Vec<FileDescriptor> = self
-            .services()
-            .iter()
-            .filter_map(|name| pools().find_map(|pool| pool.get_service_by_name(name)))
-            .map(|service| service.parent_file())
-            .collect();
-        while let Some(file) = todo.pop() {
-            if files.insert(file.name().to_owned()) {
-                todo.extend(file.dependencies());
-            }
-        }
-        files
+        let services: Vec<String> = names.into_iter().collect();
+        let files = files_of(&services);
+        Self(Arc::new(Inner { services, files }))
     }
 
     fn file(&self, found: Option<FileDescriptor>) -> Answer {
-        match found.filter(|file| self.files().contains(file.name())) {
+        match found.filter(|file| self.0.files.contains(file.name())) {
             Some(file) => Answer::File(file.encode_to_vec()),
             None => Answer::NotFound,
         }
@@ -89,6 +73,22 @@ impl Shown {
         let numbers = found.extensions().filter_map(|extension| i32::try_from(extension.number()).ok()).collect();
         Answer::Numbers(message.to_owned(), numbers)
     }
+}
+
+/// The files of services and what they import.
+fn files_of(services: &[String]) -> HashSet<String> {
+    let mut files = HashSet::new();
+    let mut todo: Vec<FileDescriptor> = services
+        .iter()
+        .filter_map(|name| pools().find_map(|pool| pool.get_service_by_name(name)))
+        .map(|service| service.parent_file())
+        .collect();
+    while let Some(file) = todo.pop() {
+        if files.insert(file.name().to_owned()) {
+            todo.extend(file.dependencies());
+        }
+    }
+    files
 }
 
 fn pools() -> impl Iterator<Item = &'static DescriptorPool> {
@@ -153,7 +153,7 @@ macro_rules! version {
                         shown.by_extension(&of.containing_type, of.extension_number)
                     }
                     Some(MessageRequest::AllExtensionNumbersOfType(name)) => shown.numbers(name),
-                    Some(MessageRequest::ListServices(_)) => Answer::Services(shown.services()),
+                    Some(MessageRequest::ListServices(_)) => Answer::Services(shown.0.services.clone()),
                     None => Answer::NotFound,
                 };
                 let response = match found {
@@ -194,13 +194,14 @@ mod tests {
     #[test]
     fn a_service_shows_its_own_package_and_what_it_needs() {
         let auth = Shown::new(vec!["coreloop.auth.v1.AuthService".to_owned()], false);
-        assert_eq!(auth.services(), ["coreloop.auth.v1.AuthService", "grpc.health.v1.Health"]);
+        assert_eq!(auth.0.services, ["coreloop.auth.v1.AuthService", "grpc.health.v1.Health"]);
         assert!(matches!(auth.by_symbol("coreloop.auth.v1.AuthService.Login"), Answer::File(_)));
         assert!(matches!(auth.by_symbol("coreloop.auth.v1.LoginRequest"), Answer::File(_)));
         assert!(matches!(auth.by_symbol("grpc.health.v1.Health"), Answer::File(_)));
         assert!(matches!(auth.by_name("google/api/annotations.proto"), Answer::File(_)));
         assert!(matches!(auth.by_symbol("coreloop.edge.v1.EdgeService"), Answer::NotFound));
         assert!(matches!(auth.by_extension("google.protobuf.MethodOptions", 50801), Answer::File(_)));
+        assert!(matches!(auth.clone().by_name("no/such.proto"), Answer::NotFound));
         let edge = Shown::new(Vec::new(), true);
         assert!(matches!(edge.by_symbol("coreloop.auth.v1.AuthService"), Answer::File(_)));
     }
