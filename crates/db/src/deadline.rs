@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::time::Instant;
 
 tokio::task_local! {
     static DEADLINE: Instant;
 }
 
-/// Runs `work` under `deadline`.
-pub async fn scope<F: Future>(deadline: Instant, work: F) -> F::Output {
-    DEADLINE.scope(deadline, work).await
+/// Runs `work` under `deadline`. No `async fn`, as all here: one that takes a future holds it twice, and these are nested.
+pub fn scope<F: Future>(deadline: Instant, work: F) -> impl Future<Output = F::Output> {
+    DEADLINE.scope(deadline, work)
 }
 
 /// Runs `work`, which does not wait, under `deadline`.
@@ -46,8 +47,8 @@ pub fn passed() -> bool {
 }
 
 /// The outcome of `work` if it ends within `most` and before the deadline of the call that runs.
-pub async fn within<F: Future>(most: Duration, work: F) -> Option<F::Output> {
-    tokio::time::timeout(at_most(most), work).await.ok()
+pub fn within<F: Future>(most: Duration, work: F) -> impl Future<Output = Option<F::Output>> {
+    tokio::time::timeout(at_most(most), work).map(Result::ok)
 }
 
 #[cfg(test)]

@@ -1,29 +1,54 @@
 //! A call's work, not polled once its deadline has passed (chapter 09, O6).
 
-use std::{future::poll_fn, pin::pin, task::Poll};
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
-use tokio::time::{Instant, sleep_until};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The deadline passed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Late;
 
 /// Polls `work` until it ends, but never at or after `deadline`: what it would have begun then is not begun.
-pub(crate) async fn before<F: Future>(deadline: Option<Instant>, work: F) -> Result<F::Output, Late> {
-    let Some(deadline) = deadline else { return Ok(work.await) };
-    let mut work = pin!(work);
-    let mut alarm = pin!(sleep_until(deadline));
-    poll_fn(|cx| {
+pub(crate) fn before<F: Future>(deadline: Option<Instant>, work: F) -> Before<F> {
+    Before { deadline, work, alarm: None }
+}
+
+pin_project! {
+    /// See [`before`]. Written out because an `async fn` that takes a future holds it twice, and this is around every call.
+    pub(crate) struct Before<F> {
+        deadline: Option<Instant>,
+        #[pin]
+        work: F,
+        #[pin]
+        alarm: Option<Sleep>,
+    }
+}
+
+impl<F: Future> Future for Before<F> {
+    type Output = Result<F::Output, Late>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(deadline) = *this.deadline else { return this.work.poll(cx).map(Ok) };
         if Instant::now() >= deadline {
             return Poll::Ready(Err(Late));
         }
-        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+        if let Poll::Ready(done) = this.work.poll(cx) {
             return Poll::Ready(Ok(done));
         }
         // Only work that waits pays for a timer.
-        alarm.as_mut().poll(cx).map(|()| Err(Late))
-    })
-    .await
+        if this.alarm.is_none() {
+            this.alarm.set(Some(sleep_until(deadline)));
+        }
+        if let Some(alarm) = this.alarm.as_pin_mut() {
+            ready!(alarm.poll(cx));
+        }
+        Poll::Ready(Err(Late))
+    }
 }
 
 #[cfg(test)]
