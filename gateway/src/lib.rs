@@ -30,6 +30,7 @@ mod fail;
 mod inbound;
 mod metrics;
 mod module;
+mod notice;
 mod options;
 mod outbound;
 mod passing;

@@ -37,14 +37,14 @@ impl Families {
     pub(crate) fn register(metrics: &Metrics) -> Self {
         let f = Self::default();
         metrics.with(|registry| {
-            registry.register("coreloop_edge_deprecated_requests", "Calls of deprecated routes", f.deprecated.clone());
+            registry.register("coreloop_edge_deprecated_requests", "Calls of what is deprecated", f.deprecated.clone());
             registry.register("coreloop_edge_refused", "Requests the edge refused without a call", f.refused.clone());
             registry.register("coreloop_edge_passed", "gRPC and gRPC-Web calls handed on", f.passed.clone());
         });
         f
     }
 
-    /// The counter of a deprecated binding, looked up at start.
+    /// The counter of a deprecated binding or RPC, looked up at start.
     pub(crate) fn deprecated(&self, rpc: &str, method: &str, route: &str) -> Counter {
         let labels = RouteLabels { rpc: rpc.into(), method: method.into(), route: route.into() };
         self.deprecated.get_or_create_owned(&labels)

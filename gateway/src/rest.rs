@@ -25,7 +25,6 @@ use crate::{
     table::Row,
 };
 
-const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// The documentation page runs its own inline script and talks to its own origin, nothing else.
@@ -71,8 +70,8 @@ pub(crate) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body, origi
         Err(failure) => shared.refused(failure, lang(&parts.headers)).await,
     };
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-    if row.deprecated {
-        deprecate(row, response.headers_mut());
+    if let Some(notice) = &row.notice {
+        notice.tell(response.headers_mut());
     }
     response.extensions_mut().insert(row.name.clone());
     response
@@ -186,14 +185,4 @@ fn with_trailers(asked: &HeaderMap, body: Bytes, trailers: &HeaderMap, headers: 
         headers.insert(header::TRAILER, names);
     }
     Body::new(Full::new(body).with_trailers(std::future::ready(Some(Ok(trailers)))))
-}
-
-fn deprecate(row: &Row, headers: &mut HeaderMap) {
-    headers.insert(DEPRECATION, HeaderValue::from_static("true"));
-    if let Some(successor) = &row.successor {
-        headers.insert(header::LINK, successor.clone());
-    }
-    if let Some(counter) = &row.deprecated_calls {
-        counter.inc();
-    }
 }

@@ -96,7 +96,10 @@ pub(crate) async fn serve(
             peer.oneshot(request.map(|_| GrpcBody::new(body))).await
         }
     };
-    let Ok(response) = reply;
+    let Ok(mut response) = reply;
+    if let Some(notice) = rpc.and_then(|rpc| rpc.notice.as_ref()) {
+        notice.tell(response.headers_mut());
+    }
     response.map(Body::new)
 }
 

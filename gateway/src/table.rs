@@ -6,13 +6,12 @@ use coreloop_service::{Link, Links, RouteName};
 use coreloop_transcode::{
     options as read,
     pb::option::Level,
-    router::{Body, Route, Router},
+    router::{Body, Deprecation, Route, Router},
 };
 use http::{HeaderName, HeaderValue, uri::PathAndQuery};
-use prometheus_client::metrics::counter::Counter;
 use prost_reflect::{FieldDescriptor, Kind, MethodDescriptor};
 
-use crate::{Options, inbound, metrics::Families};
+use crate::{Options, inbound, metrics::Families, notice::Notice};
 
 /// `Cache-Control` of everything that may not be kept.
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -37,14 +36,10 @@ pub(crate) struct Row {
     pub(crate) cache: HeaderValue,
     /// Request headers that pass besides the usual.
     pub(crate) forward: Vec<HeaderName>,
-    /// The binding is deprecated.
-    pub(crate) deprecated: bool,
-    /// `Link` to the successor.
-    pub(crate) successor: Option<HeaderValue>,
+    /// What a deprecated binding says of itself.
+    pub(crate) notice: Option<Notice>,
     /// Messages of its stream are raw chunks (`google.api.HttpBody`).
     pub(crate) raw: bool,
-    /// Counts calls of a deprecated binding.
-    pub(crate) deprecated_calls: Option<Counter>,
     /// The template: the route's name in metrics.
     pub(crate) name: RouteName,
 }
@@ -65,6 +60,8 @@ pub(crate) struct Rpc {
     pub(crate) streaming: bool,
     /// Largest message.
     pub(crate) body_limit: usize,
+    /// What a deprecated RPC says of itself.
+    pub(crate) notice: Option<Notice>,
 }
 
 /// What cannot be built from the contracts.
@@ -91,7 +88,8 @@ impl Table {
     ) -> Result<Self, TableError> {
         let rows =
             router.routes().iter().map(|route| row(route, options, links, families)).collect::<Result<_, _>>()?;
-        let rpcs = router.rpcs().map(|(path, method)| (path.to_owned(), rpc(method, options))).collect();
+        let rpcs =
+            router.rpcs().map(|(path, method)| (path.to_owned(), rpc(path, method, options, families))).collect();
         Ok(Self { rows, rpcs, body_limit: body_limit(0, options) })
     }
 
@@ -129,19 +127,22 @@ fn row(route: &Route, options: &Options, links: &Links, families: &Families) -> 
         etag: edge.etag,
         cache: cache(route),
         forward: edge.forward_headers.iter().map(header).collect::<Result<_, _>>()?,
-        deprecated: route.deprecated,
-        successor: route.successor.as_deref().and_then(successor),
+        notice: route
+            .deprecated
+            .as_ref()
+            .map(|deprecated| Notice::new(deprecated, families.deprecated(&rpc, &route.http_method, &template))),
         raw: route.server_streaming && is_raw(route),
-        deprecated_calls: route.deprecated.then(|| families.deprecated(&rpc, &route.http_method, &template)),
         name: RouteName(template.into()),
     })
 }
 
-fn rpc(method: &MethodDescriptor, options: &Options) -> Rpc {
+fn rpc(path: &str, method: &MethodDescriptor, options: &Options, families: &Families) -> Rpc {
     Rpc {
         mesh_only: read::access(method).is_none_or(|access| access.mesh_only),
         streaming: method.is_server_streaming(),
         body_limit: body_limit(read::edge(method).unwrap_or_default().max_body_bytes, options),
+        notice: Deprecation::of_rpc(method)
+            .map(|deprecated| Notice::new(&deprecated, families.deprecated(method.full_name(), "gRPC", path))),
     }
 }
 
@@ -171,12 +172,6 @@ fn deadline(route: &Route, options: &Options) -> Duration {
         .unwrap_or(Duration::from_secs(options.deadline_secs))
 }
 
-/// RFC 8288; braces of a template are not allowed in a URI.
-fn successor(path: &str) -> Option<HeaderValue> {
-    let path = path.replace('{', "%7B").replace('}', "%7D");
-    HeaderValue::try_from(format!("<{path}>; rel=\"successor-version\"")).ok()
-}
-
 fn is_raw(route: &Route) -> bool {
     const RAW: &str = "google.api.HttpBody";
     match &route.response_body {
@@ -201,13 +196,5 @@ mod tests {
         {
             assert_eq!(module_of(foreign), None, "{foreign}");
         }
-    }
-
-    #[test]
-    fn a_successor_is_a_link() {
-        assert_eq!(
-            successor("/v2/{id}").as_ref().and_then(|v| v.to_str().ok()),
-            Some("</v2/%7Bid%7D>; rel=\"successor-version\"")
-        );
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 /// What a page may read beside the safe-listed headers; the gRPC ones are how gRPC-Web fails without a body.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "grpc-status, grpc-message, grpc-status-details-bin, x-request-id, ratelimit-limit, ratelimit-remaining, \
-     ratelimit-reset, retry-after, etag, deprecation, link, location",
+     ratelimit-reset, retry-after, etag, deprecation, sunset, link, location",
 );
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const ORIGIN: HeaderValue = HeaderValue::from_static("origin");

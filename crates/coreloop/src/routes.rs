@@ -47,7 +47,7 @@ impl Row {
         let routes = router::router().routes().iter().filter(|route| route.rpc_path == rpc);
         let paths = routes
             .map(|route| {
-                let old = if route.deprecated { " (deprecated)" } else { "" };
+                let old = if route.deprecated.is_some() { " (deprecated)" } else { "" };
                 format!("{} {}{old}", route.http_method, route.template)
             })
             .collect();

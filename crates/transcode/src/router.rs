@@ -4,6 +4,7 @@
 //! segments, case, trailing slash) reaches an RPC other than the spelling that access judged.
 
 mod build;
+mod deprecation;
 mod path;
 mod trie;
 
@@ -13,7 +14,7 @@ use prost_reflect::{DescriptorPool, FieldDescriptor, MethodDescriptor};
 
 pub(crate) use self::path::decode as decoded;
 use self::trie::Trie;
-pub use self::{build::RouteError, path::Vars};
+pub use self::{build::RouteError, deprecation::Deprecation, path::Vars};
 use crate::{descriptor, pb::option, shape::Shapes, template::Template};
 
 /// What of the request or nothing the HTTP body is.
@@ -44,10 +45,8 @@ pub struct Route {
     pub body: Body,
     /// The response field that is sent instead of the whole response.
     pub response_body: Option<FieldDescriptor>,
-    /// The RPC or this binding is deprecated.
-    pub deprecated: bool,
-    /// The path clients of a deprecated binding should move to.
-    pub successor: Option<String>,
+    /// What callers are told when this binding or the RPC is deprecated.
+    pub deprecated: Option<Deprecation>,
     /// The RPC answers a stream.
     pub server_streaming: bool,
     /// Who may call; none is denied to everybody.

@@ -9,7 +9,7 @@ use tonic_types::StatusExt as _;
 
 use super::ground::{Answer, PROBE, Scene, framed, message, ok, read, thing};
 
-fn call(rpc: &str, kind: &str, body: impl Into<Body>) -> Request<Body> {
+pub(super) fn call(rpc: &str, kind: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(rpc).header("content-type", kind).header("x-user-id", "forged").body(body.into()).unwrap()
 }
 

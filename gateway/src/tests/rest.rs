@@ -12,7 +12,7 @@ use http_body_util::StreamBody;
 use serde_json::json;
 use tonic::Status;
 
-use super::ground::{Scene, Step, failed, headers, ok, read, thing};
+use super::ground::{PROBE, Scene, Step, failed, framed, headers, ok, read, thing};
 use crate::Options;
 
 pub(super) fn post(target: &str, body: impl Into<Body>) -> Request<Body> {
@@ -81,13 +81,35 @@ async fn a_deprecated_binding_says_so_and_is_counted() {
     let scene = Scene::new();
     scene.peer.answers(vec![thing("a", 1), ok()]);
     let old = scene.get("/old/a").await;
-    assert_eq!(old.header("deprecation"), Some("true"));
+    assert_eq!(old.header("deprecation"), Some("@1795219200"));
+    assert_eq!(old.header("sunset"), Some("Tue, 01 Jun 2027 00:00:00 GMT"));
     assert_eq!(old.header("link"), Some("</probe/%7Bname%7D>; rel=\"successor-version\""));
     scene.peer.answers(vec![thing("a", 1), ok()]);
     assert_eq!(scene.get("/probe/a").await.header("deprecation"), None);
     let metrics = scene.metrics.encode();
-    let counted = metrics.lines().find(|l| l.starts_with("coreloop_edge_deprecated_requests_total")).unwrap();
-    assert!(counted.contains("/old/{name}") && counted.ends_with(" 1"), "{counted}");
+    let counted =
+        metrics.lines().find(|line| line.contains("deprecated_requests_total") && line.contains("/old/{name}"));
+    assert!(counted.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_deprecated_rpc_names_its_successor_by_every_protocol() {
+    let scene = Scene::new();
+    let mut native = super::grpc::call(&format!("{PROBE}Former"), "application/grpc", framed(b""));
+    *native.version_mut() = http::Version::HTTP_2;
+    let web = super::grpc::call(&format!("{PROBE}Former"), "application/grpc-web", framed(b""));
+    for request in [Request::get("/former/a").body(Body::empty()).unwrap(), native, web] {
+        scene.peer.answers(vec![thing("a", 1), ok()]);
+        let answer = scene.ask(request).await;
+        assert_eq!((answer.header("deprecation"), answer.header("sunset")), (Some("@1795219200"), None));
+        assert_eq!(answer.header("link"), Some("</probe/%7Bname%7D>; rel=\"successor-version\""));
+    }
+    let metrics = scene.metrics.encode();
+    for (method, route, calls) in [("GET", "/former/{name}", 1), ("gRPC", "/coreloop.probe.v1.ProbeService/Former", 2)]
+    {
+        let counted = format!("method=\"{method}\",route=\"{route}\"}} {calls}");
+        assert!(metrics.contains(&counted), "{counted} is not in {metrics}");
+    }
 }
 
 #[tokio::test]

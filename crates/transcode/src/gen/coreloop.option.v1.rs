@@ -44,15 +44,23 @@ pub struct Audit {
     #[prost(string, tag = "1")]
     pub action: ::prost::alloc::string::String,
 }
-/// A REST binding kept for existing clients only; it answers `Deprecation` and `Link` headers and is counted.
+/// A REST binding kept for existing clients only; it answers `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and `Link`
+/// headers and is counted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeprecatedBinding {
-    /// The path template exactly as in `google.api.http`.
+    /// The path template exactly as in `google.api.http`. Empty: the whole RPC, by gRPC too, which then has the option
+    /// `deprecated`.
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
     /// The path clients should move to.
     #[prost(string, tag = "2")]
     pub successor: ::prost::alloc::string::String,
+    /// The date since which it is deprecated, as `2026-11-21`. Required.
+    #[prost(string, tag = "3")]
+    pub since: ::prost::alloc::string::String,
+    /// The date from which it may be gone; empty while none is decided.
+    #[prost(string, tag = "4")]
+    pub sunset: ::prost::alloc::string::String,
 }
 /// How the REST edge treats an RPC beyond `google.api.http`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -75,7 +83,7 @@ pub struct Edge {
     /// Status of success when it is not 200, as 201 or 202.
     #[prost(uint32, tag = "6")]
     pub success_status: u32,
-    /// Bindings of this RPC that are deprecated (the RPC's own `deprecated` option marks them all).
+    /// What of this RPC is deprecated: bindings, or all of it.
     #[prost(message, repeated, tag = "7")]
     pub deprecated_bindings: ::prost::alloc::vec::Vec<DeprecatedBinding>,
     /// The response may be cached by `ETag` and `If-None-Match`.
@@ -84,7 +92,8 @@ pub struct Edge {
     /// Seconds a shared cache may keep the response; 0 sends `Cache-Control: no-store`.
     #[prost(uint32, tag = "9")]
     pub max_age_secs: u32,
-    /// Largest time the RPC may take when the client states no deadline; absent: `server.default_deadline`.
+    /// Largest time the RPC may take when the client states no deadline; absent: at the edge `gateway.deadline_secs`, and
+    /// for gRPC `server.default_deadline_ms`.
     #[prost(message, optional, tag = "10")]
     pub default_deadline: ::core::option::Option<::prost_types::Duration>,
 }

@@ -55,7 +55,7 @@ impl Operations<'_> {
         out.insert("operationId".into(), self.id(&format!("{}_{}", service.name(), route.method.name())).into());
         out.insert("summary".into(), parts.what.split_inclusive(". ").next().unwrap_or_default().trim().into());
         out.insert("description".into(), description(&parts, route).into());
-        if route.deprecated {
+        if route.deprecated.is_some() {
             out.insert("deprecated".into(), true.into());
         }
         let parameters = self.parameters(route);
@@ -242,7 +242,7 @@ fn description(parts: &Parts, route: &Route) -> String {
     if !parts.reasons.is_empty() {
         out.push_str(&format!("\n\n**Reasons**: `{}`", parts.reasons.join("`, `")));
     }
-    if let Some(successor) = &route.successor {
+    if let Some(successor) = route.deprecated.as_ref().and_then(|deprecated| deprecated.successor.as_ref()) {
         out.push_str(&format!("\n\n**Deprecated**: use `{successor}`."));
     }
     out

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use coreloop_core::pb::google::api::{CustomHttpPattern, HttpRule, http_rule::Pattern};
 use prost_reflect::{DescriptorPool, FieldDescriptor, MethodDescriptor};
 
-use super::{Body, Route};
+use super::{Body, Route, deprecation};
 use crate::{
     options,
     shape::{Card, Kind as ShapeKind, Shapes, WellKnown},
@@ -83,8 +83,13 @@ fn rpc_path(method: &MethodDescriptor) -> String {
 }
 
 fn of_method(method: &MethodDescriptor, shapes: &Shapes, routes: &mut Vec<Route>, errors: &mut Vec<RouteError>) {
-    let Some(rule) = options::http(method) else { return };
     let fail = |problem: &str| RouteError::Rule { method: method.full_name().to_owned(), problem: problem.to_owned() };
+    let edge = options::edge(method).unwrap_or_default();
+    let whole = deprecation::whole(method, &edge).unwrap_or_else(|problem| {
+        errors.push(fail(&problem));
+        None
+    });
+    let Some(rule) = options::http(method) else { return };
     let rule: HttpRule = match rule.transcode_to() {
         Ok(rule) => rule,
         Err(error) => return errors.push(fail(&format!("unreadable http rule: {error}"))),
@@ -98,12 +103,14 @@ fn of_method(method: &MethodDescriptor, shapes: &Shapes, routes: &mut Vec<Route>
             errors.push(fail("additional bindings do not nest"));
         }
         match of_binding(method, binding, routes.len(), shapes) {
-            Ok(route) => routes.push(route),
+            Ok(mut route) => {
+                route.deprecated = route.deprecated.or_else(|| whole.clone());
+                routes.push(route);
+            }
             Err(error) => errors.push(error),
         }
     }
-    let edge = options::edge(method).unwrap_or_default();
-    for deprecated in &edge.deprecated_bindings {
+    for deprecated in edge.deprecated_bindings.iter().filter(|deprecated| !deprecated.path.is_empty()) {
         if !routes.iter().skip(before).any(|r| r.template.source() == deprecated.path) {
             errors.push(fail(&format!("deprecated binding `{}` is not a binding", deprecated.path)));
         }
@@ -137,14 +144,12 @@ fn of_binding(method: &MethodDescriptor, rule: &HttpRule, index: usize, shapes: 
     let parts =
         Parts { method, shapes, template: &template, body: &body, response: response_body.as_ref(), edge: &edge };
     let plan = parts.plan(http_method).map_err(fail)?;
-    let marked = edge.deprecated_bindings.iter().find(|d| d.path == path);
+    let deprecated = deprecation::of_binding(&edge, path).map_err(fail)?;
     Ok(Route {
         index,
         rpc_path: rpc_path(method),
         http_method: http_method.to_owned(),
-        deprecated: marked.is_some()
-            || method.options().get_field_by_name("deprecated").is_some_and(|v| v.as_bool() == Some(true)),
-        successor: marked.map(|d| d.successor.clone()).filter(|s| !s.is_empty()),
+        deprecated,
         server_streaming: method.is_server_streaming(),
         access: options::access(method),
         rate_limit: options::rate_limit(method).filter(|limit| !limit.windows.is_empty()),

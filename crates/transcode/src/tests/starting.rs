@@ -76,11 +76,32 @@ fn bad_options_do_not() {
             r#"deprecated_bindings: {path: "/v1/y"}"#,
             "coreloop.bad.v1.Bad.Do: deprecated binding `/v1/y` is not a binding",
         ),
+        (
+            r#"deprecated_bindings: {path: "/v1/x"}"#,
+            "coreloop.bad.v1.Bad.Do: `since` of the deprecated binding `/v1/x` must be a date",
+        ),
+        (
+            r#"deprecated_bindings: {path: "/v1/x" since: "2026-11-21" sunset: "2026-02-30"}"#,
+            "coreloop.bad.v1.Bad.Do: `sunset` of the deprecated binding `/v1/x` must be a date",
+        ),
+        (
+            r#"deprecated_bindings: {since: "2026-11-21"}"#,
+            "coreloop.bad.v1.Bad.Do: a deprecated binding without a path, but the RPC is not marked deprecated",
+        ),
     ] {
         let rule = r#"option (google.api.http) = { get: "/v1/x" };"#;
         let found = errors(&rpc(&format!("{rule} option (coreloop.option.v1.edge) = {{ {option} }};")));
         assert!(found.len() == 1 && found[0].starts_with(expected), "{option}: {found:?}");
     }
+}
+
+#[test]
+fn a_deprecated_rpc_says_since_when() {
+    let found = errors(&rpc("option deprecated = true;"));
+    assert_eq!(
+        found,
+        ["coreloop.bad.v1.Bad.Do: it is deprecated, so a deprecated binding without a path must say since when"]
+    );
 }
 
 #[test]
