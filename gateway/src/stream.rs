@@ -2,7 +2,8 @@
 //!
 //! A failure before the first message is a reply of its own, `{"error":…}` with the mapped status. After it the status
 //! line is gone, so the failure is the last line. An event stream does not wait for its first message longer than
-//! a second: browsers report a stream as open only once its headers have come.
+//! a second: browsers report a stream as open only once its headers have come. Events carry no id, for the edge has no
+//! place to go on from: a stream begins with the state, and each of its messages is whole (docs/streams.md).
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -58,7 +59,6 @@ pub(crate) async fn serve(shared: &Arc<Shared>, ready: Ready<'_>) -> Result<Resp
         shape,
         lang: lang(ready.headers),
         until,
-        sent: resume_from(ready.headers),
         state: State::Open,
     };
     let first = async {
@@ -107,11 +107,6 @@ fn shape(ready: &Ready<'_>) -> Shape {
     }
 }
 
-/// Ids count on from the one a reconnecting client saw last; the service gets it as `last-event-id`.
-fn resume_from(headers: &HeaderMap) -> u64 {
-    headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0)
-}
-
 fn raw_kind(shared: &Shared, route: &Route, message: &[u8]) -> Result<HeaderValue, Failure> {
     let kind = shared.encoder.encode(route, message)?.content_type;
     Ok(HeaderValue::try_from(kind.as_ref()).unwrap_or(HeaderValue::from_static("application/octet-stream")))
@@ -151,7 +146,6 @@ struct Pump {
     shape: Shape,
     lang: Option<Lang>,
     until: Option<Instant>,
-    sent: u64,
     state: State,
 }
 
@@ -172,8 +166,7 @@ impl Pump {
         if self.shape == Shape::Lines {
             return Ok(ndjson_result(&json));
         }
-        self.sent += 1;
-        Ok(sse_event(self.sent, &json))
+        Ok(sse_event(&json))
     }
 
     fn last_words(&mut self, failure: Failure) -> Option<Bytes> {

@@ -132,10 +132,11 @@ pub fn ndjson_error(status: &[u8]) -> Bytes {
     [b"{\"error\":".as_slice(), status, b"}\n"].concat().into()
 }
 
-/// A server-sent event; JSON as written here has no line breaks.
+/// A server-sent event; JSON as written here has no line breaks. It has no `id:`: a browser would send it back as the
+/// place to go on from, and only the service could know such a place.
 #[must_use]
-pub fn sse_event(id: u64, json: &[u8]) -> Bytes {
-    [format!("id: {id}\ndata: ").as_bytes(), json, b"\n\n"].concat().into()
+pub fn sse_event(json: &[u8]) -> Bytes {
+    [b"data: ".as_slice(), json, b"\n\n"].concat().into()
 }
 
 /// Content type and data of an HttpBody.
