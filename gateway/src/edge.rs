@@ -13,7 +13,7 @@ use coreloop_limit::Limiter;
 use coreloop_service::{BuildError, Call, Links, Metrics, call::REQUEST_ID};
 use coreloop_transcode::{options::Lang, request::Decoder, response::Encoder, router::Router};
 use futures::future::BoxFuture;
-use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -110,7 +110,8 @@ impl Shared {
         let (parts, body) = request.into_parts();
         let call = Call::current();
         let id = request_id::of(call.as_deref(), &parts.headers, &*self.ids);
-        let origin = Origin { request_id: &id, traced: call.is_some() };
+        let host = host(&parts);
+        let origin = Origin { request_id: &id, host: host.as_ref(), traced: call.is_some() };
         if let Some(mut preflight) = self.cors.preflight(&parts) {
             preflight.headers_mut().insert(REQUEST_ID, id);
             return preflight;
@@ -175,6 +176,14 @@ impl Shared {
     pub(crate) async fn read(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<Held, Failure> {
         let patience = Duration::from_secs(self.options.body_timeout_secs);
         self.room.read(headers, body, Bounds { limit, patience }).await
+    }
+}
+
+/// The name asked for (RFC 9113, 8.3.1: `:authority` is in the address; RFC 9112, 3.2: else it is `Host`).
+fn host(parts: &Parts) -> Option<HeaderValue> {
+    match parts.uri.authority() {
+        Some(authority) => HeaderValue::try_from(authority.as_str()).ok(),
+        None => parts.headers.get(header::HOST).cloned(),
     }
 }
 

@@ -17,7 +17,7 @@ use coreloop_service::{
     call::{REQUEST_ID, TRACEPARENT, once},
     link::{GRPC_TIMEOUT, format_timeout, parse_timeout},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -54,6 +54,8 @@ const RESERVED: &[&str] = &[
 pub(crate) struct Origin<'a> {
     /// Id of the request.
     pub(crate) request_id: &'a HeaderValue,
+    /// The name asked for: HTTP/2 has it in the address, HTTP/1 in `Host`.
+    pub(crate) host: Option<&'a HeaderValue>,
     /// The request runs as a [`coreloop_service::Call`]: its link writes `traceparent` with the edge's own span.
     pub(crate) traced: bool,
 }
@@ -82,7 +84,7 @@ pub(crate) fn rest(headers: &HeaderMap, origin: Origin<'_>, forward: &[HeaderNam
             }
         }
     }
-    origin.write(headers, &mut out);
+    origin.write(&mut out);
     Ok(out)
 }
 
@@ -94,7 +96,7 @@ pub(crate) fn grpc(headers: &HeaderMap, origin: Origin<'_>) -> HeaderMap {
             out.append(name.clone(), value.clone());
         }
     }
-    origin.write(headers, &mut out);
+    origin.write(&mut out);
     out
 }
 
@@ -178,9 +180,9 @@ fn binary(value: &HeaderValue) -> Result<HeaderValue, Problem> {
 
 impl Origin<'_> {
     /// `x-forwarded-for` is not handed on: the link writes the address that the server decided on, and nothing else.
-    fn write(self, headers: &HeaderMap, out: &mut HeaderMap) {
+    fn write(self, out: &mut HeaderMap) {
         out.insert(REQUEST_ID, once(self.request_id.clone()));
-        if let Some(host) = headers.get(FORWARDED_HOST).or_else(|| headers.get(header::HOST)) {
+        if let Some(host) = self.host {
             out.insert(FORWARDED_HOST, host.clone());
         }
     }
@@ -222,7 +224,7 @@ mod tests {
     }
 
     fn mapped(list: &[(&str, &str)]) -> Vec<(String, String)> {
-        let origin = Origin { request_id: &ID, traced: false };
+        let origin = Origin { request_id: &ID, host: None, traced: false };
         let mut out: Vec<_> = rest(&headers(list), origin, &[HeaderName::from_static("x-signature")])
             .unwrap()
             .iter()
@@ -289,14 +291,14 @@ mod tests {
 
     #[test]
     fn a_binary_header_that_is_not_base64_is_refused() {
-        let origin = Origin { request_id: &ID, traced: false };
+        let origin = Origin { request_id: &ID, host: None, traced: false };
         assert!(rest(&headers(&[("grpc-metadata-k-bin", "*")]), origin, &[]).is_err());
     }
 
     #[test]
     fn what_the_client_says_of_its_address_and_of_our_span_is_not_handed_on() {
         let sent = headers(&[("x-forwarded-for", "6.6.6.6"), ("x-real-ip", "6.6.6.6"), ("traceparent", "00-a-b-01")]);
-        let origin = Origin { request_id: &ID, traced: true };
+        let origin = Origin { request_id: &ID, host: None, traced: true };
         for out in [rest(&sent, origin, &[]).unwrap(), grpc(&sent, origin)] {
             assert_eq!(out.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-request-id"]);
         }
@@ -313,7 +315,7 @@ mod tests {
             ("x_user_id", "u"),
             ("x-session-id", "s"),
         ]);
-        let out = grpc(&sent, Origin { request_id: &ID, traced: false });
+        let out = grpc(&sent, Origin { request_id: &ID, host: None, traced: false });
         let mut names: Vec<_> = out.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["authorization", "grpc-timeout", "my-key", "x-request-id"]);
@@ -361,7 +363,7 @@ mod tests {
         #[test]
         fn no_spelling_of_an_identity_passes(name in forged()) {
             let sent = headers(&[(&name, "forged")]);
-            let origin = Origin { request_id: &ID, traced: false };
+            let origin = Origin { request_id: &ID, host: None, traced: false };
             let asked = HeaderName::try_from(name.as_str()).unwrap();
             let through = [rest(&sent, origin, std::slice::from_ref(&asked)).unwrap(), grpc(&sent, origin)];
             for out in through {

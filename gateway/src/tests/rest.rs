@@ -64,6 +64,18 @@ async fn the_call_it_runs_as_names_address_trace_and_id() {
 }
 
 #[tokio::test]
+async fn the_name_asked_for_is_told_by_either_http() {
+    let scene = Scene::new();
+    for (target, host) in [("https://api.example.com/probe/a", None), ("/probe/a", Some("api.example.com"))] {
+        scene.peer.answers(vec![thing("a", 1), ok()]);
+        let mut request = Request::get(target).header("x-forwarded-host", "evil.example").body(Body::empty()).unwrap();
+        request.headers_mut().extend(host.map(|host| (http::header::HOST, host.parse().unwrap())));
+        assert_eq!(scene.ask(request).await.status, 200);
+        assert_eq!(scene.peer.last().headers["x-forwarded-host"], "api.example.com", "{target}");
+    }
+}
+
+#[tokio::test]
 async fn a_known_etag_answers_304_without_a_body() {
     let scene = Scene::new();
     scene.peer.answers(vec![thing("a", 1), ok()]);
