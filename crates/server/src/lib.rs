@@ -18,6 +18,7 @@ mod health;
 mod keys;
 mod listen;
 mod log;
+mod log_thread;
 mod open_stream;
 mod opening;
 mod options;

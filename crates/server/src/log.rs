@@ -19,7 +19,7 @@ use tracing_subscriber::{Layer, layer::Context};
 
 use crate::options::LogFormat;
 
-/// Where lines go.
+/// Where lines go, each in one write. It is written to by whoever logs: it should not wait.
 pub type Sink = Arc<Mutex<dyn Write + Send>>;
 
 /// Writes each event as a line.
@@ -51,6 +51,17 @@ impl<S: Subscriber> Layer<S> for Lines {
         // There is nowhere to say that lines cannot be written.
         let _unwritten = sink.write_all(line.as_bytes());
     }
+}
+
+/// The line that tells how many were dropped.
+pub(crate) fn dropped(format: LogFormat, lines: u64) -> String {
+    let fields = Fields { message: "lines of the log were dropped".to_owned(), others: vec![("lines", lines.into())] };
+    let mut line = match format {
+        LogFormat::Json => json(Level::WARN, module_path!(), &fields, None),
+        LogFormat::Text => text(Level::WARN, module_path!(), &fields, None),
+    };
+    line.push('\n');
+    line
 }
 
 /// A line says when it was written, also under a test's own clock.

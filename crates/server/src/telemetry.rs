@@ -6,16 +6,29 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 
 use crate::{
     StartError,
-    log::{Lines, Sink},
+    log::{self, Lines, Sink},
+    log_thread::LogThread,
     options::{LogOptions, OtlpOptions},
     otlp::{self, Sending},
     spans::Spans,
 };
 
-/// Logs and trace export of a process.
+/// Logs and trace export of a process. Dropped, it waits a moment for the last lines to be written.
 pub struct Telemetry {
     spans: Option<Arc<dyn Spans>>,
     sending: Option<Sending>,
+    _log: Flush,
+}
+
+/// Lets the log be written to its end when dropped.
+struct Flush(Option<LogThread>);
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        if let Some(thread) = &self.0 {
+            thread.flush();
+        }
+    }
 }
 
 impl std::fmt::Debug for Telemetry {
@@ -29,24 +42,28 @@ impl Telemetry {
     ///
     /// # Errors
     /// A filter or an endpoint that cannot be used, or a log that is installed already.
-    pub fn init(log: &LogOptions, otlp: &OtlpOptions) -> Result<Self, StartError> {
-        let sink: Sink = Arc::new(Mutex::new(std::io::stderr()));
+    pub fn init(options: &LogOptions, otlp: &OtlpOptions) -> Result<Self, StartError> {
+        let format = options.format;
         let failed = |what: &str, source: Box<dyn std::error::Error + Send + Sync>| StartError::Part {
             what: what.to_owned(),
             source,
         };
-        let filter: EnvFilter = log.filter.parse().map_err(|error| failed("setting log.filter", Box::new(error)))?;
+        let thread = LogThread::start(std::io::stderr(), move |lines| log::dropped(format, lines))
+            .map_err(|error| failed("the thread of the log cannot be started", Box::new(error)))?;
+        let sink: Sink = Arc::new(Mutex::new(thread.clone()));
+        let filter: EnvFilter =
+            options.filter.parse().map_err(|error| failed("setting log.filter", Box::new(error)))?;
         tracing_subscriber::registry()
             .with(filter)
-            .with(Lines::new(log.format, sink))
+            .with(Lines::new(format, sink))
             .try_init()
             .map_err(|error| failed("the log cannot be installed", Box::new(error)))?;
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             tracing::error!(place, panic = panic.payload_as_str().unwrap_or(""), "panic");
         }));
-        let telemetry = Self::exporting(otlp)?;
-        Ok(telemetry)
+        let exporting = Self::exporting(otlp)?;
+        Ok(Self { _log: Flush(Some(thread)), ..exporting })
     }
 
     /// Exports traces without installing a log: for tests of the export.
@@ -59,8 +76,8 @@ impl Telemetry {
             source: Box::new(error),
         })?;
         Ok(match started {
-            Some((spans, sending)) => Self { spans: Some(spans), sending: Some(sending) },
-            None => Self { spans: None, sending: None },
+            Some((spans, sending)) => Self { spans: Some(spans), sending: Some(sending), _log: Flush(None) },
+            None => Self { spans: None, sending: None, _log: Flush(None) },
         })
     }
 
