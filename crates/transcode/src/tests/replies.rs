@@ -196,7 +196,7 @@ fn redirects_and_empty() {
 fn frames_of_streams() {
     assert_eq!(ndjson_result(b"{}"), "{\"result\":{}}\n");
     assert_eq!(ndjson_error(b"{}"), "{\"error\":{}}\n");
-    assert_eq!(sse_event(7, b"{}"), "id: 7\ndata: {}\n\n");
+    assert_eq!(sse_event(b"{}"), "data: {}\n\n");
 }
 
 fn error(status: &tonic::Status, lang: Option<Lang>) -> (crate::status::ErrorReply, Value) {
