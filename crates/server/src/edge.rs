@@ -23,7 +23,7 @@ use crate::{
     pipeline::{Peer, Process},
     red::Red,
     reply,
-    spans::Span,
+    spans::Outcome,
 };
 
 /// The edge's router with the layers around it. Cloning is cheap.
@@ -105,6 +105,7 @@ impl Inner {
         if let Some(client) = call.client {
             request.extensions_mut().insert(ClientAddress(client));
         }
+        let ending = Ending { inner: self, call: Arc::clone(&call), started, told: false };
         let request = request.map(axum::body::Body::new);
         let work = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
         let mut response = match Arc::clone(&call).scope(work).await {
@@ -115,16 +116,43 @@ impl Inner {
             }
         };
         response.headers_mut().insert(REQUEST_ID, call.request_id.clone());
-        self.end(&call, &response, started);
+        ending.end(&response);
         response
     }
+}
 
-    fn end(&self, call: &Arc<Call>, response: &Response<Body>, started: Instant) {
-        let (took, status) = (started.elapsed(), response.status());
-        if let Some(route) = response.extensions().get::<RouteName>() {
-            call.routed(Arc::clone(&route.0));
+/// Status of a request whose client went away before its answer; as nginx counts it.
+const CLIENT_CLOSED: u16 = 499;
+
+/// The end of a request, told once: by what it was answered, or by being dropped when its client went away before.
+struct Ending<'a> {
+    inner: &'a Inner,
+    call: Arc<Call>,
+    started: Instant,
+    told: bool,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.tell(StatusCode::from_u16(CLIENT_CLOSED).unwrap_or_default(), false);
         }
-        self.red.route(&call.target.method, call.path(), status.as_u16(), took.as_secs_f64());
+    }
+}
+
+impl Ending<'_> {
+    fn end(mut self, response: &Response<Body>) {
+        if let Some(route) = response.extensions().get::<RouteName>() {
+            self.call.routed(Arc::clone(&route.0));
+        }
+        let status = response.status();
+        self.tell(status, status.is_server_error() || failed_as_grpc(response.headers()));
+    }
+
+    fn tell(&mut self, status: StatusCode, failed: bool) {
+        self.told = true;
+        let (inner, call, took) = (self.inner, &self.call, self.started.elapsed());
+        inner.red.route(&call.target.method, call.path(), status.as_u16(), took.as_secs_f64());
         let duration_ms = took.as_secs_f64() * 1000.0;
         // The call behind a success has its own line, with the user.
         Arc::clone(call).within(|| match status.as_u16() {
@@ -132,26 +160,14 @@ impl Inner {
             400.. => tracing::info!(target: "coreloop::http", status = status.as_u16(), duration_ms, "request refused"),
             _ => tracing::debug!(target: "coreloop::http", status = status.as_u16(), duration_ms, "request answered"),
         });
-        if let Some(spans) = &self.process.spans {
-            let failed = status.is_server_error() || failed_as_grpc(response.headers());
-            if failed || call.trace.sampled {
-                spans.take(Span {
-                    trace: call.trace,
-                    target: Arc::new(Target { path: call.path().to_owned(), ..(*call.target).clone() }),
-                    ended: self.process.clock.now(),
-                    took,
-                    code: i32::from(status.as_u16()),
-                    failed,
-                    grpc: false,
-                });
-            }
-        }
+        inner.process.export(call, Outcome::Http(status), failed, took);
     }
 }
 
-/// An RPC that failed at once is 200 to HTTP.
+/// gRPC and gRPC-Web say in a header of an answer without a body how they failed; the HTTP status is 200 all the same.
 fn failed_as_grpc(headers: &HeaderMap) -> bool {
-    Status::from_header_map(headers).is_some_and(|status| reply::is_ours(status.code()))
+    headers.contains_key(Status::GRPC_STATUS)
+        && Status::from_header_map(headers).is_some_and(|status| reply::is_ours(status.code()))
 }
 
 fn panicked() -> Response<Body> {

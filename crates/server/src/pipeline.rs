@@ -22,7 +22,7 @@ use coreloop_db::deadline;
 use coreloop_limit::{Headers as LimitHeaders, Limiter, Subject};
 use coreloop_service::{
     Call, Target, Trace,
-    call::{FORWARDED_FOR, REQUEST_ID, TRACEPARENT},
+    call::{FORWARDED_FOR, TRACEPARENT, request_id},
     frame,
     link::{GRPC_TIMEOUT, parse_timeout},
 };
@@ -37,7 +37,7 @@ use crate::{
     open_stream::OpenStreams,
     plan::{Plan, Plans},
     reply::Ending,
-    spans::Spans,
+    spans::{Outcome, Span, Spans},
     within::{self, Late},
 };
 
@@ -62,10 +62,7 @@ impl Process {
     /// The call that a request begins.
     pub(crate) fn call(&self, headers: &HeaderMap, target: &Arc<Target>, peer: Option<IpAddr>) -> Arc<Call> {
         let id = self.ids.uuid();
-        let request_id = headers.get(REQUEST_ID).filter(|value| is_request_id(value)).cloned();
-        let request_id = request_id
-            .or_else(|| HeaderValue::try_from(id.to_string()).ok())
-            .unwrap_or_else(|| HeaderValue::from_static("-"));
+        let request_id = request_id(headers, || id);
         let span_id = id.as_bytes().last_chunk::<8>().copied().unwrap_or([1; 8]);
         let caller = headers.get(TRACEPARENT).and_then(|value| Trace::parse(value.to_str().ok()?));
         let trace = match caller {
@@ -79,6 +76,20 @@ impl Process {
         Arc::new(Call::new(request_id, trace, Arc::clone(target), self.client(headers, peer)))
     }
 
+    /// Hands a finished call on, if it is to be recorded: one that failed by us always is.
+    pub(crate) fn export(&self, call: &Call, outcome: Outcome, failed: bool, took: Duration) {
+        let Some(spans) = self.spans.as_ref().filter(|_| failed || call.trace.sampled) else { return };
+        let (code, grpc) = match outcome {
+            Outcome::Grpc(code) => (code as i32, true),
+            Outcome::Http(status) => (status.as_u16().into(), false),
+        };
+        let target = match call.path() == call.target.path {
+            true => Arc::clone(&call.target),
+            false => Arc::new(Target { path: call.path().to_owned(), ..Target::clone(&call.target) }),
+        };
+        spans.take(Span { trace: call.trace, target, ended: self.clock.now(), took, code, failed, grpc });
+    }
+
     fn client(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<IpAddr> {
         let mut forwarded = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
         match peer {
@@ -90,12 +101,6 @@ impl Process {
             None => forwarded.next_back().and_then(|address| address.parse().ok()),
         }
     }
-}
-
-/// Ids are quoted in logs and answers: only plain ones are taken over.
-fn is_request_id(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
-    (8..=128).contains(&bytes.len()) && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
 /// One module's gRPC, with every layer around it. Cloning is cheap.
@@ -138,8 +143,7 @@ impl Layers {
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
         let call = self.process.call(request.headers(), &plan.target, peer);
         let deadline = self.deadline(plan, request.headers(), started);
-        let ending =
-            Ending { call: Arc::clone(&call), plan: Arc::clone(plan), started, process: Arc::clone(&self.process) };
+        let ending = Ending::new(Arc::clone(&call), Arc::clone(plan), started, Arc::clone(&self.process));
         let work = AssertUnwindSafe(self.answer(plan, &call, request, deadline)).catch_unwind();
         let answered = match deadline {
             Some(at) => Arc::clone(&call).scope(deadline::scope(at, within::before(deadline, work))).await,
@@ -269,21 +273,6 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_plain_request_ids_are_taken_over() {
-        for (id, taken) in [
-            ("0190c5a0-7b3e-7000-8000-000000000001", true),
-            ("short", false),
-            ("with space in it", false),
-            ("quote\"quote\"", false),
-        ] {
-            assert_eq!(is_request_id(&HeaderValue::from_static(id)), taken, "{id}");
-        }
-        assert!(!is_request_id(
-            &HeaderValue::try_from("a".repeat(129)).unwrap_or_else(|_| HeaderValue::from_static(""))
-        ));
-    }
 
     #[test]
     fn grpc_is_told_from_grpc_web() {

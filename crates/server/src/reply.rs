@@ -18,17 +18,31 @@ use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 
-use crate::{pipeline::Process, plan::Plan, red, spans::Span};
+use crate::{pipeline::Process, plan::Plan, red, spans::Outcome};
 
-/// What is needed to end a call.
+/// The end of a call, told once: by what it answered, or by being dropped when its caller went away before.
 pub(crate) struct Ending {
-    pub(crate) call: Arc<Call>,
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) started: Instant,
-    pub(crate) process: Arc<Process>,
+    call: Arc<Call>,
+    plan: Arc<Plan>,
+    started: Instant,
+    process: Arc<Process>,
+    told: bool,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if !self.told {
+            self.tell(&Status::cancelled("the caller went away"));
+        }
+    }
 }
 
 impl Ending {
+    /// Of a call that began at `started`.
+    pub(crate) fn new(call: Arc<Call>, plan: Arc<Plan>, started: Instant, process: Arc<Process>) -> Self {
+        Self { call, plan, started, process, told: false }
+    }
+
     /// Answers `response` to the caller. A failed one ends the call here; another ends it with its body.
     pub(crate) fn answer(self, response: Response<Body>, deadline: Option<Instant>) -> Response<Body> {
         let request_id = self.call.request_id.clone();
@@ -57,25 +71,17 @@ impl Ending {
         response
     }
 
-    fn end(&self, status: &Status) {
+    fn end(mut self, status: &Status) {
+        self.tell(status);
+    }
+
+    fn tell(&mut self, status: &Status) {
+        self.told = true;
         let took = self.started.elapsed();
         let code = status.code();
         self.plan.red.record(code, took.as_secs_f64());
         Arc::clone(&self.call).within(|| log(status, took.as_secs_f64() * 1000.0, self.plan.quiet));
-        if let Some(spans) = &self.process.spans {
-            let failed = is_ours(code);
-            if failed || self.call.trace.sampled {
-                spans.take(Span {
-                    trace: self.call.trace,
-                    target: Arc::clone(&self.call.target),
-                    ended: self.process.clock.now(),
-                    took,
-                    code: code as i32,
-                    failed,
-                    grpc: true,
-                });
-            }
-        }
+        self.process.export(&self.call, Outcome::Grpc(code), is_ours(code), took);
     }
 }
 
@@ -155,7 +161,7 @@ pub(crate) fn presentable(status: &Status) -> Status {
     Status::from(problem)
 }
 
-/// A body that ends its call with itself.
+/// A body that ends its call with itself, also when it is dropped before its end.
 struct Watched {
     body: Body,
     call: Arc<Call>,
@@ -237,15 +243,6 @@ impl http_body::Body for Watched {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        // The caller went away, or the connection did.
-        if let Some(ending) = self.ending.take() {
-            ending.end(&Status::cancelled("the caller went away"));
-        }
     }
 }
 

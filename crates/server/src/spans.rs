@@ -25,6 +25,13 @@ pub struct Span {
     pub grpc: bool,
 }
 
+/// What a call answered, by protocol.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Outcome {
+    Grpc(tonic::Code),
+    Http(http::StatusCode),
+}
+
 /// Takes finished calls. Never waits.
 pub trait Spans: Send + Sync + 'static {
     /// Whether a trace that begins here is to be recorded whatever comes of it.

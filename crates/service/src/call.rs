@@ -11,6 +11,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use uuid::Uuid;
 
 /// Header of the id that a person quotes when something went wrong.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -211,6 +212,20 @@ impl Call {
     }
 }
 
+/// The id of a request: the caller's when it is acceptable, else `fresh`. Ids are quoted in logs, shells and answers, so only
+/// 8 to 128 letters, digits, `-`, `_` and `.` are.
+pub fn request_id(headers: &HeaderMap, fresh: impl FnOnce() -> Uuid) -> HeaderValue {
+    let plain = |id: &&HeaderValue| {
+        let id = id.as_bytes();
+        (8..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+    };
+    headers.get(REQUEST_ID).filter(plain).cloned().unwrap_or_else(|| {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let text = fresh().hyphenated().encode_lower(&mut text);
+        HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"))
+    })
+}
+
 /// A value that does not come again: HTTP/2 is told not to remember it (RFC 7541 section 6.2.3). Remembered, two such a
 /// call push out of the small shared table what does come again, as tokens and names.
 #[must_use]
@@ -232,6 +247,21 @@ mod tests {
         let ours = caller.child([7; 8]);
         assert_eq!(ours.header(), "00-4bf92f3577b34da6a3ce929d0e0e4736-0707070707070707-01");
         assert_eq!(ours.parent, Some(caller.span_id));
+    }
+
+    #[test]
+    fn only_plain_request_ids_are_taken_over() {
+        let of = |sent: &str| {
+            let headers = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::try_from(sent).unwrap())]);
+            request_id(&headers, Uuid::nil).to_str().unwrap().to_owned()
+        };
+        let longest = "a".repeat(128);
+        for id in ["0190c5a0-7b3e-7000-8000-000000000001", "abc-1.2_3", &longest] {
+            assert_eq!(of(id), id);
+        }
+        for id in ["", "short", "with space in it", "quote\"quote\"", "a;b;c;d;e", "{longbut}", &"a".repeat(129)] {
+            assert_eq!(of(id), Uuid::nil().to_string(), "{id}");
+        }
     }
 
     #[test]
