@@ -2,10 +2,20 @@
 
 use std::time::Duration;
 
-use coreloop_testkit::{Rest, TestMesh, logs, run, wait::wait_for};
+use coreloop_testkit::{Before, Fault, Rest, TestMesh, logs, run, wait::wait_for};
 
 fn admin(mesh: &TestMesh, module: &str) -> Rest {
     Rest::to(format!("http://{}", mesh.node(0, module).running().admin_addr))
+}
+
+async fn metrics(mesh: &TestMesh) -> String {
+    admin(mesh, "auth").get("/metrics").send().await.text()
+}
+
+/// Value of a series: a `# TYPE` of it is none, and one that nothing has counted yet is 0.
+fn value(text: &str, series: &str) -> f64 {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    lines.next().map_or(0.0, |value| value.parse().unwrap())
 }
 
 in_both_topologies! {
@@ -21,14 +31,24 @@ in_both_topologies! {
     }
 
     async fn the_metrics_of_the_chapter_are_there(mesh) {
-        mesh.visitor("nobody").try_login("not the password").await;
-        let text = admin(mesh, "auth").get("/metrics").send().await.text();
-        for name in [
-            "cc_auth_login_latency_seconds", "cc_auth_login_fail_total", "cc_auth_token_revocation_lag_seconds",
-            "cc_auth_active_sessions", "oauth_state_expired_total",
-        ] {
-            assert!(text.contains(name), "{name} is missing");
-        }
+        const MOVED: [&str; 4] = [
+            "cc_auth_login_latency_seconds_count", "cc_auth_login_fail_total{reason=\"INVALID_CREDENTIALS\"}",
+            "cc_auth_token_revocation_lag_seconds_count", "oauth_state_expired_total",
+        ];
+        let before = metrics(mesh).await;
+        let alice = mesh.persona("alice").await;
+        alice.visitor.elsewhere().try_login("not the password").await;
+        alice.logout().await;
+        mesh.rest().get("/api/v1/auth/callback/google?state=nobody-made-this-state&code=x").send().await;
+        // A revocation is known when its stream was read.
+        let after = wait_for("all of them moved", Duration::from_secs(10), async || {
+            let after = metrics(mesh).await;
+            MOVED.iter().all(|name| value(&after, name) > value(&before, name)).then_some(after)
+        })
+        .await;
+        let here = mesh.persona("bob").await;
+        assert!(value(&metrics(mesh).await, "cc_auth_active_sessions") > 0.0, "{after}");
+        here.logout().await;
     }
 
     async fn the_request_id_of_a_client_is_kept(mesh) {
@@ -73,15 +93,18 @@ fn one_request_is_one_trace_from_envoy_to_the_service_and_its_log() {
             .header("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01"));
         let answer = call.send().await;
         assert_eq!(answer.status, 200);
-        let spans = wait_for("spans of edge and auth have come", Duration::from_secs(10), async || {
+        let names = ["ingress", "GET /api/v1/auth/me", "coreloop.auth.v1.AuthService/GetMe"];
+        let spans = wait_for("spans of Envoy, edge and auth have come", Duration::from_secs(20), async || {
             let spans = mesh.otlp.as_ref().unwrap().trace(trace);
-            let of = |name: &str| spans.iter().any(|received| received.span.name.contains(name));
-            (of("GetMe") && spans.len() >= 3).then_some(spans)
+            names.iter().all(|name| spans.iter().any(|received| received.span.name == *name)).then_some(spans)
         })
         .await;
-        let ids: Vec<_> = spans.iter().map(|received| received.span.span_id.clone()).collect();
-        let linked = spans.iter().filter(|received| ids.contains(&received.span.parent_span_id)).count();
-        assert!(linked >= 1, "no span is the child of another: {spans:?}");
+        let mut parent = hex("00f067aa0ba902b7");
+        for name in names {
+            let span = &spans.iter().find(|received| received.span.name == name).unwrap().span;
+            assert_eq!(span.parent_span_id, parent, "{name} hangs elsewhere: {spans:?}");
+            parent.clone_from(&span.span_id);
+        }
 
         let failed = "5bf92f3577b34da6a3ce929d0e0e4736";
         let call = alice
@@ -102,6 +125,92 @@ fn one_request_is_one_trace_from_envoy_to_the_service_and_its_log() {
         }
         let all = format!("{lines:?}");
         assert!(!all.contains("not the password") && !all.contains(&alice.visitor.email), "the log tells who it was");
+    });
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+/// The callers say "not sampled", and of what begins here nothing is: what failed is exported all the same, from every
+/// process it went through, and what did not is not.
+#[test]
+fn failed_calls_are_exported_whatever_is_sampled() {
+    run(async {
+        let mesh =
+            TestMesh::builder().split().otlp().proxy(Before::Postgres).toml("[otlp]\nratio = 0.0\n").start().await;
+        let alice = mesh.persona("alice").await;
+        let (good, failed) = ("6bf92f3577b34da6a3ce929d0e0e4736", "7bf92f3577b34da6a3ce929d0e0e4736");
+        let unsampled = |trace: &str| format!("00-{trace}-00f067aa0ba902b7-00");
+        let me = alice.call(http::Method::GET, "/api/v1/auth/me").header("traceparent", &unsampled(good));
+        assert_eq!(me.send().await.status, 200);
+        alice.me().await;
+        mesh.postgres_proxy.as_ref().unwrap().set(Fault::Cut);
+        let visitor = mesh.visitor("late");
+        let call = visitor.rest().post("/api/v1/auth/signup", &visitor.sign_up_body());
+        assert_eq!(call.header("traceparent", &unsampled(failed)).send().await.status, 503);
+        let otlp = mesh.otlp.as_ref().unwrap();
+        let spans = wait_for("edge and auth have told of the failure", Duration::from_secs(10), async || {
+            let spans = otlp.trace(failed);
+            (spans.len() >= 2).then_some(spans)
+        })
+        .await;
+        let names: Vec<_> = spans.iter().map(|received| received.span.name.as_str()).collect();
+        assert!(names.contains(&"POST /api/v1/auth/signup"), "{names:?}");
+        assert!(names.contains(&"coreloop.auth.v1.AuthService/SignUp"), "{names:?}");
+        // They ended before, so they would have come before.
+        assert!(otlp.trace(good).is_empty(), "{:?}", otlp.trace(good));
+        let fine = otlp.all().into_iter().filter(|received| received.span.status.as_ref().is_none_or(|s| s.code != 2));
+        assert_eq!(fine.count(), 0);
+    });
+}
+
+/// Addresses in paths and made-up methods: logs, spans and the access log say the template, the RPC or that it is unknown.
+#[test]
+fn what_a_client_types_is_in_no_log_and_no_span() {
+    run(async {
+        let mesh = TestMesh::builder().split().envoy().otlp().start().await;
+        let (typed, trace) = ("alice.typed@example.com", "8bf92f3577b34da6a3ce929d0e0e4736");
+        let id = |number: u8| format!("0192f0c4-7f5e-7000-8000-00000000ab{number:02}");
+        let calls = [
+            (mesh.gateway(), "GET", format!("/nowhere/{typed}")),
+            (mesh.gateway(), "DELETE", format!("/api/v1/auth/tokens/{typed}")),
+            (mesh.gateway(), "ALICE-TYPED", "/api/v1/auth/me".to_owned()),
+            (mesh.front(), "GET", format!("/nowhere/{typed}?email={typed}")),
+            (mesh.front(), "GET", format!("/api/v1/auth/me?email={typed}")),
+        ];
+        for (number, (base, method, path)) in (0..).zip(&calls) {
+            let call = Rest::to(base).call(http::Method::from_bytes(method.as_bytes()).unwrap(), path);
+            let call = call.header("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01"));
+            let status = call.header("x-request-id", &id(number)).send().await.status.as_u16();
+            assert!((400..500).contains(&status), "{method} {path}: {status}");
+        }
+        let line = |number: u8| {
+            let lines = logs::lines_with(&id(number)).into_iter();
+            lines.filter(|line| line["logger"] == "coreloop::http").map(|line| line["path"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(line(0), ["unknown"]);
+        assert_eq!(line(1), ["/api/v1/auth/tokens/{jti}"]);
+        let made_up = logs::lines_with(&id(2));
+        assert!(made_up.iter().any(|line| line["method"] == "other"), "{made_up:?}");
+        // Envoy writes its access log every ten seconds.
+        let written = wait_for("Envoy wrote of both", Duration::from_secs(30), async || {
+            let log = mesh.envoy.as_ref().unwrap().log();
+            (log.contains(&id(3)) && log.contains(&id(4))).then_some(log)
+        })
+        .await;
+        let spans = wait_for("the spans have come", Duration::from_secs(20), async || {
+            let spans = mesh.otlp.as_ref().unwrap().trace(trace);
+            let named = |name: &str| spans.iter().any(|received| received.span.name == name);
+            ["GET unknown", "DELETE /api/v1/auth/tokens/{jti}", "ingress"]
+                .iter()
+                .all(|name| named(name))
+                .then_some(spans)
+        })
+        .await;
+        for told in [written, format!("{spans:?}"), format!("{:?}", logs::lines_with("00000000ab0"))] {
+            assert!(!told.contains("alice.typed") && !told.contains("ALICE-TYPED"), "{told}");
+        }
     });
 }
 

@@ -74,6 +74,12 @@ impl OtlpReceiver {
         self.address
     }
 
+    /// All spans that have come so far.
+    #[must_use]
+    pub fn all(&self) -> Vec<Received> {
+        self.spans.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The spans of a trace (id in hex) that have come so far.
     #[must_use]
     pub fn trace(&self, trace_id: &str) -> Vec<Received> {
