@@ -11,6 +11,7 @@ use axum::body::Body;
 use coreloop_access::address::TrustedProxies;
 use coreloop_core::id::SystemIds;
 use coreloop_gateway::{Edge, Ground, Options};
+use coreloop_limit::{Limiter, Options as Limits};
 use coreloop_service::{Links, Metrics, Trace, link};
 use coreloop_transcode::options::Lang;
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -159,6 +160,7 @@ fn edge() -> Edge {
         router: odd::router(),
         links,
         ids: Arc::new(SystemIds),
+        limiter: Arc::new(Limiter::new(&Limits { enabled: false, ..Limits::default() }, None, 1)),
         metrics: Metrics::default(),
         stopping: tokio_util::sync::CancellationToken::new(),
     };
