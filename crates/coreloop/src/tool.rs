@@ -8,7 +8,7 @@ use coreloop_auth::App;
 use coreloop_config::Settings;
 use coreloop_core::{Clock, SystemClock, id::SystemIds};
 use coreloop_limit::{Limiter, Options as LimitOptions};
-use coreloop_server::RedisOptions;
+use coreloop_server::{RedisOptions, ServerOptions};
 use coreloop_service::{Ctx, Links, Metrics, Mode, Readiness};
 use redis::aio::ConnectionManager;
 use secrecy::ExposeSecret as _;
@@ -52,6 +52,7 @@ pub(crate) async fn auth(settings: &Settings) -> anyhow::Result<Arc<App>> {
         links: Links::default(),
         gate: gate(settings, Keys::fixed(&Default::default()), Some(redis))?,
         limiter: Arc::new(Limiter::new(&LimitOptions::default(), None, 0)),
+        max_in_flight: ServerOptions::default().max_in_flight,
         cors: coreloop_access::Cors::default(),
         metrics: Metrics::default(),
         readiness: Readiness::default(),

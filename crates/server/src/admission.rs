@@ -2,6 +2,9 @@
 //!
 //! A queue that is let grow makes every answer late and none useful. So few may wait, for a short time, and the rest are
 //! told at once to come again.
+//!
+//! A service has places of three kinds ([`crate::plan::Places`]), so that no crowd takes those of others: strangers' sign-ins
+//! not those of people who are signed in, and nobody those of decisions, for which the whole mesh waits.
 
 use std::{
     sync::{
@@ -18,10 +21,35 @@ use tokio::{
     time::Instant,
 };
 
-use crate::options::ServerOptions;
+use crate::{options::ServerOptions, plan::Places};
 
-/// The places of one service.
-pub(crate) struct Admission {
+/// The places of one service, by kind.
+pub(crate) struct House {
+    foreign: Admission,
+    public: Admission,
+    shared: Admission,
+}
+
+impl House {
+    pub(crate) fn new(options: &ServerOptions, running: &Gauge, shed: &Counter) -> Self {
+        let places = || Admission::new(options, running.clone(), shed.clone());
+        Self { foreign: places(), public: places(), shared: places() }
+    }
+
+    /// A place now or soon; none when the call needs none.
+    pub(crate) async fn enter(&self, places: Places, deadline: Option<Instant>) -> Result<Option<Place>, Problem> {
+        let admission = match places {
+            Places::None => return Ok(None),
+            Places::Foreign => &self.foreign,
+            Places::Public => &self.public,
+            Places::Shared => &self.shared,
+        };
+        admission.enter(deadline).await.map(Some)
+    }
+}
+
+/// Places of one kind.
+struct Admission {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     max_waiting: usize,
@@ -52,7 +80,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Admission {
-    pub(crate) fn new(options: &ServerOptions, running: Gauge, shed: Counter) -> Self {
+    fn new(options: &ServerOptions, running: Gauge, shed: Counter) -> Self {
         Self {
             places: Arc::new(Semaphore::new(options.max_in_flight)),
             waiting: AtomicUsize::new(0),
@@ -64,7 +92,7 @@ impl Admission {
     }
 
     /// A place now or soon.
-    pub(crate) async fn enter(&self, deadline: Option<Instant>) -> Result<Place, Problem> {
+    async fn enter(&self, deadline: Option<Instant>) -> Result<Place, Problem> {
         if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(self.place(permit));
         }
@@ -113,6 +141,18 @@ mod tests {
         let (second, ()) = tokio::join!(admission.enter(None), async { drop(first) });
         assert!(second.is_ok());
         assert_eq!(admission.running.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_kind_takes_nothing_from_another() {
+        let options = ServerOptions { max_in_flight: 1, max_waiting: 0, ..ServerOptions::default() };
+        let house = House::new(&options, &Gauge::default(), &Counter::default());
+        let mut held = Vec::new();
+        for places in [Places::Public, Places::Shared, Places::Foreign] {
+            held.push(house.enter(places, None).await.unwrap().unwrap());
+            assert!(house.enter(places, None).await.is_err(), "{places:?}");
+        }
+        assert!(house.enter(Places::None, None).await.unwrap().is_none());
     }
 
     #[tokio::test(start_paused = true)]

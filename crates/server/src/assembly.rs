@@ -23,7 +23,8 @@ use tonic_reflection::pb::{
 
 use crate::{
     Running, StartError, admin,
-    admission::Admission,
+    admission::House,
+    bodies::Bodies,
     edge::Edge,
     health::ModuleHealth,
     listen::{self, Protocol, Stops},
@@ -140,6 +141,7 @@ impl Assembly {
             links: self.links.clone(),
             gate: Arc::clone(&self.gate),
             limiter: Arc::clone(&self.process.limiter),
+            max_in_flight: self.options.server.max_in_flight,
             cors: Cors::new(&self.options.cors),
             metrics: self.metrics.clone(),
             readiness: readiness.clone(),
@@ -209,7 +211,7 @@ impl Assembly {
     fn layer(&self, plans: Plans, member: Member, inside: &Inside) -> (Layered, Option<axum::Router>) {
         let Member { name, foreign, built } = member;
         let services = services_of(name, foreign);
-        let health = ModuleHealth::new(name, services.clone(), inside.checks.clone(), inside.stopping.clone());
+        let health = ModuleHealth::new(name, services.clone(), inside.checks.clone());
         let shown = reflection::Shown::new(services, name == EDGE);
         let routes = built
             .routes
@@ -221,7 +223,8 @@ impl Assembly {
         let layered = Layered::new(Layers {
             process: Arc::clone(&self.process),
             plans,
-            admission: Admission::new(&self.options.server, self.red.in_flight(name), self.red.shed(name)),
+            house: House::new(&self.options.server, &self.red.in_flight(name), &self.red.shed(name)),
+            bodies: Bodies::new(&self.options.server, self.red.shed(name)),
             streams: OpenStreams::new(
                 self.options.server.max_open_streams,
                 self.red.open_streams(name),

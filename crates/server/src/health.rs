@@ -4,7 +4,6 @@ use std::{pin::Pin, time::Duration};
 
 use coreloop_core::{Problem, Reason};
 use futures::Stream;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server::Health,
@@ -21,12 +20,11 @@ pub(crate) struct ModuleHealth {
     module: &'static str,
     services: Vec<String>,
     checks: Checks,
-    stop: CancellationToken,
 }
 
 impl ModuleHealth {
-    pub(crate) fn new(module: &'static str, services: Vec<String>, checks: Checks, stop: CancellationToken) -> Self {
-        Self { module, services, checks, stop }
+    pub(crate) fn new(module: &'static str, services: Vec<String>, checks: Checks) -> Self {
+        Self { module, services, checks }
     }
 
     async fn status(&self) -> ServingStatus {
@@ -56,7 +54,8 @@ impl Health for ModuleHealth {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    /// Says each change, and lives on for a service that is not here (the protocol wants it so).
+    /// Says each change, and lives on for a service that is not here (the protocol wants it so). It ends as every open
+    /// stream does.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let known = self.knows(&request.get_ref().service);
         let begin = (self.clone(), None::<ServingStatus>);
@@ -66,10 +65,7 @@ impl Health for ModuleHealth {
                 if before != Some(now) {
                     return Some((Ok(response(now)), (health, Some(now))));
                 }
-                tokio::select! {
-                    () = health.stop.cancelled() => return None,
-                    () = tokio::time::sleep(LOOK) => {}
-                }
+                tokio::time::sleep(LOOK).await;
             }
         });
         Ok(Response::new(Box::pin(stream)))

@@ -12,6 +12,7 @@
 mod admin;
 mod admission;
 mod assembly;
+mod bodies;
 mod edge;
 mod error;
 mod health;

@@ -12,7 +12,7 @@
 //! **Draining.** Open streams end with UNAVAILABLE and a time to come back as soon as the process begins to drain, so that
 //! they do not use up the time that unary calls are given to finish.
 //!
-//! Health and reflection are for probes and people: health is neither counted nor ended here.
+//! Watches of health and reflection need no token, and are counted and ended like any other stream.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -34,8 +34,6 @@ use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 
-use crate::plan::Plan;
-
 /// When a client that was told to go is to come back.
 const COME_BACK: Duration = Duration::from_secs(1);
 
@@ -53,20 +51,11 @@ impl OpenStreams {
         Self { open: Arc::default(), most, gauge, shed, stopping }
     }
 
-    /// Admits a call whose answer is a stream; none when it is not looked after.
-    pub(crate) async fn admit(
-        &self,
-        plan: &Plan,
-        gate: &Gate,
-        allowed: &Allowed,
-        headers: &HeaderMap,
-    ) -> Result<Option<Admitted>, Problem> {
-        if plan.always {
-            return Ok(None);
-        }
+    /// Admits a call whose answer is a stream.
+    pub(crate) async fn admit(&self, gate: &Gate, allowed: &Allowed, headers: &HeaderMap) -> Result<Admitted, Problem> {
         let seat = self.seat()?;
         let hold = gate.hold(&allowed.rpc, &HeaderView::Map(headers)).await?;
-        Ok(Some(Admitted { seat, hold, stopping: self.stopping.clone() }))
+        Ok(Admitted { seat, hold, stopping: self.stopping.clone() })
     }
 
     fn seat(&self) -> Result<Seat, Problem> {

@@ -19,7 +19,7 @@ pub struct ServerOptions {
     pub default_deadline_ms: u64,
     /// Longest deadline of a call with one answer, whatever its caller states, in milliseconds.
     pub max_deadline_ms: u64,
-    /// Calls of one service that may run at once.
+    /// Calls of one service that may run at once, of each kind: without a token, with one, decisions for Envoy.
     pub max_in_flight: usize,
     /// Calls of one service that may wait for their turn.
     pub max_waiting: usize,
@@ -27,8 +27,12 @@ pub struct ServerOptions {
     pub max_wait_ms: u64,
     /// Streams of one service that may be open at once; they hold no place of `max_in_flight`.
     pub max_open_streams: usize,
-    /// Largest request message, in bytes.
+    /// Largest request message of an RPC that states none (`edge.max_body_bytes`), in bytes.
     pub max_request_bytes: usize,
+    /// Largest sum of the request messages that one service holds at once, in bytes; one without room is OVERLOADED.
+    pub bodies_limit_bytes: usize,
+    /// Time in which a request message must have arrived, in milliseconds.
+    pub body_timeout_ms: u64,
     /// Largest header list, in bytes.
     pub max_header_bytes: u32,
     /// Streams one HTTP/2 connection may hold open; a peer's has room for all that may be open beside its calls.
@@ -64,7 +68,9 @@ impl Default for ServerOptions {
             max_waiting: 512,
             max_wait_ms: 200,
             max_open_streams: 16_384,
-            max_request_bytes: 4 * 1024 * 1024,
+            max_request_bytes: 1024 * 1024,
+            bodies_limit_bytes: 64 * 1024 * 1024,
+            body_timeout_ms: 10_000,
             max_header_bytes: 16 * 1024,
             max_streams: 1024,
             keepalive_interval_ms: 1000,
@@ -94,6 +100,8 @@ impl ServerOptions {
             report.within("max_wait_ms", options.max_wait_ms, 0, 60_000);
             report.within("max_open_streams", options.max_open_streams, 0, 1_000_000);
             report.within("max_request_bytes", options.max_request_bytes, 1024, 1 << 30);
+            report.within("bodies_limit_bytes", options.bodies_limit_bytes, options.max_request_bytes, 1 << 40);
+            report.within("body_timeout_ms", options.body_timeout_ms, 1, 600_000);
             report.within("max_header_bytes", options.max_header_bytes, 1024, 1 << 20);
             report.within("max_streams", options.max_streams, 1, 1 << 20);
             report.within("keepalive_interval_ms", options.keepalive_interval_ms, 100, 600_000);

@@ -1,6 +1,7 @@
 //! The way of a call through a service: one line a layer, in this order.
 //!
-//! catch-panic · request id, trace and metrics · places · deadline · caller and access · rate limit · validation · handler.
+//! catch-panic · request id, trace and metrics · deadline · message · places · caller and access · rate limit · validation ·
+//! handler. A call takes its place when its message is here: who sends slowly holds none.
 //! It is one future rather than a stack of boxed layers, because each box costs about as much as the layer's own work.
 //! The same service answers the network and the link table, so a call in memory passes the same gates.
 
@@ -19,7 +20,7 @@ use coreloop_access::{
 };
 use coreloop_core::{Clock, Ids, Problem, Reason};
 use coreloop_db::deadline;
-use coreloop_limit::{Headers as LimitHeaders, Limiter, Subject};
+use coreloop_limit::{Headers as LimitHeaders, Limited, Limiter, Subject};
 use coreloop_service::{
     Call, Target, Trace,
     call::{FORWARDED_FOR, TRACEPARENT, request_id},
@@ -33,7 +34,8 @@ use tonic::{Status, body::Body, service::Routes};
 use tower::Service;
 
 use crate::{
-    admission::Admission,
+    admission::House,
+    bodies::{Arrived, Bodies},
     open_stream::OpenStreams,
     plan::{Plan, Plans},
     reply::Ending,
@@ -110,7 +112,8 @@ pub(crate) struct Layered(Arc<Layers>);
 pub(crate) struct Layers {
     pub(crate) process: Arc<Process>,
     pub(crate) plans: Plans,
-    pub(crate) admission: Admission,
+    pub(crate) house: House,
+    pub(crate) bodies: Bodies,
     pub(crate) streams: OpenStreams,
     pub(crate) routes: Routes,
 }
@@ -175,29 +178,25 @@ impl Layers {
         mut request: Request<Body>,
         deadline: Option<Instant>,
     ) -> Result<Response<Body>, Problem> {
-        let _place = match plan.always {
-            true => None,
-            false => Some(self.admission.enter(deadline).await?),
-        };
         if !is_grpc(request.headers()) {
             return Err(Problem::common(Reason::UnsupportedMediaType, "the content type must be application/grpc"));
         }
+        let arrived = self.arrived(plan, &mut request).await?;
+        let _place = self.house.enter(plan.places, deadline).await?;
         let allowed = self.admit(call, &mut request).await?;
         let window = match self.process.limiter.check(request.uri().path(), &subject(call, &allowed.caller)).await {
             Ok(window) => window,
-            Err(limited) => {
-                let mut refused = Status::from(Problem::from(limited)).into_http();
-                write_window(limited.headers, refused.headers_mut());
-                return Ok(refused);
-            }
+            Err(limited) => return Ok(out_of_budget(limited)),
         };
         let stream = match plan.unary_response {
             true => None,
             // Boxed, so that the future of a unary call has no room for it.
-            false => Box::pin(self.streams.admit(plan, &self.process.gate, &allowed, request.headers())).await?,
+            false => Some(Box::pin(self.streams.admit(&self.process.gate, &allowed, request.headers())).await?),
         };
         request.extensions_mut().insert(allowed.caller);
-        let request = self.checked(plan, request).await?;
+        if let Some(arrived) = &arrived {
+            *request.body_mut() = checked(plan, arrived)?;
+        }
         let mut routes = self.routes.clone();
         let Ok(mut response) = routes.call(request).await;
         if let Some(stream) = stream {
@@ -229,19 +228,23 @@ impl Layers {
         Ok(allowed)
     }
 
-    /// The request with its one message read and checked.
-    async fn checked(&self, plan: &Plan, request: Request<Body>) -> Result<Request<Body>, Problem> {
+    /// The message of a call that has one, once all of it is here.
+    async fn arrived(&self, plan: &Plan, request: &mut Request<Body>) -> Result<Option<Arrived>, Problem> {
         if !plan.unary_request {
-            return Ok(request);
+            return Ok(None);
         }
-        let (parts, body) = request.into_parts();
-        let unary = frame::read(body, self.process.max_request_bytes).await?;
-        let frame = match plan.rules.as_ref().map(|rules| rules.apply(&unary.message)).transpose()?.flatten() {
-            Some(rewritten) => frame::write(&rewritten),
-            None => unary.frame,
-        };
-        Ok(Request::from_parts(parts, Body::new(http_body_util::Full::new(frame))))
+        let body = std::mem::take(request.body_mut());
+        let most = plan.max_bytes.unwrap_or(self.process.max_request_bytes);
+        self.bodies.read(body, most).await.map(Some)
     }
+}
+
+/// The body for the handler: the message as it came, or without what only the server sets.
+fn checked(plan: &Plan, arrived: &Arrived) -> Result<Body, Problem> {
+    let unary = &arrived.unary;
+    let rewritten = plan.rules.as_ref().map(|rules| rules.apply(&unary.message)).transpose()?.flatten();
+    let frame = rewritten.map_or_else(|| unary.frame.clone(), |message| frame::write(&message));
+    Ok(Body::new(http_body_util::Full::new(frame)))
 }
 
 /// Whom a rate limit counts.
@@ -251,6 +254,12 @@ fn subject(call: &Call, caller: &Caller) -> Subject {
         address: call.client,
         machine: matches!(caller, Caller::Machine(_)),
     }
+}
+
+fn out_of_budget(limited: Limited) -> Response<Body> {
+    let mut refused = Status::from(Problem::from(limited)).into_http();
+    write_window(limited.headers, refused.headers_mut());
+    refused
 }
 
 /// The edge makes `RateLimit-*` of these.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use coreloop_service::Target;
-use coreloop_transcode::{descriptor, options};
+use coreloop_transcode::{descriptor, options, pb::option::Level};
 use prost_protovalidate::Validator;
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 
@@ -32,8 +32,24 @@ pub(crate) struct Plan {
     pub(crate) deadline: Option<Duration>,
     /// Asked so often, or by machines only, that an answer is no news: decisions (Envoy logs each), health, reflection.
     pub(crate) quiet: bool,
-    /// Health is answered also by a service that is full.
-    pub(crate) always: bool,
+    /// Largest message of a request, in bytes; none is the process's.
+    pub(crate) max_bytes: Option<usize>,
+    /// Whose places the call takes.
+    pub(crate) places: Places,
+}
+
+/// The places that a call needs one of while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Places {
+    /// None: it is answered also by a service that is full (health, and RPCs that no limit applies to).
+    None,
+    /// Those of services that are not ours, as Envoy's `Authorization`: the whole mesh waits for its decisions, so no call
+    /// of a client may stand in front of one.
+    Foreign,
+    /// Those of RPCs that need no token, as sign-in: a crowd of strangers takes nothing from who is signed in.
+    Public,
+    /// Those that all other calls share.
+    Shared,
 }
 
 /// The RPCs of one module.
@@ -77,17 +93,25 @@ impl Plan {
         validator: &Arc<Validator>,
         red: &Red,
     ) -> Self {
-        let deadline =
-            options::edge(method).and_then(|edge| edge.default_deadline).and_then(|time| time.try_into().ok());
+        let edge = options::edge(method).unwrap_or_default();
+        let foreign = !service.full_name().starts_with("coreloop.");
+        let exempt = options::rate_limit(method).is_some_and(|limit| limit.exempt);
+        let public = options::access(method).is_some_and(|access| access.level() == Level::Public && !access.mesh_only);
         Self {
             target: target(module, service.full_name(), method.name()),
             red: red.rpc(service.full_name(), method.name()),
             rules: Rules::of(method.input(), validator).filter(|_| !method.is_client_streaming()),
             unary_request: !method.is_client_streaming(),
             unary_response: !method.is_server_streaming(),
-            deadline,
-            quiet: !service.full_name().starts_with("coreloop."),
-            always: false,
+            deadline: edge.default_deadline.and_then(|time| time.try_into().ok()),
+            quiet: foreign,
+            max_bytes: usize::try_from(edge.max_body_bytes).ok().filter(|most| *most > 0),
+            places: match (foreign, exempt, public) {
+                (true, ..) => Places::Foreign,
+                (_, true, _) => Places::None,
+                (.., true) => Places::Public,
+                _ => Places::Shared,
+            },
         }
     }
 
@@ -99,10 +123,12 @@ impl Plan {
             red: red.rpc(service, method),
             rules: None,
             unary_request: false,
-            unary_response: path == "/grpc.health.v1.Health/Check",
+            unary_response: path == HEALTH[0],
             deadline: None,
             quiet: HEALTH.contains(&path) || REFLECTION.contains(&path),
-            always: HEALTH.contains(&path),
+            max_bytes: None,
+            // A watch is a stream like others: it is counted, and does not open in a full house.
+            places: if path == HEALTH[0] { Places::None } else { Places::Public },
         }
     }
 }
@@ -133,5 +159,26 @@ mod tests {
         }
         assert_eq!(plans.find("/coreloop.edge.v1.EdgeService/GetLiveness").target.path, "/unknown/unknown");
         assert!(plans.find("/coreloop.auth.v1.AuthService/Login").rules.is_some());
+    }
+
+    #[test]
+    fn decisions_and_probes_do_not_wait_behind_calls() {
+        let red = Red::register(&Metrics::default(), Pools::default());
+        let auth = Plans::of("auth", &["envoy.service.auth.v3.Authorization"], &red);
+        let edge = Plans::of("edge", &[], &red);
+        for (plans, path, places) in [
+            (&auth, "/coreloop.auth.v1.AuthService/Login", Places::Public),
+            (&auth, "/coreloop.auth.v1.AuthService/GetMe", Places::Shared),
+            (&auth, "/coreloop.auth.v1.AuthInternalService/MintInternalToken", Places::Shared),
+            (&auth, "/envoy.service.auth.v3.Authorization/Check", Places::Foreign),
+            (&auth, HEALTH[0], Places::None),
+            (&auth, HEALTH[1], Places::Public),
+            (&auth, REFLECTION[0], Places::Public),
+            (&auth, "/no.such/Thing", Places::Public),
+            (&edge, "/coreloop.edge.v1.EdgeService/GetLiveness", Places::None),
+            (&edge, "/coreloop.edge.v1.EdgeService/GetReadiness", Places::None),
+        ] {
+            assert_eq!(plans.find(path).places, places, "{path}");
+        }
     }
 }

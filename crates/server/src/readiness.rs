@@ -22,7 +22,7 @@ struct Inner {
     timeout: Duration,
     keep: Duration,
     draining: AtomicBool,
-    last: Mutex<Option<(Instant, Vec<Component>)>>,
+    last: Mutex<Option<(Instant, Arc<[Component]>)>>,
 }
 
 impl Checks {
@@ -40,20 +40,9 @@ impl Checks {
         self.0.draining.load(Ordering::SeqCst)
     }
 
-    /// Those that ask while the checks run wait for the same outcome.
+    /// What each part of the process says, and that it stops when it does.
     pub(crate) async fn components(&self) -> Vec<Component> {
-        let mut last = self.0.last.lock().await;
-        let fresh = last.as_ref().filter(|(at, components)| at.elapsed() < self.keep(components));
-        let fresh = fresh.map(|(_, components)| components.clone());
-        let mut components = match fresh {
-            Some(components) => components,
-            None => {
-                let components = futures::future::join_all(self.0.checks.iter().map(|check| self.look(check))).await;
-                report(last.as_ref().map(|(_, before)| before.as_slice()), &components);
-                *last = Some((Instant::now(), components.clone()));
-                components
-            }
-        };
+        let mut components = self.outcome().await.to_vec();
         if self.draining() {
             components
                 .push(Component { name: "process".to_owned(), trouble: Some("the process is stopping".to_owned()) });
@@ -61,13 +50,28 @@ impl Checks {
         components
     }
 
-    /// Whether the module `name` can serve: its own checks (`name/…`) and those of the process.
+    /// Whether the module `name` can serve: its own checks (`name/…`) and those of the process. Copies nothing: thousands
+    /// may watch.
     pub(crate) async fn module_ready(&self, name: &str) -> bool {
-        let own = |component: &Component| match component.name.split_once('/') {
+        let own = |component: &&Component| match component.name.split_once('/') {
             Some((module, _)) => module == name || module == "process",
             None => true,
         };
-        self.components().await.iter().filter(|component| own(component)).all(Component::ready)
+        !self.draining() && self.outcome().await.iter().filter(own).all(Component::ready)
+    }
+
+    /// Those that ask while the checks run wait for the same outcome.
+    async fn outcome(&self) -> Arc<[Component]> {
+        let mut last = self.0.last.lock().await;
+        let fresh = last.as_ref().filter(|(at, components)| at.elapsed() < self.keep(components));
+        if let Some((_, components)) = fresh {
+            return Arc::clone(components);
+        }
+        let looks = self.0.checks.iter().map(|check| self.look(check));
+        let components: Arc<[Component]> = futures::future::join_all(looks).await.into();
+        report(last.as_ref().map(|(_, before)| &**before), &components);
+        *last = Some((Instant::now(), Arc::clone(&components)));
+        components
     }
 
     /// Trouble is looked at again sooner, so that its end is seen.
@@ -118,8 +122,9 @@ mod tests {
         assert!(!checks.module_ready("wallet").await);
         assert_eq!(asked.load(Ordering::SeqCst), 1);
         tokio::time::advance(Duration::from_millis(501)).await;
+        assert!(checks.module_ready("auth").await);
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
         checks.drain();
         assert!(!checks.module_ready("auth").await);
-        assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
 }

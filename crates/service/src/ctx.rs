@@ -47,6 +47,8 @@ pub struct Ctx {
     pub gate: Arc<Gate>,
     /// How often clients may call, shared by the process. The layers count every call that reaches an RPC.
     pub limiter: Arc<Limiter>,
+    /// Calls of the domain that may run at once; what it queues for longer than a moment is to be much less.
+    pub max_in_flight: usize,
     /// Which web pages may read an answer.
     pub cors: Cors,
     /// Where metrics are registered.

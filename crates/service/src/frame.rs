@@ -29,16 +29,33 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    read_with(body, most, |_| Ok(())).await
+}
+
+/// As [`read`]. `grow` is told of the bytes of each part before they are kept, and may refuse them.
+///
+/// # Errors
+/// As [`read`], and those of `grow`.
+pub async fn read_with<B>(
+    body: B,
+    most: usize,
+    mut grow: impl FnMut(usize) -> Result<(), Problem>,
+) -> Result<Unary, Problem>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let mut body = std::pin::pin!(body);
     // Nearly every message comes in one part, which is then not copied.
     let mut whole = Bytes::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| malformed("the request was cut off").because(error))?;
         let Ok(data) = frame.into_data() else { continue };
-        whole = if whole.is_empty() { data } else { joined(whole, &data) };
-        if whole.len() > most + HEADER {
+        if whole.len() + data.len() > most + HEADER {
             return Err(too_large(most));
         }
+        grow(data.len())?;
+        whole = if whole.is_empty() { data } else { joined(whole, &data) };
     }
     let message = message(whole.clone(), most)?;
     Ok(Unary { frame: whole, message })

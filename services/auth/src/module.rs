@@ -90,7 +90,7 @@ impl Module for Auth {
 /// # Errors
 /// Wrong settings, an unreachable database, a master key that does not open the stored keys.
 pub async fn app(ctx: &Ctx) -> Result<Arc<App>, BuildError> {
-    let options = Arc::new(Options::read(&ctx.settings, ctx.mode)?);
+    let options = Arc::new(Options::read(&ctx.settings, ctx.mode)?.with_places(ctx.max_in_flight));
     let (db, redis) = (ctx.require_db()?, ctx.require_redis()?);
     let vault = Arc::new(Vault::new(&vault::master_key(&options, ctx.mode)?)?);
     let rules = ctx.gate.rules().clone();

@@ -51,7 +51,8 @@ pub struct Options {
     pub argon2_passes: u32,
     /// Threads that hash passwords; 0 is one for each core; they run only where nothing else does.
     pub hash_threads: u32,
-    /// Sign-ins that may wait for a hash thread; more are refused at once.
+    /// Sign-ins that may wait for a hash thread, and never more than a quarter of the service's places; more are refused at
+    /// once.
     pub hash_queue: u32,
     /// Seeds the demo accounts and the invite `5858`; local mode only.
     pub seed: bool,
@@ -95,7 +96,7 @@ impl Default for Options {
             argon2_memory_kib: 19_456,
             argon2_passes: 2,
             hash_threads: 0,
-            hash_queue: 512,
+            hash_queue: 128,
             seed: true,
             public_url: "http://127.0.0.1:8080".to_owned(),
             social: crate::social::Options::default(),
@@ -150,6 +151,13 @@ impl Options {
             report.require_secret("master_key", self.master_key.as_ref());
             report.require_secret("mesh_secret", self.mesh_secret.as_ref());
         }
+    }
+
+    /// With a queue of sign-ins that leaves most of `places` to other calls: one that waits keeps its place.
+    #[must_use]
+    pub fn with_places(self, places: usize) -> Self {
+        let most = u32::try_from(places / 4).unwrap_or(u32::MAX).max(1);
+        Self { hash_queue: self.hash_queue.min(most), ..self }
     }
 
     /// The mesh secret; local mode has a known one, so that processes started apart agree.
