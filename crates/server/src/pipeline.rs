@@ -18,7 +18,7 @@ use coreloop_access::{
     Allowed, Caller, Decision, Gate, HeaderView,
     address::{ClientAddress, TrustedProxies},
 };
-use coreloop_core::{Clock, Ids, Problem, Reason};
+use coreloop_core::{Clock, Ids, Kind, Problem, Reason};
 use coreloop_db::deadline;
 use coreloop_limit::{Headers as LimitHeaders, Limited, Limiter, Subject};
 use coreloop_service::{
@@ -181,9 +181,15 @@ impl Layers {
         if !is_grpc(request.headers()) {
             return Err(Problem::common(Reason::UnsupportedMediaType, "the content type must be application/grpc"));
         }
-        let arrived = self.arrived(plan, &mut request).await?;
+        let arrived = match self.arrived(plan, &mut request).await {
+            Ok(arrived) => arrived,
+            Err(problem) => return Box::pin(self.turned_away(call, problem)).await,
+        };
         let _place = self.house.enter(plan.places, deadline).await?;
-        let allowed = self.admit(call, &mut request).await?;
+        let allowed = match self.admit(call, &mut request).await {
+            Ok(allowed) => allowed,
+            Err(problem) => return Box::pin(self.turned_away(call, problem)).await,
+        };
         let window = match self.process.limiter.check(request.uri().path(), &subject(call, &allowed.caller)).await {
             Ok(window) => window,
             Err(limited) => return Ok(out_of_budget(limited)),
@@ -209,6 +215,18 @@ impl Layers {
             write_window(window, response.headers_mut());
         }
         Ok(response)
+    }
+
+    /// Refuses a call that no limit has counted. It costs the caller's address as much as an anonymous call, and when nothing
+    /// is left that is what the caller hears: else whoever guesses tokens would do so without a limit. What is a part's
+    /// fault, or the time's, costs nobody anything.
+    async fn turned_away(&self, call: &Call, problem: Problem) -> Result<Response<Body>, Problem> {
+        let theirs = matches!(problem.kind(), Kind::Unauthenticated | Kind::PermissionDenied | Kind::InvalidArgument);
+        let Some(address) = call.client.filter(|_| theirs) else { return Err(problem) };
+        match self.process.limiter.check_address(address).await {
+            Ok(_) => Err(problem),
+            Err(limited) => Ok(out_of_budget(limited)),
+        }
     }
 
     /// Who calls, and whether they may.

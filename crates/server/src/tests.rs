@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, response::IntoResponse, routing::post};
+use axum::{
+    Router,
+    response::IntoResponse,
+    routing::{get as get_route, post},
+};
 use coreloop_access::{
     Keys,
     keys::JwkSet,
@@ -15,10 +19,11 @@ use coreloop_auth_api::v1::{
 use coreloop_config::Settings;
 use coreloop_core::{Problem, Reason};
 use coreloop_service::{BuildError, Built, Call, Ctx, Module, Worker};
-use futures::future::BoxFuture;
+use futures::{StreamExt as _, future::BoxFuture};
 use tokio::sync::Notify;
 use tonic::{Code, Status, body::Body, service::Routes, transport::Channel};
 use tonic_types::StatusExt as _;
+use tower::ServiceExt as _;
 
 use crate::{Running, Server, StartError};
 
@@ -73,6 +78,25 @@ impl Module for Fake {
             }
         });
         let built = Built { routes: Some(Routes::from(router)), workers: vec![worker], ..Built::default() };
+        Box::pin(std::future::ready(Ok(built)))
+    }
+}
+
+/// An edge where somebody waits for ever.
+struct Door(Arc<Seen>);
+
+impl Module for Door {
+    fn name(&self) -> &'static str {
+        "edge"
+    }
+
+    fn build(self: Box<Self>, _: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
+        let seen = self.0;
+        let wait = get_route(move || {
+            seen.began.notify_one();
+            std::future::pending::<()>()
+        });
+        let built = Built { http: Some(Router::new().route("/wait", wait)), ..Built::default() };
         Box::pin(std::future::ready(Ok(built)))
     }
 }
@@ -148,12 +172,8 @@ where
 }
 
 #[tokio::test]
-async fn an_oversized_or_unknown_call_is_refused() {
-    let settings = Settings::defaults().with("server.max_request_bytes", 2048);
-    let (running, _seen) = start(settings).await.unwrap();
-    let mut client = AuthServiceClient::new(channel(&running));
-    let status = client.login(login(&"a".repeat(4096))).await.unwrap_err();
-    assert_eq!(reason(&status), "BODY_TOO_LARGE");
+async fn an_unknown_call_is_refused() {
+    let (running, _seen) = start(Settings::defaults()).await.unwrap();
     // An RPC of the contract that the fake does not have.
     let mut internal = AuthInternalServiceClient::new(channel(&running));
     let status = internal.check_token(coreloop_auth_api::v1::CheckTokenRequest::default()).await.unwrap_err();
@@ -165,6 +185,102 @@ async fn an_oversized_or_unknown_call_is_refused() {
     let status = other.unary(tonic::Request::new(GetJwksRequest {}), path, codec).await.unwrap_err();
     assert_eq!(reason(&status), "ROUTE_NOT_FOUND");
     running.abort().await;
+}
+
+#[tokio::test]
+async fn a_message_is_as_large_as_its_rpc_says_or_a_mebibyte() {
+    let (running, _seen) = start(Settings::defaults()).await.unwrap();
+    let method = coreloop_transcode::descriptor::pool()
+        .get_service_by_name("coreloop.auth.v1.AuthService")
+        .and_then(|service| service.methods().find(|method| method.name() == "Login"))
+        .unwrap();
+    let stated = coreloop_transcode::options::edge(&method).map(|edge| edge.max_body_bytes as usize);
+    let most = stated.filter(|most| *most > 0).unwrap_or(1 << 20);
+    let mut client = AuthServiceClient::new(channel(&running));
+    for (bytes, expected) in [(most, "BODY_TOO_LARGE"), (most - 256, "VALIDATION_FAILED")] {
+        let status = client.login(login(&"a".repeat(bytes))).await.unwrap_err();
+        assert_eq!(reason(&status), expected, "{bytes} of {most}");
+    }
+    running.abort().await;
+}
+
+/// A message that never ends takes no place, whatever deadline its sender states.
+#[tokio::test]
+async fn a_message_that_does_not_arrive_takes_no_place() {
+    let settings = Settings::defaults()
+        .with("server.max_in_flight", 1)
+        .with("server.max_waiting", 0)
+        .with("server.body_timeout_ms", 1_000)
+        .with("limit.enabled", false);
+    let (running, _seen) = start(settings).await.unwrap();
+    let slow = http::Request::post("/coreloop.auth.v1.AuthService/GetJwks")
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "1H")
+        .body(Body::new(http_body_util::StreamBody::new(
+            futures::stream::iter([Ok::<_, Status>(http_body::Frame::data(bytes::Bytes::from_static(&[0; 3])))])
+                .chain(futures::stream::pending()),
+        )))
+        .unwrap();
+    let began = std::time::Instant::now();
+    let slow = tokio::spawn(channel(&running).oneshot(slow));
+    let mut client = AuthServiceClient::new(channel(&running));
+    while !slow.is_finished() {
+        assert_eq!(reason(&client.get_me(GetMeRequest::default()).await.unwrap_err()), "TOKEN_MISSING");
+    }
+    let status = Status::from_header_map(slow.await.unwrap().unwrap().headers()).unwrap();
+    assert_eq!(reason(&status), "DEADLINE_EXCEEDED");
+    assert!(began.elapsed() < Duration::from_secs(20));
+    running.abort().await;
+}
+
+#[tokio::test]
+async fn refusals_draw_on_the_budget_of_the_address() {
+    let (running, _seen) = start(Settings::defaults().with("limit.anonymous_per_minute", 3)).await.unwrap();
+    let mut client = AuthServiceClient::new(channel(&running));
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.push(reason(&client.get_me(GetMeRequest::default()).await.unwrap_err()));
+    }
+    assert_eq!(told, ["TOKEN_MISSING", "TOKEN_MISSING", "TOKEN_MISSING", "RATE_LIMITED"]);
+    running.abort().await;
+}
+
+#[tokio::test]
+async fn a_call_whose_caller_goes_away_is_told() {
+    let (running, seen) = start(Settings::defaults()).await.unwrap();
+    let mut client = AuthServiceClient::new(channel(&running));
+    tokio::select! {
+        _ = client.get_jwks(GetJwksRequest {}) => panic!("it waits"),
+        () = seen.began.notified() => {}
+    }
+    let line =
+        "coreloop_rpc_requests_total{service=\"coreloop.auth.v1.AuthService\",method=\"GetJwks\",code=\"CANCELLED\"} 1";
+    told(&running, line).await;
+    running.abort().await;
+}
+
+#[tokio::test]
+async fn a_request_whose_client_goes_away_is_told() {
+    let seen = Arc::new(Seen::default());
+    let keys = Keys::fixed(&JwkSet { keys: Vec::new() });
+    let door = Box::new(Door(Arc::clone(&seen)));
+    let running = Server::builder(Settings::defaults()).modules(vec![door]).keys(keys).start().await.unwrap();
+    tokio::select! {
+        _ = get(running.gateway_addr.unwrap(), "/wait") => panic!("it waits"),
+        () = seen.began.notified() => {}
+    }
+    told(&running, "coreloop_http_requests_total{method=\"GET\",route=\"unknown\",status=\"499\"} 1").await;
+    running.abort().await;
+}
+
+/// Waits for a line of the metrics.
+async fn told(running: &Running, line: &str) {
+    let found = async {
+        while !running.metrics.encode().contains(line) {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(10), found).await.is_ok(), "{}", running.metrics.encode());
 }
 
 #[tokio::test]

@@ -96,16 +96,16 @@ impl TestMesh {
         Rest::to(self.front())
     }
 
-    /// A channel straight to a module, past Envoy and gateway.
+    /// A channel straight to a module, past Envoy and gateway, from an address of its own.
     #[must_use]
     pub fn grpc(&self, module: &str) -> Channel {
-        rpc::channel(None, &self.address_on(0, module))
+        self.grpc_on(0, module)
     }
 
-    /// A channel straight to a module of a replica.
+    /// A channel straight to a module of a replica, from an address of its own.
     #[must_use]
     pub fn grpc_on(&self, replica: usize, module: &str) -> Channel {
-        rpc::channel(None, &self.address_on(replica, module))
+        rpc::channel(Some(self.visitor("caller").source), &self.address_on(replica, module))
     }
 
     /// Somebody who is not signed in.
