@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use coreloop_config::Settings;
+use coreloop_server::Server;
 use coreloop_testkit::{Before, Fault, Rest, TestMesh, rpc, run, wait_until};
 use serde_json::json;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_types::StatusExt as _;
 
 fn admin(mesh: &TestMesh, module: &str) -> Rest {
     Rest::to(format!("http://{}", mesh.node(0, module).running().admin_addr))
@@ -49,18 +52,21 @@ fn health_is_told_over_grpc_and_watched() {
         let mut watch = client.watch(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner();
         assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
         let running = mesh.node_mut(0, "auth").take().unwrap();
-        let (last, ()) = tokio::join!(
-            async {
-                loop {
-                    match watch.message().await {
-                        Ok(Some(answer)) if answer.status() == ServingStatus::Serving => {}
-                        other => break other,
-                    }
+        let watched = async {
+            loop {
+                match watch.message().await {
+                    Ok(Some(answer)) if answer.status() == ServingStatus::NotServing => {}
+                    other => break other,
                 }
-            },
-            running.shutdown()
-        );
-        assert!(last.is_err() || last.unwrap().is_none_or(|answer| answer.status() == ServingStatus::NotServing));
+            }
+        };
+        let (last, ()) = tokio::join!(watched, running.shutdown());
+        // Ended or told to come again, as all streams of a drain. A watch that was broken off has no error of ours.
+        match last {
+            Ok(None) => {}
+            Ok(Some(answer)) => panic!("a drain was told as {:?}", answer.status()),
+            Err(status) => assert!(status.get_error_details().retry_info().is_some(), "{status:?}"),
+        }
     });
 }
 
@@ -113,12 +119,26 @@ fn no_statement_starts_after_the_callers_deadline() {
 }
 
 #[test]
-fn a_process_does_not_start_without_a_peer_it_needs() {
+fn a_process_does_not_start_on_a_port_that_is_taken() {
     run(async {
         let mesh = TestMesh::builder().split().start().await;
-        let node = mesh.node(0, "auth");
-        let taken = node.try_start().await.unwrap_err();
+        let taken = mesh.node(0, "auth").try_start().await.unwrap_err();
         assert!(taken.to_string().contains("server.ports.auth"), "{taken}");
+    });
+}
+
+/// The missing peer is told with all else that is wrong with the settings, not in a start of its own.
+#[test]
+fn a_process_does_not_start_without_a_peer_it_needs() {
+    run(async {
+        let settings = Settings::defaults().with("mode", "local");
+        let edge = |settings| Server::builder(settings).modules(vec![Box::new(coreloop_gateway::module())]).start();
+        let alone = edge(settings.with("server.host", "nowhere")).await.unwrap_err().to_string();
+        for part in ["2 problems", "peers.auth: must be set", "server.host"] {
+            assert!(alone.contains(part), "{part} is not in: {alone}");
+        }
+        let running = edge(settings.with("peers.auth", "http://127.0.0.1:1")).await;
+        running.expect("an address is enough: the peer may come later").abort().await;
     });
 }
 
