@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::body::Body;
 use bytes::Bytes;
 use coreloop_core::{Problem, Reason};
-use coreloop_service::link::GRPC_TIMEOUT;
+use coreloop_service::{Call, link::GRPC_TIMEOUT};
 use coreloop_transcode::{
     request::Input,
     response::Reply,
@@ -62,6 +62,10 @@ pub(crate) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body, origi
     let Some(row) = shared.table.row(route) else {
         return shared.refused(Failure::no_route(), lang(&parts.headers)).await;
     };
+    // From here on its logs can say where it went, also when the client does not wait for the answer.
+    if let Some(call) = Call::current() {
+        call.routed(Arc::clone(&row.name.0));
+    }
     let told = |failure: Failure| failure.reply(&shared.encoder, lang(&parts.headers));
     let mut response = match ready(shared, (route, row), &vars, parts, body, origin).await {
         // Boxed, so that the future of a unary call, which is made for every request, has no room for a stream.

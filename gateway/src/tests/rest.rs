@@ -49,12 +49,13 @@ async fn the_call_it_runs_as_names_address_trace_and_id() {
     let scene = Scene::new();
     scene.peer.answers(vec![thing("a", 1), ok()]);
     let trace = Trace::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
-    let call =
-        Call::new("id-of-the-call".parse().unwrap(), trace, Arc::new(Target::default()), "203.0.113.7".parse().ok());
+    let id = "id-of-the-call".parse().unwrap();
+    let call = Arc::new(Call::new(id, trace, Arc::new(Target::default()), "203.0.113.7".parse().ok()));
     let mut request = Request::get("/probe/a").body(Body::empty()).unwrap();
     let forged = [("x-forwarded-for", "6.6.6.6"), ("x-request-id", "other-id"), ("traceparent", "00-1-2-01")];
     request.headers_mut().extend(headers(&forged));
-    let response = Arc::new(call).scope(scene.send(request)).await;
+    let response = Arc::clone(&call).scope(scene.send(request)).await;
+    assert_eq!(call.path(), "/probe/{name}");
     assert_eq!(response.headers()["x-request-id"], "id-of-the-call");
     assert_eq!(response.extensions().get(), Some(&RouteName("/probe/{name}".into())));
     let seen = scene.peer.last().headers;
