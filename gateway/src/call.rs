@@ -72,7 +72,7 @@ pub(crate) async fn open(
             (Err(error), _) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(peer = link.name(), tries, error, "call did not reach its peer");
-                return Err(away());
+                return Err(unanswered(error));
             }
         }
     };
@@ -203,6 +203,15 @@ impl Messages {
 fn with_metadata(mut status: Status, headers: &HeaderMap) -> Status {
     *status.metadata_mut() = tonic::metadata::MetadataMap::from_headers(headers.clone());
     status
+}
+
+/// What a call that got no answer is told. The channel gives up at the deadline, a little before the peer can say that it
+/// passed; that is no fault of the peer.
+pub(crate) fn unanswered(error: &(dyn std::error::Error + 'static)) -> Status {
+    match std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<tonic::TimeoutExpired>()) {
+        true => Problem::common(Reason::DeadlineExceeded, "the deadline passed").into(),
+        false => away(),
+    }
 }
 
 /// A peer that is not there or went away.

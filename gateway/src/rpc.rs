@@ -110,8 +110,9 @@ async fn hand_on(target: Result<Link, Status>, request: Request<GrpcBody>) -> Re
     };
     let peer = link.name().to_owned();
     Ok(link.oneshot(request).await.unwrap_or_else(|error| {
-        tracing::warn!(peer, error = &error as &dyn std::error::Error, "call did not reach its peer");
-        call::away().into_http()
+        let error = &error as &(dyn std::error::Error + 'static);
+        tracing::warn!(peer, error, "call did not reach its peer");
+        call::unanswered(error).into_http()
     }))
 }
 
