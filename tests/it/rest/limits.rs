@@ -99,3 +99,22 @@ fn a_stranger_has_a_hundred_calls_a_minute_in_all() {
         assert!(futures::future::join_all(calls).await.iter().all(|status| *status == 200), "people are not strangers");
     });
 }
+
+#[test]
+fn what_the_edge_refuses_costs_a_stranger_as_much_as_what_is_served() {
+    run(async {
+        let mesh = TestMesh::start().await;
+        let visitor = mesh.visitor("eve");
+        let (visitor, paths) = (&visitor, ["/nothing", "/.well-known/jwks.json", "/api/v1/auth/tokens/%zz"]);
+        let calls = paths.into_iter().cycle().take(150).map(|path| async move { visitor.get(path).await });
+        let answers = futures::future::join_all(calls).await;
+        let limited: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+        assert_eq!(limited.len(), 50, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
+        for answer in limited {
+            answer.refused(429, "RATE_LIMITED");
+            assert_eq!((answer.header("ratelimit-limit"), answer.header("ratelimit-remaining")), ("100", "0"));
+        }
+        assert_eq!(visitor.elsewhere().get("/nothing").await.status, 404, "another address is another count");
+        assert_eq!(mesh.persona("alice").await.get("/api/v1/auth/me").await.status, 200);
+    });
+}
