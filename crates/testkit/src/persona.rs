@@ -28,13 +28,24 @@ pub struct Visitor {
     rest: Rest,
 }
 
+/// A number that nobody else has, and the address that belongs to it.
+fn own() -> (u32, IpAddr) {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let [_, b, c, d] = number.to_be_bytes();
+    (number, IpAddr::V4(Ipv4Addr::new(127, 1 + b, c, d)))
+}
+
+/// An address that nobody else calls from: limits by address count each caller apart.
+#[must_use]
+pub fn own_address() -> IpAddr {
+    own().1
+}
+
 impl Visitor {
     /// Somebody called `name` who calls `base`.
     #[must_use]
     pub fn new(name: &str, base: &str) -> Self {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let [_, b, c, d] = number.to_be_bytes();
-        let source = IpAddr::V4(Ipv4Addr::new(127, 1 + b, c, d));
+        let (number, source) = own();
         Self {
             name: name.to_owned(),
             email: format!("{name}.{number}@example.com"),

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
+
+use crate::persona::own_address;
 
 /// What came back: the status, the head as text and the rest.
 #[derive(Debug, Clone)]
@@ -18,12 +20,13 @@ pub struct RawAnswer {
     pub body: Vec<u8>,
 }
 
-/// Sends `request` as it is to `address` (`host:port`) and reads until the peer closes or stays silent for a while.
+/// Sends `request` as it is to `address` (`ip:port`), from an address of its own, and reads until the peer closes or stays
+/// silent for a while.
 ///
 /// # Panics
 /// When the peer does not accept a connection.
 pub async fn send(address: &str, request: &[u8]) -> RawAnswer {
-    let mut stream = TcpStream::connect(address).await.expect("the peer accepts");
+    let mut stream = connect(address).await.expect("the peer accepts");
     // A peer that refuses early may close while we still write: what it answered counts.
     let _ = stream.write_all(request).await;
     let mut bytes = Vec::new();
@@ -35,6 +38,12 @@ pub async fn send(address: &str, request: &[u8]) -> RawAnswer {
         bytes.extend_from_slice(&piece[..read]);
     }
     parse(&bytes)
+}
+
+async fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((own_address(), 0).into())?;
+    socket.connect(address.parse().map_err(std::io::Error::other)?).await
 }
 
 fn parse(bytes: &[u8]) -> RawAnswer {
