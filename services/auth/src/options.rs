@@ -176,3 +176,15 @@ impl Options {
         self.access_ttl_secs.max(self.refresh_ttl_secs).max(self.admin_ttl_secs).max(self.internal_ttl_secs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sign_ins_that_wait_leave_most_places_to_others() {
+        for (places, queue) in [(100_000, 128), (512, 128), (32, 8), (1, 1)] {
+            assert_eq!(Options::default().with_places(places).hash_queue, queue, "{places}");
+        }
+    }
+}
