@@ -112,7 +112,10 @@ mod tests {
 
     /// A reader that reads only when it is let.
     #[derive(Clone, Default)]
-    struct Stalled(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+    struct Stalled(Arc<(Mutex<Read>, Condvar)>);
+
+    /// Whether it reads, and what it has read.
+    type Read = (bool, Vec<u8>);
 
     impl Stalled {
         fn read_on(&self) {
