@@ -97,8 +97,8 @@ fn of_method(method: &MethodDescriptor, shapes: &Shapes, routes: &mut Vec<Route>
     if method.is_client_streaming() {
         return errors.push(fail("a client stream has no REST form"));
     }
-    let before = routes.len();
-    for binding in std::iter::once(&rule).chain(&rule.additional_bindings) {
+    let bindings = || std::iter::once(&rule).chain(&rule.additional_bindings);
+    for binding in bindings() {
         if !std::ptr::eq(binding, &rule) && !binding.additional_bindings.is_empty() {
             errors.push(fail("additional bindings do not nest"));
         }
@@ -111,7 +111,7 @@ fn of_method(method: &MethodDescriptor, shapes: &Shapes, routes: &mut Vec<Route>
         }
     }
     for deprecated in edge.deprecated_bindings.iter().filter(|deprecated| !deprecated.path.is_empty()) {
-        if !routes.iter().skip(before).any(|r| r.template.source() == deprecated.path) {
+        if !bindings().filter_map(pattern).any(|(_, path)| path == deprecated.path) {
             errors.push(fail(&format!("deprecated binding `{}` is not a binding", deprecated.path)));
         }
     }
