@@ -182,9 +182,9 @@ impl Call {
         CURRENT.try_with(Arc::clone).ok()
     }
 
-    /// Runs `work` as this call.
-    pub async fn scope<F: Future>(self: Arc<Self>, work: F) -> F::Output {
-        CURRENT.scope(self, work).await
+    /// Runs `work` as this call. No `async fn`: one that takes a future holds it twice.
+    pub fn scope<F: Future>(self: Arc<Self>, work: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, work)
     }
 
     /// Runs `work`, which does not wait, as this call.

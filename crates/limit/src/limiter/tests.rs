@@ -8,6 +8,7 @@ use std::{
 
 use coreloop_core::{Ids as _, id::SystemIds};
 use redis::aio::ConnectionManagerConfig;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
 
@@ -217,13 +218,13 @@ async fn local_limits_hold_when_redis_is_away() {
 async fn a_frozen_redis_does_not_hold_calls_up() {
     let redis = Redis::start().await;
     let limiter = Limiter::new(&Options::default(), Some(redis.manager().await), 1);
-    Command::new("kill").args(["-STOP", &redis.process.id().to_string()]).status().unwrap();
+    kill_process(Pid::from_child(&redis.process), Signal::STOP).unwrap();
     let begun = Instant::now();
     for _ in 0..50 {
         let _ = limiter.check(CHANGE_PASSWORD, &user()).await;
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    Command::new("kill").args(["-CONT", &redis.process.id().to_string()]).status().unwrap();
+    kill_process(Pid::from_child(&redis.process), Signal::CONT).unwrap();
 }
 
 #[tokio::test]
