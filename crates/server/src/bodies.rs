@@ -53,9 +53,9 @@ impl Bodies {
             match futures::poll!(&mut reading) {
                 Poll::Ready(read) => read?,
                 // Most messages are here already: no timer for those, and no room for one in their future.
-                Poll::Pending => Box::pin(tokio::time::timeout(self.patience, reading))
-                    .await
-                    .unwrap_or_else(|_| Err(too_slow()))?,
+                Poll::Pending => {
+                    Box::pin(tokio::time::timeout(self.patience, reading)).await.unwrap_or_else(|_| Err(too_slow()))?
+                }
             }
         };
         Ok(Arrived { unary, _room: room })

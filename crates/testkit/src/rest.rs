@@ -12,6 +12,8 @@ use hyper_util::{
 };
 use serde_json::Value;
 
+use crate::persona::own_address;
+
 /// A client of one address.
 #[derive(Debug, Clone)]
 pub struct Rest {
@@ -21,10 +23,10 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// A client of `base` (`http://host:port`).
+    /// A client of `base` (`http://host:port`), from an address that nobody else calls from.
     #[must_use]
     pub fn to(base: impl Into<String>) -> Self {
-        Self::from(None, base)
+        Self::from(Some(own_address()), base)
     }
 
     /// A client of `base` whose connections come from `source`.

@@ -173,7 +173,7 @@ fn every_role_at_every_rpc_straight_at_the_service() {
             let access = options::access(&method).unwrap();
             for role in ROLES {
                 let token = callers.token(role, &target(&method)).await;
-                let channel = from_elsewhere(mesh, &mesh.address_on(0, &target(&method)));
+                let channel = from_elsewhere(mesh, mesh.address_on(0, &target(&method)));
                 let said = over_grpc(&channel, &method, &token).await;
                 assert_eq!(said, expected(&access, role, false), "{role:?} at {}", method.full_name());
             }
