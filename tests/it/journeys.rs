@@ -7,6 +7,7 @@ mod invites;
 mod linking;
 mod mails;
 mod passwords;
+mod racing;
 mod refreshing;
 mod revoking;
 mod sessions;

@@ -36,10 +36,13 @@ pub async fn enter(app: &App, pending: &Pending, identity: &Identity) -> Result<
     for _ in 0..TRIES {
         let mut tx = app.begin().await?;
         if let Some(user) = store::social::owner(&mut *tx, provider, &identity.provider_user_id).await? {
-            // Lock order: the account, then its link.
+            // Lock order: the account, then its link. Until the lock was had the link could be removed.
             store::users::lock(&mut tx, user).await?;
-            store::social::used(&mut tx, provider, identity, app.now()).await?;
-            return Ok(Entry { tx, user, is_new: false });
+            if store::social::used(&mut tx, user, provider, identity, app.now()).await? {
+                return Ok(Entry { tx, user, is_new: false });
+            }
+            tx.rollback().await?;
+            continue;
         }
         match create(app, &mut tx, pending, identity).await {
             Ok(user) => return Ok(Entry { tx, user, is_new: true }),

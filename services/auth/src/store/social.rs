@@ -91,23 +91,31 @@ pub async fn link(
     Ok(done.rows_affected() == 1)
 }
 
-/// Notes a sign-in and what the provider tells now.
+/// Notes a sign-in and what the provider tells now; `false` when the identity is not, or no longer, linked to `user`. Lock the
+/// account first: the link then stays until the transaction ends.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn used(conn: &mut PgConnection, provider: &str, identity: &Identity, now: Timestamp) -> Result<(), Error> {
-    sqlx::query!(
+pub async fn used(
+    conn: &mut PgConnection,
+    user: UserId,
+    provider: &str,
+    identity: &Identity,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
         r#"update auth.social_accounts set last_used_at = $3, email = $4, email_verified = $5
-            where provider = $1 and provider_user_id = $2"#,
+            where provider = $1 and provider_user_id = $2 and user_id = $6"#,
         provider,
         identity.provider_user_id,
         now.to_sqlx() as _,
         identity.email.as_deref().unwrap_or_default(),
         identity.email_verified,
+        user.0,
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// Removes an account's links at a provider and answers how many there were. Lock the account first.

@@ -1,0 +1,74 @@
+//! Acts that meet another act on the same account half-way: the later one sees what the earlier one did.
+
+use std::time::Duration;
+
+use coreloop_testkit::{Persona, TestMesh, Visitor, wait_until};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
+
+/// The row of an account, locked as an act on it that is not finished locks it.
+struct Held {
+    connection: PgConnection,
+    pid: i32,
+    user: String,
+}
+
+impl Held {
+    async fn account(mesh: &TestMesh, user: &str) -> Self {
+        let mut connection = mesh.db.connect().await;
+        let lock = format!("begin; select from auth.users where id = '{user}' for update");
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(lock))).await.unwrap();
+        let pid = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
+        Self { connection, pid, user: user.to_owned() }
+    }
+
+    /// Waits until somebody waits for the account, does `sql` (`{user}` is the account) and lets go.
+    async fn until_awaited(mut self, mesh: &TestMesh, sql: &str) {
+        let waiting = format!("select count(*) from pg_stat_activity where {} = any(pg_blocking_pids(pid))", self.pid);
+        wait_until("somebody waits", Duration::from_secs(10), async || mesh.db.count(&waiting).await > 0).await;
+        let act = format!("{}; commit", sql.replace("{user}", &self.user));
+        self.connection.execute(sqlx::raw_sql(AssertSqlSafe(act))).await.unwrap();
+    }
+}
+
+/// A name at the provider that no other test uses; its address there is the person's.
+fn name_of(visitor: &Visitor) -> String {
+    visitor.email.split('@').next().unwrap().to_owned()
+}
+
+/// Opens the provider's page as the visitor and answers code and state of the redirect back.
+async fn consent(mesh: &TestMesh, visitor: &Visitor, authorization: &Value) -> Value {
+    let address = authorization["authorization_url"].as_str().unwrap();
+    let back = mesh.stand_ins.as_ref().unwrap().open(address, &name_of(visitor)).await;
+    let param = |name: &str| back.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
+    json!({"code": param("code"), "state": param("state")})
+}
+
+async fn authorize(mesh: &TestMesh, visitor: &Visitor, provider: &str) -> Value {
+    let path = format!("/api/v1/auth/authorize/{provider}?device_id={}", visitor.device_id);
+    consent(mesh, visitor, &visitor.get(&path).await.expect(200)).await
+}
+
+async fn authorize_link(mesh: &TestMesh, person: &Persona, provider: &str) -> Value {
+    let started = person.get(&format!("/api/v1/auth/authorize/{provider}?link=true")).await.expect(200);
+    consent(mesh, &person.visitor, &started).await
+}
+
+async fn link(mesh: &TestMesh, person: &Persona, provider: &str) {
+    let answer = authorize_link(mesh, person, provider).await;
+    person.post(&format!("/api/v1/auth/links/{provider}"), &answer).await.expect(200);
+}
+
+in_both_topologies! {
+    async fn a_link_removed_while_its_sign_in_waits_signs_nobody_in(mesh) {
+        let alice = mesh.persona("alice").await;
+        link(mesh, &alice, "google").await;
+        let answer = authorize(mesh, &alice.visitor, "google").await;
+        let held = Held::account(mesh, &alice.user_id).await;
+        let (signed_in, ()) = tokio::join!(
+            alice.visitor.post("/api/v1/auth/login/google", &answer),
+            held.until_awaited(mesh, "delete from auth.social_accounts where user_id = '{user}'"),
+        );
+        signed_in.refused(409, "EMAIL_BELONGS_TO_ACCOUNT");
+    }
+}
