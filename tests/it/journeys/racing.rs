@@ -59,6 +59,18 @@ async fn link(mesh: &TestMesh, person: &Persona, provider: &str) {
     person.post(&format!("/api/v1/auth/links/{provider}"), &answer).await.expect(200);
 }
 
+/// Signs in at the provider through the browser; answers what the app trades the login code with.
+async fn login_code(mesh: &TestMesh, visitor: &Visitor, provider: &str) -> Value {
+    let answer = authorize(mesh, visitor, provider).await;
+    let text = |key: &str| answer[key].as_str().unwrap();
+    let callback = format!("/api/v1/auth/callback/{provider}?code={}&state={}", text("code"), text("state"));
+    let redirect = visitor.get(&callback).await;
+    assert_eq!(redirect.status, 302, "{}", redirect.text());
+    let deep: url::Url = redirect.header("location").parse().unwrap();
+    let code = deep.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
+    json!({"code": code, "device_id": visitor.device_id})
+}
+
 in_both_topologies! {
     async fn a_link_removed_while_its_sign_in_waits_signs_nobody_in(mesh) {
         let alice = mesh.persona("alice").await;
@@ -70,5 +82,57 @@ in_both_topologies! {
             held.until_awaited(mesh, "delete from auth.social_accounts where user_id = '{user}'"),
         );
         signed_in.refused(409, "EMAIL_BELONGS_TO_ACCOUNT");
+    }
+
+    async fn a_login_code_ends_with_its_link_also_when_that_is_made_again(mesh) {
+        let alice = mesh.persona("alice").await;
+        link(mesh, &alice, "google").await;
+        let exchange = "/api/v1/auth/login/exchange";
+        let (before, between) =
+            (login_code(mesh, &alice.visitor, "google").await, login_code(mesh, &alice.visitor, "google").await);
+        alice.delete("/api/v1/auth/links/google").await.expect(200);
+        alice.visitor.post(exchange, &before).await.refused(400, "LOGIN_CODE_INVALID");
+        link(mesh, &alice, "google").await;
+        alice.visitor.post(exchange, &between).await.refused(400, "LOGIN_CODE_INVALID");
+        let after = login_code(mesh, &alice.visitor, "google").await;
+        assert_eq!(alice.visitor.post(exchange, &after).await.expect(200)["user"]["id"], alice.user_id);
+    }
+
+    async fn a_login_code_ends_with_a_new_password(mesh) {
+        let alice = mesh.persona("alice").await;
+        link(mesh, &alice, "kakao").await;
+        let before = login_code(mesh, &alice.visitor, "kakao").await;
+        let change = json!({"current_password": coreloop_testkit::PASSWORD, "new_password": "lamp orchid gravel tune"});
+        alice.post("/api/v1/auth/password/change", &change).await.expect(200);
+        alice.visitor.post("/api/v1/auth/login/exchange", &before).await.refused(400, "LOGIN_CODE_INVALID");
+        let after = login_code(mesh, &alice.visitor, "kakao").await;
+        alice.visitor.post("/api/v1/auth/login/exchange", &after).await.expect(200);
+    }
+
+    async fn a_link_removed_while_its_login_code_waits_signs_nobody_in(mesh) {
+        let alice = mesh.persona("alice").await;
+        link(mesh, &alice, "naver").await;
+        let code = login_code(mesh, &alice.visitor, "naver").await;
+        let held = Held::account(mesh, &alice.user_id).await;
+        let (exchanged, ()) = tokio::join!(
+            alice.visitor.post("/api/v1/auth/login/exchange", &code),
+            held.until_awaited(mesh, "delete from auth.social_accounts where user_id = '{user}'"),
+        );
+        exchanged.refused(400, "LOGIN_CODE_INVALID");
+    }
+
+    async fn a_login_code_of_an_account_locked_meanwhile_is_refused_and_audited(mesh) {
+        let (admin, visitor) = (mesh.admin().await, mesh.visitor("bob"));
+        let answer = authorize(mesh, &visitor, "google").await;
+        let session = visitor.post("/api/v1/auth/login/google", &answer).await.expect(200);
+        let bob = Persona::signed_in(visitor.clone(), &session).user_id;
+        let code = login_code(mesh, &visitor, "google").await;
+        admin.post(&format!("/api/v1/auth/admin/users/{bob}/lock"), &json!({"reason": "abuse"})).await.expect(200);
+        visitor.post("/api/v1/auth/login/exchange", &code).await.refused(403, "ACCOUNT_LOCKED");
+        let audited = format!(
+            "select count(*) from auth.login_audits where user_id = '{bob}' and method = 'exchange'
+                and provider = 'google' and outcome = 'ACCOUNT_LOCKED'"
+        );
+        wait_until("it is audited", Duration::from_secs(10), async || mesh.db.count(&audited).await == 1).await;
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         flow::{self, Answer, Ask},
         state::{self, LoginCode, Pending},
     },
-    store::users::proto_time,
+    store::{self, users::proto_time},
 };
 
 /// `Authorize`: keeps verifier, nonce and state, and answers the provider's address.
@@ -175,11 +175,15 @@ async fn finish(app: &App, pending: &Pending, answer: Answer<'_>, client: &Clien
     if !facts.is_empty() {
         events::record(app, &mut tx, user, &client, &facts).await?;
     }
+    let standing = store::social::standing(&mut tx, user, &pending.provider, &identity.provider_user_id).await?;
+    let standing = standing.ok_or_else(|| Error::Internal("a sign-in by an identity that is not linked".into()))?;
     tx.commit().await?;
     let ttl = SignedDuration::from_secs(app.social.login_code_ttl_secs.into());
     let login = LoginCode {
         user,
         provider: pending.provider.clone(),
+        provider_user_id: identity.provider_user_id,
+        standing,
         is_new,
         device_id: pending.device_id.clone(),
         device_name: pending.device_name.clone(),
@@ -201,25 +205,23 @@ fn deep_link(to: &str, pairs: &[(&str, &str)]) -> Result<String, Error> {
 
 /// `ExchangeLoginCode`: trades the login code for a session, on the device that started.
 ///
+/// The code ends before its time with what it stands on: the link is removed, or the password is set.
+///
 /// # Errors
-/// `LOGIN_CODE_INVALID`.
+/// `LOGIN_CODE_INVALID`, `ACCOUNT_LOCKED`.
 pub async fn exchange_login_code(
     app: &App,
     request: Request<v1::ExchangeLoginCodeRequest>,
 ) -> Result<Response<v1::ExchangeLoginCodeResponse>, Error> {
     let client = Client::of(&request);
     let request = request.into_inner();
-    let invalid = || {
-        refused(app, Audit::of(app, "exchange", &client, "LOGIN_CODE_INVALID"), "LOGIN_CODE_INVALID");
-        Error::from(AuthReason::LoginCodeInvalid)
-    };
-    let login = state::take_login(app, &request.code).await?.ok_or_else(invalid)?;
-    if !login.device_id.is_empty() && login.device_id != request.device_id {
-        return Err(invalid());
-    }
-    let client = client.clone().with_device(&request.device_id, &login.device_name);
-    let how = SignIn { provider: &login.provider, ..SignIn::by("exchange", &client) };
-    let opened = session::open(app, app.begin().await?, login.user, how).await?;
+    let mut login = None;
+    let opened = exchange(app, &request, &client, &mut login).await.inspect_err(|error| {
+        let audit = Audit::of(app, "exchange", &client, error.outcome());
+        let audit = audit.maybe_user(login.as_ref().map(|login| login.user));
+        let provider = login.as_ref().map(|login| login.provider.as_str());
+        refused(app, audit.provider(provider.unwrap_or_default()), error.outcome());
+    })?;
     let tokens = opened.tokens;
     Ok(Response::new(v1::ExchangeLoginCodeResponse {
         access_token: tokens.access,
@@ -228,8 +230,32 @@ pub async fn exchange_login_code(
         expires_in: tokens.expires_in,
         refresh_expires_in: tokens.refresh_expires_in,
         user: Some(v1::User::from(&opened.user)),
-        is_new_user: login.is_new,
+        is_new_user: login.is_some_and(|login| login.is_new),
     }))
+}
+
+/// `known` is told for the audit as soon as it is known whose code it is.
+async fn exchange(
+    app: &App,
+    request: &v1::ExchangeLoginCodeRequest,
+    client: &Client,
+    known: &mut Option<LoginCode>,
+) -> Result<Opened, Error> {
+    let invalid = || Error::from(AuthReason::LoginCodeInvalid);
+    let login = known.insert(state::take_login(app, &request.code).await?.ok_or_else(invalid)?);
+    if !login.device_id.is_empty() && login.device_id != request.device_id {
+        return Err(invalid());
+    }
+    let client = client.clone().with_device(&request.device_id, &login.device_name);
+    let how = SignIn { provider: &login.provider, ..SignIn::by("exchange", &client) };
+    let mut tx = app.begin().await?;
+    // Whoever removes the link or sets a password locks the account too: either it is seen here, or it ends the session.
+    store::users::lock(&mut tx, login.user).await?;
+    let standing = store::social::standing(&mut tx, login.user, &login.provider, &login.provider_user_id).await?;
+    if standing != Some(login.standing) {
+        return Err(invalid());
+    }
+    session::open(app, tx, login.user, how).await
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use coreloop_core::UserId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{App, Error, vault};
+use crate::{App, Error, store::social::Standing, vault};
 
 /// A sign-in, or a link, that was started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,10 @@ pub struct LoginCode {
     pub user: UserId,
     /// By which provider.
     pub provider: String,
+    /// By which identity there.
+    pub provider_user_id: String,
+    /// What the sign-in stood on: the code is worth nothing once that has changed.
+    pub standing: Standing,
     /// The account is new.
     pub is_new: bool,
     /// Device that started; the code is its.

@@ -20,6 +20,42 @@ pub struct Link {
     pub linked_at: Timestamp,
 }
 
+/// What a finished sign-in stands on until it becomes a session. Compared as it was then and is now, by rows and not by
+/// clocks: replicas need not agree on the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Standing {
+    /// Since when the identity is linked to the account.
+    pub linked_at: Timestamp,
+    /// When the account's password was set last; none when it has none.
+    pub password_set_at: Option<Timestamp>,
+}
+
+/// What a sign-in of `user` by an identity stands on; none when the identity is not linked to them. Lock the account first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn standing(
+    conn: &mut PgConnection,
+    user: UserId,
+    provider: &str,
+    id: &str,
+) -> Result<Option<Standing>, Error> {
+    let row = sqlx::query!(
+        r#"select s.linked_at as "linked_at: jiff_sqlx::Timestamp", c.changed_at as "changed_at?: jiff_sqlx::Timestamp"
+             from auth.social_accounts s left join auth.credentials c on c.user_id = s.user_id
+            where s.provider = $1 and s.provider_user_id = $2 and s.user_id = $3"#,
+        provider,
+        id,
+        user.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Standing {
+        linked_at: row.linked_at.to_jiff(),
+        password_set_at: row.changed_at.map(jiff_sqlx::Timestamp::to_jiff),
+    }))
+}
+
 /// The account that an identity at a provider belongs to.
 ///
 /// # Errors
