@@ -135,4 +135,22 @@ in_both_topologies! {
         );
         wait_until("it is audited", Duration::from_secs(10), async || mesh.db.count(&audited).await == 1).await;
     }
+
+    async fn nothing_is_linked_by_a_session_that_ended_meanwhile(mesh) {
+        let alice = mesh.persona("alice").await;
+        let other = alice.visitor.elsewhere().login().await;
+        let answer = authorize_link(mesh, &alice, "kakao").await;
+        let held = Held::account(mesh, &alice.user_id).await;
+        let newest = "(select max(id::text)::uuid from auth.sessions where user_id = '{user}')";
+        let ended = format!(
+            "update auth.sessions set ended_at = now(), end_reason = 'logout'
+              where user_id = '{{user}}' and id <> {newest}"
+        );
+        let (linked, ()) =
+            tokio::join!(alice.post("/api/v1/auth/links/kakao", &answer), held.until_awaited(mesh, &ended));
+        linked.refused(401, "TOKEN_REVOKED");
+        let links = other.get("/api/v1/auth/links").await.expect(200);
+        assert_eq!(links["links"].as_array().map_or(0, Vec::len), 0, "{links}");
+        link(mesh, &other, "kakao").await;
+    }
 }

@@ -35,24 +35,25 @@ pub async fn list_links(
 /// `LinkProvider`: adds a social account, by a state that the caller started with `link`.
 ///
 /// # Errors
-/// `OAUTH_STATE_INVALID`, `PROVIDER_MISMATCH`, `PROVIDER_ERROR`, `SOCIAL_ACCOUNT_TAKEN`.
+/// `OAUTH_STATE_INVALID`, `PROVIDER_MISMATCH`, `PROVIDER_ERROR`, `SOCIAL_ACCOUNT_TAKEN`; `TOKEN_REVOKED` when the session has
+/// ended while the provider was asked.
 pub async fn link_provider(
     app: &App,
     request: Request<v1::LinkProviderRequest>,
 ) -> Result<Response<v1::LinkProviderResponse>, Error> {
-    let user = Caller::of(&request)?.require_user()?.user_id;
+    let caller = *Caller::of(&request)?.require_user()?;
     let request = request.into_inner();
     let answer = Answer {
         provider: &request.provider,
         code: &request.code,
         state: &request.state,
         redirect_uri: "",
-        link: Some(user),
+        link: Some(caller.user_id),
     };
     let pending = flow::take(app, answer).await?;
     let identity = flow::identify(app, &pending, answer).await?;
-    let link = account::link(app, user, &pending.provider, &identity).await?;
-    tracing::info!(user_id = %user, provider = %pending.provider, "social account linked");
+    let link = account::link(app, &caller, &pending.provider, &identity).await?;
+    tracing::info!(user_id = %caller.user_id, provider = %pending.provider, "social account linked");
     Ok(Response::new(v1::LinkProviderResponse { link: Some(proto_link(link)) }))
 }
 

@@ -5,8 +5,9 @@
 //! is kept as what it is, unproven: whoever proves it later, by a reset mail, ends the links that did not (see
 //! `ResetPassword`), so an address taken in advance is no way into its owner's account.
 
+use coreloop_access::{Denied, User};
 use coreloop_auth_api::v1::AuthReason;
-use coreloop_core::UserId;
+use coreloop_core::{Problem, UserId};
 use coreloop_db::Transaction;
 use sqlx::PgConnection;
 
@@ -83,13 +84,19 @@ async fn create(app: &App, tx: &mut PgConnection, pending: &Pending, identity: &
     Ok(user)
 }
 
-/// Links the identity to `user`. What is linked to them already stays as it is.
+/// Links the identity to the caller's account. What is linked to them already stays as it is.
+///
+/// The provider may have taken its time: a caller whose session has ended since, as by a new password, links nothing.
 ///
 /// # Errors
-/// `SOCIAL_ACCOUNT_TAKEN`.
-pub async fn link(app: &App, user: UserId, provider: &str, identity: &Identity) -> Result<store::social::Link, Error> {
+/// `TOKEN_REVOKED`, `SOCIAL_ACCOUNT_TAKEN`.
+pub async fn link(app: &App, caller: &User, provider: &str, identity: &Identity) -> Result<store::social::Link, Error> {
+    let user = caller.user_id;
     let mut tx = app.begin().await?;
     let account = store::users::lock(&mut tx, user).await?.filter(store::users::User::active);
+    if !store::sessions::is_open(&mut *tx, user, caller.session_id).await? {
+        return Err(Problem::from(Denied::TokenRevoked).into());
+    }
     if account.is_none() {
         return Err(AuthReason::UserNotFound.into());
     }

@@ -304,6 +304,20 @@ pub async fn by_token(db: impl PgExecutor<'_>, user: UserId, jti: TokenId) -> Re
     Ok(id.map(SessionId))
 }
 
+/// A session of `user` has not been ended. Lock the account first: who ends sessions does.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_open(db: impl PgExecutor<'_>, user: UserId, id: SessionId) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select from auth.sessions where id = $1 and user_id = $2 and ended_at is null) as "open!""#,
+        id.0,
+        user.0,
+    )
+    .fetch_one(db)
+    .await?)
+}
+
 /// How many sessions are live, for the gauge.
 ///
 /// # Errors
