@@ -9,8 +9,10 @@
 //!
 //! What a process learns also ends the calls that are open with it: see [`Hold`].
 //!
-//! `auth:revocations:epoch` says that the snapshot is complete. A Redis that lost its data has no epoch: replicas keep what
-//! they know and do not believe its silence until auth has rebuilt it from Postgres under a new epoch.
+//! `auth:revocations:epoch` says that the snapshot is complete, and names the run of Redis that it holds for (`run_id` of
+//! `INFO server`). A Redis that lost its data has no epoch; one that was started again with what it had on disk, or that took
+//! another's place, has one of another run, and may lack what was written last. Of neither do replicas believe the silence,
+//! though they keep what they know, until auth has rebuilt it from Postgres under a new epoch.
 
 mod holds;
 pub mod known;

@@ -217,7 +217,7 @@ impl Revocations {
         Verdict::Unknown(self.0.loaded.load(Ordering::Acquire).then(|| self.untold()))
     }
 
-    /// Learns which of the tokens are revoked; something when Redis answers in time and has an epoch.
+    /// Learns which of the tokens are revoked; something when Redis answers in time and has an epoch that holds for it.
     async fn ask_redis(&self, questions: &[Question]) -> Option<()> {
         let shared = &*self.0;
         let now = shared.ticks.now();
@@ -226,17 +226,19 @@ impl Revocations {
         }
         shared.metrics.asked.inc();
         let mut connection = shared.redis.clone()?;
-        let mut command = redis::cmd("MGET");
-        command.arg(wire::EPOCH);
+        let mut command = redis::pipe();
+        command.cmd("INFO").arg("server").cmd("MGET").arg(wire::EPOCH);
         for question in questions {
             command.arg(wire::token_key(question.token.0));
             if let Some((user, session)) = question.user {
                 command.arg(wire::session_key(session.0)).arg(wire::user_key(user.0));
             }
         }
-        let reply =
-            tokio::time::timeout(shared.ask_timeout, command.query_async::<Vec<Option<String>>>(&mut connection));
-        let Ok(Ok(values)) = reply.await else {
+        let reply = tokio::time::timeout(
+            shared.ask_timeout,
+            command.query_async::<(String, Vec<Option<String>>)>(&mut connection),
+        );
+        let Ok(Ok((info, values))) = reply.await else {
             shared.ask_again_at.store(now + ASK_PAUSE_MS, Ordering::Relaxed);
             return None;
         };
@@ -250,7 +252,7 @@ impl Revocations {
             };
             self.remember(question, token, session, until.and_then(|until| until.parse().ok()));
         }
-        epoch.map(|_| ())
+        epoch.filter(|epoch| wire::holds_for(epoch, wire::run_of(&info))).map(|_| ())
     }
 
     /// Keeps what Redis answered. The expiry is not in the answer, so the entry stays as long as any token may live.

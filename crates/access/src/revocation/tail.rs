@@ -61,8 +61,10 @@ impl Revocations {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(RESPONSE_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        let mut tail = Tail { set: self, connection, position };
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        // A connection ends with the run of Redis that it is to.
+        let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+        let mut tail = Tail { set: self, connection, run: wire::run_of(&info).to_owned(), position };
         tail.resume().await?;
         let mut swept = tokio::time::Instant::now();
         loop {
@@ -88,6 +90,8 @@ impl Revocations {
 struct Tail<'a> {
     set: &'a Revocations,
     connection: MultiplexedConnection,
+    /// The run of Redis that is read.
+    run: String,
     position: &'a mut Position,
 }
 
@@ -126,7 +130,7 @@ impl Tail<'_> {
         let full = entries.len() >= BATCH;
         match epoch {
             None => {
-                // Redis lost its data. What is known stays; its silence is not believed until auth has rebuilt it.
+                // Redis lost data, or may have. What is known stays; its silence is not believed until auth has rebuilt it.
                 self.position.epoch = None;
                 if entries.is_empty() {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -163,6 +167,7 @@ impl Tail<'_> {
         pipe.arg("STREAMS").arg(wire::STREAM).arg(last.to_string());
         let (epoch, reply): (Option<String>, Option<StreamReadReply>) = pipe.query_async(&mut self.connection).await?;
         let streams = reply.map(|reply| reply.keys).unwrap_or_default();
+        let epoch = epoch.filter(|epoch| wire::holds_for(epoch, &self.run));
         Ok((epoch, streams.into_iter().flat_map(|stream| stream.ids).collect()))
     }
 

@@ -8,12 +8,28 @@ use super::{Revocation, Revoked};
 pub(super) const STREAM: &str = "auth:revocations";
 /// Sorted set of everything live, by expiry.
 pub(super) const LIVE: &str = "auth:revocations:live";
-/// Present when [`LIVE`] is complete; changes with each rebuild.
+/// Present when [`LIVE`] is complete; changes with each rebuild. Holds for the run of Redis that it names ([`holds_for`]):
+/// one that was started again, or took another's place, may have the epoch and not what was written last.
 pub(super) const EPOCH: &str = "auth:revocations:epoch";
 /// Set of the names of replicas that ever followed.
 pub(super) const REPLICAS: &str = "auth:revocations:replicas";
 /// Message that says the published keys changed.
 pub(super) const KEYS_CHANGED: &str = "k";
+
+/// The id of a Redis's run, of its `INFO server`: another after each start. Empty where Redis does not tell.
+pub(super) fn run_of(info: &str) -> &str {
+    info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim()
+}
+
+/// The value of [`EPOCH`] that holds for a run.
+pub(super) fn epoch(run: &str, id: Uuid) -> String {
+    format!("{run}/{id}")
+}
+
+/// The epoch is of this run.
+pub(super) fn holds_for(epoch: &str, run: &str) -> bool {
+    epoch.split_once('/').is_some_and(|(of, _)| of == run)
+}
 
 /// Key under which a replica says how far it has read.
 pub(super) fn replica_key(replica: &str) -> String {
@@ -87,5 +103,23 @@ impl StreamId {
 impl std::fmt::Display for StreamId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_holds_for_its_run_alone() {
+        let info = "# Server\r\nredis_version:7.0.15\r\nrun_id:5f1c\r\ntcp_port:6379\r\n";
+        let epoch = epoch(run_of(info), Uuid::from_u128(7));
+        assert!(holds_for(&epoch, "5f1c"));
+        for other in ["5f1d", "5f1", "5f1c0", ""] {
+            assert!(!holds_for(&epoch, other), "{other}");
+        }
+        // As it was written before it named a run.
+        assert!(!holds_for(&Uuid::from_u128(7).to_string(), "5f1c"));
+        assert_eq!(run_of("# Server\r\nredis_version:7.0.15\r\n"), "");
     }
 }

@@ -21,7 +21,7 @@ const CHUNK: usize = 500;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// KEYS: stream, live set, epoch. ARGV: now (s), now (ms), stream length or 0 for none, then per revocation: member, key,
-/// value, expiry (s). Answers the id of the last entry and whether an epoch is there.
+/// value, expiry (s). Answers the id of the last entry and whether an epoch of this run is there.
 static WRITE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -34,7 +34,9 @@ for i = 4, #ARGV, 4 do
     id = redis.call('xadd', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'm', ARGV[i], 'x', ARGV[i + 3], 't', ARGV[2])
   end
 end
-return {id, redis.call('exists', KEYS[3])}
+local run = string.match(redis.call('info', 'server'), 'run_id:(%w*)') or ''
+local epoch = redis.call('get', KEYS[3]) or ''
+return {id, string.sub(epoch, 1, #run + 1) == run .. '/' and 1 or 0}
 ",
     )
 });
@@ -82,7 +84,7 @@ pub enum WriteError {
 pub struct Written {
     /// Every attentive replica has it. False: one did not read on in time; it asks Redis itself from now on.
     pub everywhere: bool,
-    /// Redis has lost its data and must be rebuilt ([`RevocationWriter::rebuild`]).
+    /// Redis has lost data, or may have, and must be rebuilt ([`RevocationWriter::rebuild`]).
     pub needs_rebuild: bool,
 }
 
@@ -118,21 +120,25 @@ impl RevocationWriter {
             last = StreamId::parse(&id).or(last);
             written.needs_rebuild |= !complete;
         }
+        if written.needs_rebuild {
+            // The words of replicas may be lost with it: one that reads no more is waited for until it believes its memory no
+            // more either.
+            tokio::time::sleep(Duration::from_millis(self.local.0.stale_ms)).await;
+        }
         if let Some(id) = last {
             written.everywhere = self.all_have_read(id).await?;
         }
         Ok(written)
     }
 
-    /// Redis holds no complete snapshot: it is new or has lost its data.
+    /// Redis holds no snapshot that is surely complete: it is new, has lost its data, or was started again with what it had
+    /// on disk, which may lack what was written last.
     ///
     /// # Errors
     /// When Redis does not answer.
     pub async fn needs_rebuild(&self) -> Result<bool, WriteError> {
-        let mut redis = self.redis.clone();
-        let command = redis::cmd("EXISTS").arg(wire::EPOCH).to_owned();
-        let exists: i64 = bounded(command.query_async(&mut redis)).await?;
-        Ok(exists == 0)
+        let (run, epoch) = self.run().await?;
+        Ok(!epoch.is_some_and(|epoch| wire::holds_for(&epoch, &run)))
     }
 
     /// Puts every live revocation in Redis and begins a new epoch, so that replicas load it. `all` must hold everything that
@@ -145,11 +151,13 @@ impl RevocationWriter {
         for revocation in all {
             self.local.learn(revocation);
         }
+        // Asked first: one that is started again on the way has an epoch that does not hold for it.
+        let (run, _) = self.run().await?;
         for chunk in all.chunks(CHUNK) {
             self.write(chunk, 0).await?;
         }
         let mut redis = self.redis.clone();
-        let command = redis::cmd("SET").arg(wire::EPOCH).arg(self.ids.uuid().to_string()).to_owned();
+        let command = redis::cmd("SET").arg(wire::EPOCH).arg(wire::epoch(&run, self.ids.uuid())).to_owned();
         bounded(command.query_async::<()>(&mut redis)).await
     }
 
@@ -168,6 +176,15 @@ impl RevocationWriter {
             Some(id) => self.all_have_read(id).await,
             None => Ok(false),
         }
+    }
+
+    /// The run of Redis, and the epoch it has.
+    async fn run(&self) -> Result<(String, Option<String>), WriteError> {
+        let mut redis = self.redis.clone();
+        let mut pipe = redis::pipe();
+        pipe.cmd("INFO").arg("server").cmd("GET").arg(wire::EPOCH);
+        let (info, epoch): (String, Option<String>) = bounded(pipe.query_async(&mut redis)).await?;
+        Ok((wire::run_of(&info).to_owned(), epoch))
     }
 
     async fn write(&self, chunk: &[Revocation], stream_length: usize) -> Result<(String, bool), WriteError> {

@@ -10,6 +10,7 @@ use std::{
 use coreloop_core::{Clock as _, ManualClock, id::SystemIds};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::{GET_ME, ISSUER, LOGOUT, World};
@@ -19,9 +20,10 @@ use crate::{
     token::Claims,
 };
 
-/// A Redis that ends with the test.
+/// A Redis that ends with the test, and its data with it.
 struct Redis {
     port: u16,
+    home: TempDir,
     process: Child,
 }
 
@@ -32,14 +34,36 @@ impl Redis {
     }
 
     async fn start_on(port: u16) -> Self {
-        let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        let home = TempDir::new().unwrap();
+        let redis = Self { port, process: Self::serve(port, &home), home };
+        redis.answers().await;
+        redis
+    }
+
+    /// It keeps on disk what it is told to save, and nothing else.
+    fn serve(port: u16, home: &TempDir) -> Child {
+        Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
+            .arg(home.path())
             .stdout(Stdio::null())
             .spawn()
-            .unwrap();
-        let redis = Self { port, process };
-        eventually("redis answers", async || redis.client().get_multiplexed_async_connection().await.is_ok()).await;
-        redis
+            .unwrap()
+    }
+
+    async fn answers(&self) {
+        eventually("redis answers", async || self.client().get_multiplexed_async_connection().await.is_ok()).await;
+    }
+
+    /// Kills it and starts it again with what it saved.
+    async fn restart(&mut self) {
+        self.stop();
+        self.process = Self::serve(self.port, &self.home);
+        self.answers().await;
+    }
+
+    async fn save(&self) {
+        let mut connection = self.client().get_multiplexed_async_connection().await.unwrap();
+        let () = redis::cmd("SAVE").query_async(&mut connection).await.unwrap();
     }
 
     fn client(&self) -> redis::Client {
@@ -249,6 +273,63 @@ async fn an_emptied_redis_is_not_believed_and_nothing_revoked_comes_back() {
         assert_eq!(replica.get_me(&token).await, Err(Denied::TokenRevoked));
         assert_eq!(replica.get_me(&other).await, Ok(()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_comes_back_with_what_it_saved_is_not_believed() {
+    let mut redis = Redis::start().await;
+    let replica = Replica::start(&redis, "a").await;
+    replica.writer.rebuild(&[]).await.unwrap();
+    replica.live().await;
+    let (claims, token) = replica.user();
+    let (_, other) = replica.user();
+    redis.save().await;
+    assert!(replica.writer.revoke(&[of_token(&claims)]).await.unwrap().everywhere);
+
+    redis.restart().await;
+    let mut connection = redis.client().get_multiplexed_async_connection().await.unwrap();
+    let (epoch, revoked): (Option<String>, i64) = redis::pipe()
+        .cmd("GET")
+        .arg("auth:revocations:epoch")
+        .cmd("EXISTS")
+        .arg(format!("auth:blacklist:{}", claims.id))
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!((epoch.is_some(), revoked), (true, 0), "it has the epoch and not the last revocation");
+    // One that starts now believes neither the snapshot nor the answer about a token.
+    let fresh = Replica::start(&redis, "b").await;
+    for token in [&token, &other] {
+        assert_eq!(fresh.get_me(token).await, Err(Denied::RevocationUnknown));
+    }
+    eventually("the writer sees it", async || replica.writer.needs_rebuild().await.unwrap_or(false)).await;
+    replica.writer.rebuild(&[of_token(&claims)]).await.unwrap();
+    for replica in [&fresh, &replica] {
+        replica.live().await;
+        assert_eq!(replica.get_me(&token).await, Err(Denied::TokenRevoked));
+        assert_eq!(replica.get_me(&other).await, Ok(()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_word_was_lost_is_waited_for() {
+    let mut redis = Redis::start().await;
+    let (writing, deaf) = (Replica::start(&redis, "a").await, Replica::start(&redis, "b").await);
+    writing.writer.rebuild(&[]).await.unwrap();
+    writing.live().await;
+    deaf.live().await;
+    let (claims, token) = deaf.user();
+    assert_eq!(deaf.get_me(&token).await, Ok(()));
+    deaf.stop.cancel();
+    // Empty: nothing there says that the deaf one believes its memory for a while yet.
+    redis.restart().await;
+    eventually("the revocation is taken", async || {
+        let taken = writing.writer.revoke(&[of_token(&claims)]).await;
+        taken.is_ok_and(|written| written.everywhere && written.needs_rebuild)
+    })
+    .await;
+    assert_ne!(deaf.standing(), Standing::Live, "it does not judge by memory any more");
+    eventually("it has asked redis", async || deaf.get_me(&token).await == Err(Denied::TokenRevoked)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
