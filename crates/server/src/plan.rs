@@ -100,7 +100,8 @@ impl Plan {
         Self {
             target: target(module, service.full_name(), method.name()),
             red: red.rpc(service.full_name(), method.name()),
-            rules: Rules::of(method.input(), validator).filter(|_| !method.is_client_streaming()),
+            // What is not ours is read by who serves it.
+            rules: Rules::of(method.input(), validator).filter(|_| !method.is_client_streaming() && !foreign),
             unary_request: !method.is_client_streaming(),
             unary_response: !method.is_server_streaming(),
             deadline: edge.default_deadline.and_then(|time| time.try_into().ok()),

@@ -67,6 +67,13 @@ fn table() -> Vec<Bad> {
         post("an empty object", "{}", 400, INVALID),
         post("an empty body", "", 400, INVALID),
         post("nulls", "{\"email\":null,\"password\":null}", 400, INVALID),
+        post(
+            "U+0000 in a text",
+            r#"{"email":"a@b.c","password":"12345678","device_id":"0123456789abcdef\u0000"}"#,
+            400,
+            INVALID,
+        ),
+        get("U+0000 in a query", &format!("{tokens}?page_token=%00"), 400, INVALID),
         post("too long a password", json!({"email": "a@b.c", "password": "x".repeat(129)}).to_string(), 400, INVALID),
         post("a body too large", format!("{{\"email\":\"{}\"}}", "x".repeat(1024 * 1024)), 413, "BODY_TOO_LARGE"),
         get("a negative page size", &format!("{tokens}?page_size=-1"), 400, INVALID),
