@@ -73,6 +73,8 @@ pub async fn create(app: &App, email: &str, given: Option<String>) -> Result<New
         store::users::set_password(&mut tx, user, &phc, now).await?;
     }
     store::totp::set(&mut tx, user, &app.vault.seal(&user.to_string(), &secret)?, &hashes, now).await?;
+    // Whoever had the old factor may not be who has the new one.
+    store::admin_devices::forget(&mut tx, user).await?;
     events::record(app, &mut tx, user, &client, &[Event::RoleChanged { roles }]).await?;
     tx.commit().await?;
     revoke::announce(app, revoked).await?;

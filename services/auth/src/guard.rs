@@ -2,7 +2,11 @@
 //!
 //! **A try is counted before it is evaluated.** [`Guard::begin`] takes one of the bucket's places in one statement; two
 //! hundred parallel guesses find five places, whatever replica they meet. A try that turns out right gives every place
-//! back, so somebody who signs in from many devices at once waits a moment instead of being refused.
+//! back, so somebody who signs in from many devices at once waits a moment instead of being refused. Whoever hangs up
+//! before the answer has failed.
+//!
+//! **An address is told of so many failures.** Whatever an address tries at once, and of however many accounts, what is found
+//! is told only while its failures leave room for one more; the others are refused and tell nothing, right or wrong.
 //!
 //! **Lockout is no weapon.** Strangers who fail for somebody else's account fill the account's bucket. A device that has
 //! signed in to the account before, and names itself by an id long enough not to be guessed, has a bucket of its own; so
@@ -17,9 +21,11 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use coreloop_core::UserId;
+use coreloop_core::{Clock, UserId};
 use jiff::{SignedDuration, Timestamp};
+use sqlx::{PgExecutor, PgPool};
 use tokio::{
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
@@ -36,7 +42,7 @@ const UNDECIDED_SECS: i64 = 10;
 /// Whose password is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Account {
-    /// By address, at sign-in. `known_device`: a session of it was opened with the client's device id before.
+    /// By address, at sign-in. `known_device`: somebody signed in to it with the client's device id before.
     Email {
         /// Normalised address; need not belong to an account.
         email: String,
@@ -52,13 +58,20 @@ impl Account {
     #[must_use]
     pub fn bucket(&self, client: &Client) -> Vec<u8> {
         match self {
-            Self::Email { email, known_device } if *known_device && client.device_id.len() >= LONG_DEVICE_ID => {
-                hash(&["device", email, &client.device_id])
+            Self::Email { email, known_device } => {
+                let device = if *known_device { device_bucket(email, client) } else { None };
+                device.unwrap_or_else(|| hash(&["email", email]))
             }
-            Self::Email { email, .. } => hash(&["email", email]),
             Self::SignedIn(user) => hash(&["user", &user.to_string()]),
         }
     }
+}
+
+/// The bucket that the client's device has at the account of `email` once it is known there. None where the client names no
+/// device by an id long enough.
+#[must_use]
+pub fn device_bucket(email: &str, client: &Client) -> Option<Vec<u8>> {
+    (client.device_id.len() >= LONG_DEVICE_ID).then(|| hash(&["device", email, &client.device_id]))
 }
 
 /// The bucket of an address; an IPv6 client has its whole /64. None when the address is not known.
@@ -74,14 +87,44 @@ fn hash(parts: &[&str]) -> Vec<u8> {
     digest::digest(&digest::SHA256, parts.join("\n").as_bytes()).as_ref().to_vec()
 }
 
-/// A counted try, to be settled by [`Guard::succeeded`], [`Guard::failed`] or [`Guard::forgiven`]. One that is dropped
-/// stays counted as a failure.
+/// A counted try, to be settled by [`Guard::settle`]. One that is dropped has failed: whoever waits for its place learns that
+/// at once, not when it counts as stale.
 #[derive(Debug)]
 #[must_use = "settle it"]
 pub struct Attempt {
     bucket: Vec<u8>,
     at: Timestamp,
+    /// None once it is settled.
+    open: Option<Unsettled>,
+}
+
+/// What it takes to count a dropped try as a failure.
+#[derive(Debug)]
+struct Unsettled {
+    guard: Guard,
+    db: PgPool,
+    clock: Arc<dyn Clock>,
+    /// Held until it is settled, so that these are bounded too.
     _turn: OwnedSemaphorePermit,
+}
+
+impl Attempt {
+    fn settled(mut self) {
+        self.open = None;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let (Some(open), Ok(runtime)) = (self.open.take(), Handle::try_current()) else { return };
+        let (bucket, at) = (std::mem::take(&mut self.bucket), self.at);
+        runtime.spawn(async move {
+            let now = open.clock.now();
+            if let Err(error) = guards::failed(&open.db, &bucket, at, open.guard.lock(now), now).await {
+                tracing::warn!(%error, "a try that was given up is not settled before it is stale");
+            }
+        });
+    }
 }
 
 /// The limits. Clones share the turns.
@@ -110,6 +153,11 @@ impl Guard {
         now.checked_sub(self.window).unwrap_or(Timestamp::MIN)
     }
 
+    fn lock(&self, now: Timestamp) -> guards::Lock {
+        let until = now.checked_add(self.window).unwrap_or(Timestamp::MAX);
+        guards::Lock { since: self.since(now), limit: self.limit.into(), until }
+    }
+
     /// Takes a place for one try. Waits a moment when every place is held by tries that are still being evaluated.
     ///
     /// # Errors
@@ -133,10 +181,11 @@ impl Guard {
             };
             let answer = guards::reserve(&app.db, &ask).await?;
             if let Some(oldest) = answer.address_full {
-                return Err(Error::AddressLimited { retry_after: left(oldest, self.window, at) });
+                return Err(self.address_limited(Some(oldest), at));
             }
             if answer.taken {
-                return Ok(Attempt { bucket, at, _turn: turn });
+                let (guard, db, clock) = (self.clone(), app.db.clone(), Arc::clone(&app.clock));
+                return Ok(Attempt { bucket, at, open: Some(Unsettled { guard, db, clock, _turn: turn }) });
             }
             let Some(standing) = guards::standing(&app.db, &bucket, ask.since).await? else { continue };
             match standing.verdict(at, ask.stale, self.window) {
@@ -167,35 +216,64 @@ impl Guard {
         }
     }
 
-    /// The password was right: the bucket is emptied.
+    /// The client's address may be told what its try has found. Ask where it was found right; a wrong one asks by being
+    /// counted.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn succeeded(&self, app: &App, attempt: Attempt) -> Result<(), Error> {
-        guards::succeeded(&app.db, &attempt.bucket, app.now()).await
+    /// [`Error::AddressLimited`]; when the database fails.
+    pub async fn admits(&self, db: impl PgExecutor<'_>, client: &Client, now: Timestamp) -> Result<(), Error> {
+        let address = address_bucket(&client.ip).unwrap_or_default();
+        let failures = guards::failures(db, &address, self.since(now)).await?;
+        if failures.count < self.address_limit { Ok(()) } else { Err(self.address_limited(failures.oldest, now)) }
     }
 
-    /// It was wrong: the account may lock now, and the address is counted too.
+    fn address_limited(&self, oldest: Option<Timestamp>, now: Timestamp) -> Error {
+        Error::AddressLimited { retry_after: left(oldest.unwrap_or(now), self.window, now) }
+    }
+
+    /// Settles a try by what became of it, and answers what the caller is told. Right: the bucket is emptied. Refused: the
+    /// account may lock now, and the address is counted too. Anything else: it was not evaluated, by no fault of the
+    /// caller, or is not told; the place is given back.
     ///
     /// # Errors
-    /// When the database fails; the try is counted all the same.
-    pub async fn failed(&self, app: &App, attempt: Attempt, client: &Client) -> Result<(), Error> {
+    /// Those of `outcome`; [`Error::AddressLimited`] instead of a refusal that the address is not told; when the database
+    /// fails.
+    pub async fn settle<T>(
+        &self,
+        app: &App,
+        attempt: Attempt,
+        client: &Client,
+        outcome: Result<T, Error>,
+    ) -> Result<T, Error> {
+        let outcome = match outcome {
+            Err(error @ (Error::Refused(_) | Error::LockedByAdmin)) => Err(self.tell(app, client, error).await),
+            other => other,
+        };
         let now = app.now();
-        let until = now.checked_add(self.window).unwrap_or(Timestamp::MAX);
-        let lock = guards::Lock { since: self.since(now), limit: self.limit.into(), until };
-        guards::failed(&app.db, &attempt.bucket, attempt.at, lock, now).await?;
-        if let Some(bucket) = address_bucket(&client.ip) {
-            guards::count_failure(&app.db, &bucket, self.since(now), self.address_limit, now).await?;
+        match &outcome {
+            Ok(_) => guards::empty(&app.db, &attempt.bucket, now).await?,
+            Err(Error::Refused(_) | Error::LockedByAdmin) => {
+                guards::failed(&app.db, &attempt.bucket, attempt.at, self.lock(now), now).await?;
+            }
+            Err(_) => match guards::forgiven(&app.db, &attempt.bucket, attempt.at, now).await {
+                Ok(()) => {}
+                // Why it was not evaluated is what the caller is told.
+                Err(error) => tracing::warn!(%error, "a try that was not evaluated stays counted"),
+            },
         }
-        Ok(())
+        attempt.settled();
+        outcome
     }
 
-    /// It was not evaluated, by no fault of the caller: the place is given back.
-    ///
-    /// # Errors
-    /// When the database fails; the try stays counted.
-    pub async fn forgiven(&self, app: &App, attempt: Attempt) -> Result<(), Error> {
-        guards::forgiven(&app.db, &attempt.bucket, attempt.at, app.now()).await
+    /// Counts a refusal against the client's address, and answers what it is told.
+    async fn tell(&self, app: &App, client: &Client, refusal: Error) -> Error {
+        let Some(bucket) = address_bucket(&client.ip) else { return refusal };
+        let now = app.now();
+        match guards::count_failure(&app.db, &bucket, self.since(now), self.address_limit, now).await {
+            Ok(None) => refusal,
+            Ok(Some(oldest)) => self.address_limited(Some(oldest), now),
+            Err(error) => error,
+        }
     }
 
     /// Forgets the failures of an address and unlocks it: a reset password, an administrator's unlock.
@@ -204,7 +282,7 @@ impl Guard {
     /// When the database fails.
     pub async fn forget(&self, app: &App, email: &str) -> Result<(), Error> {
         let account = Account::Email { email: email.to_owned(), known_device: false };
-        guards::succeeded(&app.db, &account.bucket(&Client::default()), app.now()).await
+        guards::empty(&app.db, &account.bucket(&Client::default()), app.now()).await
     }
 }
 

@@ -16,6 +16,7 @@ use std::{
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use prometheus_client::metrics::counter::Counter;
 use secrecy::{ExposeSecret as _, SecretString};
 #[cfg(target_os = "linux")]
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
@@ -46,20 +47,21 @@ enum Job {
 pub struct Hasher(SyncSender<Job>);
 
 impl Hasher {
-    /// Starts the threads.
+    /// Starts the threads. `filled` counts their work: KiB of memory times passes.
     ///
     /// # Errors
     /// When the settings are no valid parameters or a thread cannot be started.
-    pub fn start(options: &Options) -> Result<Self, Error> {
+    pub fn start(options: &Options, filled: &Counter) -> Result<Self, Error> {
         let params = Params::new(options.argon2_memory_kib, options.argon2_passes, 1, Some(HASH_LEN))
             .map_err(|error| Error::Internal(error.to_string()))?;
         let (sender, receiver) = sync_channel(options.hash_queue as usize);
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..threads(options.hash_threads) {
             let (receiver, params) = (Arc::clone(&receiver), params.clone());
+            let desk = Desk { memory: Vec::new(), filled: filled.clone() };
             std::thread::Builder::new()
                 .name(format!("auth-hash-{number}"))
-                .spawn(move || work(&receiver, &params))
+                .spawn(move || work(&receiver, &params, desk))
                 .map_err(|error| Error::Internal(error.to_string()))?;
         }
         Ok(Self(sender))
@@ -102,15 +104,21 @@ fn threads(asked: u32) -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>, params: &Params) {
+/// What a thread works with.
+#[derive(Default)]
+struct Desk {
+    memory: Vec<Block>,
+    filled: Counter,
+}
+
+fn work(jobs: &Mutex<Receiver<Job>>, params: &Params, mut desk: Desk) {
     yield_to_everybody();
-    let mut memory = Vec::new();
     loop {
         // The guard is a temporary: the lock is held while waiting, never while hashing.
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(IDLE);
         match next {
-            Ok(job) => serve(job, params, &mut memory),
-            Err(RecvTimeoutError::Timeout) => memory = Vec::new(),
+            Ok(job) => serve(job, params, &mut desk),
+            Err(RecvTimeoutError::Timeout) => desk.memory = Vec::new(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -130,21 +138,21 @@ fn yield_to_everybody() {
 }
 
 /// Whoever no longer waits is not served: the try was counted all the same.
-fn serve(job: Job, params: &Params, memory: &mut Vec<Block>) {
+fn serve(job: Job, params: &Params, desk: &mut Desk) {
     match job {
         Job::Hash(password, reply) if !reply.is_closed() => {
-            let _gone = reply.send(hash(password.expose_secret(), params, memory));
+            let _gone = reply.send(hash(password.expose_secret(), params, desk));
         }
         Job::Verify(password, phc, reply) if !reply.is_closed() => {
-            let _gone = reply.send(verify(password.expose_secret(), phc.as_deref(), params, memory));
+            let _gone = reply.send(verify(password.expose_secret(), phc.as_deref(), params, desk));
         }
         Job::Hash(..) | Job::Verify(..) => {}
     }
 }
 
-fn hash(password: &str, params: &Params, memory: &mut Vec<Block>) -> Result<String, Error> {
+fn hash(password: &str, params: &Params, desk: &mut Desk) -> Result<String, Error> {
     let salt = vault::random::<SALT_LEN>()?;
-    let out = derive(password, &salt, params, memory)?;
+    let out = derive(password, &salt, params, desk)?;
     Ok(format!(
         "$argon2id$v=19$m={},t={},p={}${}${}",
         params.m_cost(),
@@ -155,26 +163,27 @@ fn hash(password: &str, params: &Params, memory: &mut Vec<Block>) -> Result<Stri
     ))
 }
 
-fn verify(password: &str, phc: Option<&str>, params: &Params, memory: &mut Vec<Block>) -> Result<bool, Error> {
+fn verify(password: &str, phc: Option<&str>, params: &Params, desk: &mut Desk) -> Result<bool, Error> {
     let Some(phc) = phc else {
-        derive(password, &[0; SALT_LEN], params, memory)?;
+        derive(password, &[0; SALT_LEN], params, desk)?;
         return Ok(false);
     };
     let stored = parse(phc).ok_or_else(|| Error::Internal("a stored password hash cannot be read".into()))?;
-    let out = derive(password, &stored.salt, &stored.params, memory)?;
+    let out = derive(password, &stored.salt, &stored.params, desk)?;
     Ok(verify_slices_are_equal(&out, &stored.hash).is_ok())
 }
 
-fn derive(password: &str, salt: &[u8], params: &Params, memory: &mut Vec<Block>) -> Result<[u8; HASH_LEN], Error> {
+fn derive(password: &str, salt: &[u8], params: &Params, desk: &mut Desk) -> Result<[u8; HASH_LEN], Error> {
     let blocks = params.block_count();
-    if memory.len() < blocks {
-        memory.resize(blocks, Block::new());
+    if desk.memory.len() < blocks {
+        desk.memory.resize(blocks, Block::new());
     }
-    let memory = memory.get_mut(..blocks).unwrap_or_default();
+    let memory = desk.memory.get_mut(..blocks).unwrap_or_default();
     let mut out = [0; HASH_LEN];
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
         .hash_password_into_with_memory(password.as_bytes(), salt, &mut out, memory)
         .map_err(|error| Error::Internal(error.to_string()))?;
+    desk.filled.inc_by(u64::from(params.m_cost()) * u64::from(params.t_cost()));
     Ok(out)
 }
 
@@ -219,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_verifies_its_password_and_no_other() {
-        let hasher = Hasher::start(&small()).unwrap();
+        let hasher = Hasher::start(&small(), &Counter::default()).unwrap();
         let phc = hasher.hash("correct horse".to_owned()).await.unwrap();
         assert!(phc.starts_with("$argon2id$v=19$m=64,t=1,p=1$"));
         assert_ne!(phc, hasher.hash("correct horse".to_owned()).await.unwrap(), "salts are fresh");
@@ -233,7 +242,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn hash_threads_run_only_where_nothing_else_does() {
-        let hasher = Hasher::start(&small()).unwrap();
+        let hasher = Hasher::start(&small(), &Counter::default()).unwrap();
         hasher.hash("correct horse".to_owned()).await.unwrap();
         let policies: Vec<_> = std::fs::read_dir("/proc/self/task")
             .unwrap()
@@ -248,6 +257,6 @@ mod tests {
     fn the_format_is_the_one_of_the_reference_tool() {
         // echo -n password | argon2 somesalt -id -t 2 -k 65536 -p 1 -l 32 (RFC 9106 reference code's test vector)
         let phc = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
-        assert!(verify("password", Some(phc), &Params::default(), &mut Vec::new()).unwrap());
+        assert!(verify("password", Some(phc), &Params::default(), &mut Desk::default()).unwrap());
     }
 }

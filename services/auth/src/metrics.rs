@@ -28,6 +28,8 @@ pub struct Metrics {
     pub audits_dropped: Counter,
     /// Watches of a session that are open here.
     pub open_watches: Gauge,
+    /// Work of hashing passwords: KiB of memory times passes.
+    pub argon2_kib: Counter,
 }
 
 impl Default for Metrics {
@@ -38,6 +40,7 @@ impl Default for Metrics {
             active_sessions: Gauge::default(),
             audits_dropped: Counter::default(),
             open_watches: Gauge::default(),
+            argon2_kib: Counter::default(),
         }
     }
 }
@@ -49,6 +52,7 @@ impl Metrics {
         registry.register("cc_auth_login_fail", "Sign-ins refused, by reason", self.login_fail.clone());
         registry.register("cc_auth_active_sessions", "Live sessions", self.active_sessions.clone());
         registry.register("auth_watches", "Watches of a session that are open", self.open_watches.clone());
+        registry.register("auth_argon2_kib", "KiB that Argon2id has filled", self.argon2_kib.clone());
         registry.register(
             "auth_audits_dropped",
             "Audit records that found the queue full",

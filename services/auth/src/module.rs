@@ -113,7 +113,7 @@ pub async fn app(ctx: &Ctx) -> Result<Arc<App>, BuildError> {
         gate: Arc::clone(&ctx.gate),
         keys,
         vault,
-        hasher: Hasher::start(&options)?,
+        hasher: Hasher::start(&options, &metrics.argon2_kib)?,
         guard: Guard::new(&options),
         audits: Audits::new(metrics.audits_dropped.clone()),
         watches: Arc::new(Watches::new(options.watches_per_user, metrics.open_watches.clone())),

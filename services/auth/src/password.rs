@@ -61,7 +61,8 @@ pub async fn hash_new(app: &App, password: &str) -> Result<String, Error> {
     app.hasher.hash(normalise(password)).await
 }
 
-/// Verifies `password` for `account`: the try is counted before it is evaluated, and settled after.
+/// Verifies `password` for `account`: the try is counted before it is evaluated, and settled after. One that could not be
+/// evaluated was no guess and is not counted.
 ///
 /// # Errors
 /// `INVALID_CREDENTIALS`, [`Error::Locked`], [`Error::AddressLimited`], [`Error::Overloaded`].
@@ -73,11 +74,15 @@ pub async fn verify_guarded(
     client: &Client,
 ) -> Result<(), Error> {
     let attempt = app.guard.begin(app, account, client).await?;
-    if app.hasher.verify(normalise(password), phc.map(ToOwned::to_owned)).await? {
-        return app.guard.succeeded(app, attempt).await;
+    let outcome = verify(app, password, phc, client).await;
+    app.guard.settle(app, attempt, client, outcome).await
+}
+
+async fn verify(app: &App, password: &str, phc: Option<&str>, client: &Client) -> Result<(), Error> {
+    if !app.hasher.verify(normalise(password), phc.map(ToOwned::to_owned)).await? {
+        return Err(AuthReason::InvalidCredentials.into());
     }
-    app.guard.failed(app, attempt, client).await?;
-    Err(AuthReason::InvalidCredentials.into())
+    app.guard.admits(&app.db, client, app.now()).await
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! All SQL of the service. Functions are free, the executor comes first; `&mut PgConnection` joins a transaction.
 
+pub mod admin_devices;
 pub mod admins;
 pub mod age;
 pub mod audits;

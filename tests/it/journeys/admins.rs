@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use coreloop_testkit::{Persona, TestMesh, run, wait_until};
+use coreloop_testkit::{PASSWORD, Persona, TestMesh, run, wait_until};
 use http::Method;
 use jiff::SignedDuration;
 use serde_json::json;
+use sqlx::Executor as _;
 
 in_both_topologies! {
     async fn an_administrator_signs_in_with_a_code_that_works_once(mesh) {
@@ -40,7 +41,7 @@ in_both_topologies! {
         let wrong_code = admin.try_login_from(&admin.visitor.elsewhere(), "000000").await;
         wrong_code.refused(401, "INVALID_CREDENTIALS");
         let alice = mesh.persona("alice").await.visitor;
-        let body = json!({"email": alice.email, "password": coreloop_testkit::PASSWORD, "code": "123456"});
+        let body = json!({"email": alice.email, "password": PASSWORD, "code": "123456"});
         let no_admin = alice.elsewhere().post("/api/auth/admin/login", &body).await;
         no_admin.refused(401, "INVALID_CREDENTIALS");
         assert_eq!(wrong_code.body, no_admin.body);
@@ -71,9 +72,13 @@ in_both_topologies! {
         let lock = admin.post(&path("lock"), &json!({"reason": "abuse"})).await.expect(200);
         assert_eq!(lock["user"]["status"], "USER_STATUS_LOCKED");
         alice.get("/api/v1/auth/me").await.refused(401, "TOKEN_REVOKED");
-        assert_ne!(alice.visitor.elsewhere().try_login(coreloop_testkit::PASSWORD).await.status, 200);
-        assert_ne!(alice.try_refresh().await.status, 200);
-        admin.post(&path("unlock"), &json!({})).await.expect(200);
+        alice.visitor.elsewhere().try_login(PASSWORD).await.refused(403, "ACCOUNT_LOCKED");
+        // Only who proves to own the account is told.
+        alice.visitor.elsewhere().try_login("not the password").await.refused(401, "INVALID_CREDENTIALS");
+        alice.try_refresh().await.refused(401, "REFRESH_TOKEN_INVALID");
+        let unlocked = admin.post(&path("unlock"), &json!({})).await.expect(200);
+        assert_eq!(unlocked["user"]["status"], "USER_STATUS_ACTIVE");
+        alice.get("/api/v1/auth/me").await.refused(401, "TOKEN_REVOKED");
         alice.visitor.elsewhere().login().await;
         assert_eq!(admin.get(&format!("/api/v1/auth/admin/users/{}", alice.user_id)).await.expect(200)["user"]["id"], alice.user_id);
     }
@@ -86,6 +91,33 @@ in_both_topologies! {
         assert_eq!((made["invite"]["code"].as_str(), made["invite"]["used"].as_u64()), (Some(code.as_str()), Some(0)));
         admin.post("/api/v1/auth/admin/invites", &invite).await.refused(409, "INVITE_EXISTS");
         admin.post("/api/v1/auth/admin/invites", &json!({"max_uses": 0})).await.refused(400, "VALIDATION_FAILED");
+    async fn strangers_cannot_lock_out_the_device_of_an_administrator(mesh) {
+        let admin = mesh.admin_account().await;
+        let device = |of: &str| format!("{of}-{}-0123456789abcdef", admin.user_id);
+        let (own, persons) = (device("administrators"), device("persons"));
+        let sign_in = async |device: &str, code: &str| {
+            let body = json!({"email": admin.visitor.email, "password": PASSWORD, "code": code, "device_id": device});
+            admin.visitor.elsewhere().post("/api/auth/admin/login", &body).await
+        };
+        sign_in(&own, &admin.recovery_codes[0]).await.expect(200);
+        // A sign-in without the second factor earns nothing here.
+        let login = json!({"email": admin.visitor.email, "password": PASSWORD, "device_id": persons});
+        admin.visitor.elsewhere().post("/api/v1/auth/login", &login).await.expect(200);
+        // The sessions are over long before the next working day, and swept.
+        mesh.db.execute(&format!("delete from auth.sessions where user_id = '{}'", admin.user_id)).await;
+        for _ in 0..5 {
+            sign_in("", "000000").await.refused(401, "INVALID_CREDENTIALS");
+        }
+        for stranger in ["", &persons] {
+            sign_in(stranger, &admin.recovery_codes[1]).await.refused(429, "ACCOUNT_LOCKED");
+        }
+        sign_in(&own, &admin.recovery_codes[1]).await.expect(200);
+        for _ in 0..5 {
+            sign_in(&own, "000000").await.refused(401, "INVALID_CREDENTIALS");
+        }
+        sign_in(&own, &admin.recovery_codes[2]).await.refused(429, "ACCOUNT_LOCKED");
+    }
+
         let listed = admin.get("/api/v1/auth/admin/invites?page_size=200").await.expect(200);
         assert!(listed["invites"].as_array().unwrap().iter().any(|invite| invite["code"] == code.as_str()));
     }
@@ -135,3 +167,34 @@ fn an_administrators_token_lives_ten_minutes() {
         admin.get("/api/v1/auth/admin/invites").await.refused(401, "TOKEN_EXPIRED");
     });
 }
+/// Whoever comes to the account's row waits for it in vain, so who is answered went another way.
+#[test]
+fn a_right_password_with_a_wrong_code_takes_the_steps_of_a_wrong_password() {
+    run(async {
+        let mesh = TestMesh::builder().setting("database.lock_timeout_ms", 200).start().await;
+        let admin = mesh.admin_account().await;
+        let sign_in = async |password: &str, code: &str| {
+            let body = json!({"email": admin.visitor.email, "password": password, "code": code});
+            admin.visitor.elsewhere().post("/api/auth/admin/login", &body).await
+        };
+        let tries = [
+            (PASSWORD, "000000"),
+            (PASSWORD, "recover-nothing"),
+            ("not the password", "000000"),
+            ("not the password", admin.recovery_codes[0].as_str()),
+        ];
+        let mut holder = mesh.db.connect().await;
+        holder.execute("begin").await.unwrap();
+        let row = format!("select from auth.users where id = '{}' for update", admin.user_id);
+        holder.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(row.as_str()))).await.unwrap();
+        for (password, code) in tries {
+            sign_in(password, code).await.refused(503, "DEPENDENCY_UNAVAILABLE");
+        }
+        holder.execute("rollback").await.unwrap();
+        for (password, code) in tries {
+            sign_in(password, code).await.refused(401, "INVALID_CREDENTIALS");
+        }
+        sign_in(PASSWORD, &admin.recovery_codes[0]).await.expect(200);
+    });
+}
+

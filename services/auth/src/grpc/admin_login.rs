@@ -12,10 +12,10 @@ use crate::{
     App, Client, Error,
     admin::guard_name,
     audit::Audit,
-    guard::Account,
+    guard::{self, Account},
     password,
     session::{self, Opened, SignIn},
-    store,
+    store::{self, users::Credential},
     totp::{self, SECRET_LEN, Typed},
 };
 
@@ -36,10 +36,11 @@ pub async fn admin_login(
     let request = request.into_inner();
     let client = client.with_device(&request.device_id, &request.device_name);
     let email = password::normalise_email(&request.email);
-    let known = store::users::credential_by_email(&app.db, &email, "").await?;
+    let name = guard_name(&email);
+    let device = guard::device_bucket(&name, &client);
+    let known = store::admin_devices::credential(&app.db, &email, device.as_deref().unwrap_or_default()).await?;
     let user = known.as_ref().map(|known| known.user_id);
-    let phc = known.and_then(|known| known.password_hash);
-    let outcome = sign_in(app, &email, user, phc, &request, &client).await;
+    let outcome = sign_in(app, Try { name, device, known, request: &request, client: &client }).await;
     app.metrics.login(started.elapsed(), outcome.as_ref().err().map(Error::outcome));
     let (opened, left) = outcome.inspect_err(|error| {
         app.audits.record(Audit::of(app, "admin", &client, error.outcome()).maybe_user(user));
@@ -53,62 +54,74 @@ pub async fn admin_login(
     }))
 }
 
-async fn sign_in(
-    app: &App,
-    email: &str,
-    user: Option<UserId>,
-    phc: Option<String>,
-    request: &v1::AdminLoginRequest,
-    client: &Client,
-) -> Result<(Opened, i64), Error> {
-    let account = Account::Email { email: guard_name(email), known_device: false };
-    let attempt = app.guard.begin(app, &account, client).await?;
-    let right = app.hasher.verify(password::normalise(&request.password), phc.clone()).await?;
-    // The code is looked at whether or not the password was right, or there is such an account: the work is the same.
-    let code = read_code(app, user.unwrap_or(UserId(Uuid::nil())), &request.code).await?;
-    let done = match (user, code, &phc) {
-        (Some(user), Some(code), Some(phc)) if right => open(app, user, code, phc, client).await,
-        _ => Err(AuthReason::InvalidCredentials.into()),
-    };
-    match &done {
-        Ok(_) => app.guard.succeeded(app, attempt).await?,
-        Err(Error::Refused(_) | Error::LockedByAdmin) => app.guard.failed(app, attempt, client).await?,
-        Err(_) => app.guard.forgiven(app, attempt).await?,
-    }
-    done
+/// What a try is about.
+struct Try<'a> {
+    /// Name it is counted under.
+    name: String,
+    /// The client's device, by digest.
+    device: Option<Vec<u8>>,
+    /// What is known of the account.
+    known: Option<Credential>,
+    request: &'a v1::AdminLoginRequest,
+    client: &'a Client,
 }
 
-/// A code that can be right.
+async fn sign_in(app: &App, it: Try<'_>) -> Result<(Opened, i64), Error> {
+    let known_device = it.known.as_ref().is_some_and(|known| known.known_device);
+    let account = Account::Email { email: it.name.clone(), known_device };
+    let attempt = app.guard.begin(app, &account, it.client).await?;
+    let outcome = evaluate(app, &it).await;
+    app.guard.settle(app, attempt, it.client, outcome).await
+}
+
+/// Every step is taken, whatever was wrong before, and there is one way out for all that is: neither the answer nor the time
+/// tells a right password from a wrong one, or an administrator from nobody.
+///
+/// The code is used up and the session opened in one transaction: a code whose session is not opened stays good.
+async fn evaluate(app: &App, it: &Try<'_>) -> Result<(Opened, i64), Error> {
+    let phc = it.known.as_ref().and_then(|known| known.password_hash.as_deref());
+    let user = it.known.as_ref().map_or(UserId(Uuid::nil()), |known| known.user_id);
+    let right = app.hasher.verify(password::normalise(&it.request.password), phc.map(ToOwned::to_owned)).await?;
+    let code = read_code(app, user, &it.request.code).await?;
+    let mut tx = app.begin().await?;
+    let account = store::users::lock(&mut tx, user).await?;
+    let fresh = use_up(app, &mut tx, user, code).await?;
+    if !(right && fresh && account.is_some_and(|account| account.roles().has(Role::Admin))) {
+        tx.rollback().await?;
+        return Err(AuthReason::InvalidCredentials.into());
+    }
+    app.guard.admits(&mut *tx, it.client, app.now()).await?;
+    if let Some(device) = &it.device {
+        store::admin_devices::remember(&mut tx, user, device, app.now()).await?;
+    }
+    let left = store::totp::recovery_left(&mut *tx, user).await?;
+    let how = SignIn { admin: true, password_hash: phc, ..SignIn::by("admin", it.client) };
+    Ok((session::open(app, tx, user, how).await?, left))
+}
+
+/// What was typed, as the database is asked for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Code {
+    /// Step of the code; [`NO_STEP`] where it is the code of none.
     Step(i64),
+    /// Digest.
     Recovery(Vec<u8>),
 }
 
-async fn read_code(app: &App, user: UserId, typed: &str) -> Result<Option<Code>, Error> {
+/// Before every step that was ever used, so the database refuses it as it refuses one used up.
+const NO_STEP: i64 = i64::MIN;
+
+async fn read_code(app: &App, user: UserId, typed: &str) -> Result<Code, Error> {
     let sealed = store::totp::secret(&app.db, user).await?;
     let secret = match sealed {
         Some(sealed) => app.vault.open(&user.to_string(), &sealed)?,
-        // A stand-in: the work is the same, and it never passes, for there is no row whose step could be used up.
+        // A stand-in: it never passes, for there is no row whose step could be used up.
         None => vec![0; SECRET_LEN],
     };
     Ok(match Typed::of(typed) {
-        Typed::Totp(code) => totp::step(&secret, &code, app.clock.unix()).map(Code::Step),
-        Typed::Recovery(hash) => Some(Code::Recovery(hash)),
+        Typed::Totp(code) => Code::Step(totp::step(&secret, &code, app.clock.unix()).unwrap_or(NO_STEP)),
+        Typed::Recovery(hash) => Code::Recovery(hash),
     })
-}
-
-/// Uses the code up and opens the session in one transaction: a code whose session is not opened stays good.
-async fn open(app: &App, user: UserId, code: Code, phc: &str, client: &Client) -> Result<(Opened, i64), Error> {
-    let refused = || Error::from(AuthReason::InvalidCredentials);
-    let mut tx = app.begin().await?;
-    let account = store::users::lock(&mut tx, user).await?.ok_or_else(refused)?;
-    if !account.roles().has(Role::Admin) || !use_up(app, &mut tx, user, code).await? {
-        return Err(refused());
-    }
-    let left = store::totp::recovery_left(&mut *tx, user).await?;
-    let how = SignIn { admin: true, password_hash: Some(phc), ..SignIn::by("admin", client) };
-    Ok((session::open(app, tx, user, how).await?, left))
 }
 
 async fn use_up(app: &App, conn: &mut PgConnection, user: UserId, code: Code) -> Result<bool, Error> {

@@ -139,11 +139,11 @@ pub async fn failed(
     Ok(())
 }
 
-/// Empties a bucket.
+/// Empties a bucket: a try of it was right, or its failures are forgotten.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn succeeded(db: impl PgExecutor<'_>, bucket: &[u8], now: Timestamp) -> Result<(), Error> {
+pub async fn empty(db: impl PgExecutor<'_>, bucket: &[u8], now: Timestamp) -> Result<(), Error> {
     sqlx::query!(
         r#"update auth.sign_in_guards
               set tries = '{}', undecided = greatest(undecided - 1, 0), locked_until = null, touched_at = $2
@@ -174,7 +174,33 @@ pub async fn forgiven(db: impl PgExecutor<'_>, bucket: &[u8], at: Timestamp, now
     Ok(())
 }
 
-/// Counts a failure of a bucket that has no places, keeping at most `most` before it.
+/// Failures of a bucket.
+#[derive(Debug, Clone, Copy)]
+pub struct Failures {
+    /// How many.
+    pub count: i64,
+    /// When the first of them was.
+    pub oldest: Option<Timestamp>,
+}
+
+/// The failures since `since` of a bucket that has no places.
+///
+/// # Errors
+/// When the database fails.
+pub async fn failures(db: impl PgExecutor<'_>, bucket: &[u8], since: Timestamp) -> Result<Failures, Error> {
+    let row = sqlx::query!(
+        r#"select count(t) as "count!", min(t) as "oldest: jiff_sqlx::Timestamp"
+             from auth.sign_in_guards g, unnest(g.tries) t where g.bucket = $1 and t > $2"#,
+        bucket,
+        since.to_sqlx() as _,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Failures { count: row.count, oldest: row.oldest.map(jiff_sqlx::Timestamp::to_jiff) })
+}
+
+/// Counts a failure of a bucket that has no places. When there are `most` of them already it is not counted, and the oldest
+/// one is answered.
 ///
 /// # Errors
 /// When the database fails.
@@ -184,20 +210,26 @@ pub async fn count_failure(
     since: Timestamp,
     most: i64,
     now: Timestamp,
-) -> Result<(), Error> {
-    sqlx::query!(
-        r#"insert into auth.sign_in_guards as g (bucket, tries, touched_at) values ($1, array[$2::timestamptz], $2)
-           on conflict (bucket) do update
-              set tries = array(select t from unnest(g.tries) t where t > $3 order by t desc limit $4) || $2::timestamptz,
-                  touched_at = $2"#,
+) -> Result<Option<Timestamp>, Error> {
+    let row = sqlx::query!(
+        r#"with counted as (
+             insert into auth.sign_in_guards as g (bucket, tries, touched_at) values ($1, array[$2::timestamptz], $2)
+             on conflict (bucket) do update
+                set tries = array(select t from unnest(g.tries) t where t > $3) || $2::timestamptz, touched_at = $2
+              where (select count(*) from unnest(g.tries) t where t > $3) < $4
+             returning 1
+           )
+           select exists (select from counted) as "counted!",
+                  (select min(t) from auth.sign_in_guards g, unnest(g.tries) t where g.bucket = $1 and t > $3)
+                      as "oldest: jiff_sqlx::Timestamp""#,
         bucket,
         now.to_sqlx() as _,
         since.to_sqlx() as _,
         most,
     )
-    .execute(db)
+    .fetch_one(db)
     .await?;
-    Ok(())
+    Ok((!row.counted).then(|| row.oldest.map_or(now, jiff_sqlx::Timestamp::to_jiff)))
 }
 
 /// Drops buckets that were not touched since `before`, at most 1,000; answers how many.
