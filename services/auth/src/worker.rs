@@ -16,6 +16,9 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// Ended and expired sessions are kept this long, so that a late replay is still told from an unknown token.
 const KEEP_SESSIONS: SignedDuration = SignedDuration::from_hours(24);
 
+/// Audits of who withdrew this short a time ago are looked at again: one may have been stored while they did.
+const RECENTLY_WITHDRAWN: SignedDuration = SignedDuration::from_hours(24);
+
 /// Expired reset tokens are kept this long: they count in how many an account was given.
 const KEEP_RESETS: SignedDuration = SignedDuration::from_hours(24);
 
@@ -118,6 +121,7 @@ async fn sweep(app: &App) -> Result<(), Error> {
     store::keys::sweep(&app.db, now).await?;
     store::resets::sweep(&app.db, past(KEEP_RESETS)).await?;
     store::processed::sweep(&app.db, now).await?;
+    store::audits::mask_withdrawn(&app.db, past(RECENTLY_WITHDRAWN)).await?;
     Ok(())
 }
 

@@ -46,6 +46,14 @@ in_both_topologies! {
 
     async fn withdrawal_erases_the_person_and_ends_the_sessions(mesh) {
         let alice = mesh.persona("alice").await;
+        alice.post("/api/v1/auth/age", &json!({"birth_date": "1987-06-05"})).await.expect(200);
+        let google = format!("google-{}", alice.user_id);
+        mesh.db.execute(&format!("insert into auth.social_accounts (provider, provider_user_id, user_id, email, linked_at)
+            values ('google', '{google}', '{}', '{}', now())", alice.user_id, alice.visitor.email)).await;
+        let known = [alice.visitor.email.as_str(), &alice.visitor.source.to_string(), &alice.visitor.device_id, &google].map(str::to_owned);
+        for what in &known {
+            assert_ne!(mentions(mesh, what).await, Vec::<String>::new(), "{what} was kept nowhere");
+        }
         let wrong = json!({"password": "not the password"});
         alice.post("/api/v1/auth/withdraw", &wrong).await.refused(401, "INVALID_CREDENTIALS");
         assert!(alice.is_signed_in().await);
@@ -53,12 +61,80 @@ in_both_topologies! {
         alice.get("/api/v1/auth/me").await.refused(401, "TOKEN_REVOKED");
         assert_eq!(alice.try_refresh().await.status, 401);
         alice.visitor.elsewhere().try_login(coreloop_testkit::PASSWORD).await.refused(401, "INVALID_CREDENTIALS");
-        let left = format!("select count(*) from auth.users where email = '{}' or nickname = 'alice' and id = '{}'",
-            alice.visitor.email, alice.user_id);
+        for what in &known {
+            wait_until(format!("{what} is erased"), Duration::from_secs(5), async || mentions(mesh, what).await.is_empty()).await;
+        }
+        let left = format!("select count(*) from auth.users where id = '{}' and not (nickname = 'withdrawn' and birth_date is null
+            and not email_verified and age_state = 'unknown' and status = 'withdrawn')", alice.user_id);
         assert_eq!(mesh.db.count(&left).await, 0, "personal data is erased");
+        for table in ["credentials", "social_accounts", "totp_secrets", "recovery_codes", "password_resets", "admin_devices"] {
+            let left = format!("select count(*) from auth.{table} where user_id = '{}'", alice.user_id);
+            assert_eq!(mesh.db.count(&left).await, 0, "{table}");
+        }
         let again = alice.visitor.elsewhere().sign_up().await;
         assert_ne!(again.user_id, alice.user_id, "the address is free again");
     }
+}
+
+/// The tables of auth with a row that mentions `what`.
+async fn mentions(mesh: &TestMesh, what: &str) -> Vec<String> {
+    let mut connection = mesh.db.connect().await;
+    let tables: Vec<String> =
+        sqlx::query_scalar("select tablename::text from pg_tables where schemaname = 'auth' order by 1")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    assert!(tables.iter().any(|table| table == "login_audits"), "{tables:?}");
+    let mut found = Vec::new();
+    for table in tables {
+        let word = format!(r"select count(*) from auth.{table} r where r::text ~ '\m{}\M'", what.replace('.', r"\."));
+        if mesh.db.count(&word).await > 0 {
+            found.push(table);
+        }
+    }
+    found
+}
+
+#[test]
+fn an_audit_on_its_way_brings_nothing_back_of_who_has_left() {
+    run(async {
+        let mut mesh = TestMesh::start().await;
+        let alice = mesh.persona("alice").await;
+        alice.post("/api/v1/auth/withdraw", &json!({"password": coreloop_testkit::PASSWORD})).await.expect(200);
+        let id = |n: u8| format!("0192f0c4-7f5e-7000-8000-0000000000{n:02}");
+
+        // One that the queue still held.
+        let audit = json!({"id": id(1), "user_id": alice.user_id, "method": "password", "provider": "", "jti": null,
+            "ip": "203.0.113.9", "user_agent": "phone", "outcome": "ok", "occurred_at": "2026-01-01T00:00:00Z",
+            "trace_id": "", "request_id": ""});
+        let mut redis = mesh.redis.connect().await;
+        let mut add = redis::cmd("XADD");
+        add.arg("cmd:auth.audit").arg("*").arg("payload").arg(audit.to_string());
+        let _: String = add.query_async(&mut redis).await.unwrap();
+        let stored = format!("select count(*) from auth.login_audits where id = '{}'", id(1));
+        wait_until("it is stored", Duration::from_secs(10), async || mesh.db.count(&stored).await == 1).await;
+        let named = format!(
+            "select count(*) from auth.login_audits where user_id = '{}' and (ip <> '' or user_agent <> '')",
+            alice.user_id
+        );
+        wait_until("hers are masked", Duration::from_secs(5), async || mesh.db.count(&named).await == 0).await;
+        let masked = format!("{stored} and ip = '' and user_agent = '' and outcome = 'ok'");
+        assert_eq!(mesh.db.count(&masked).await, 1);
+
+        // One that was being stored while she left: neither saw the other.
+        let late = format!(
+            "insert into auth.login_audits (id, user_id, method, ip, user_agent, outcome, occurred_at)
+             values ('{}', '{}', 'password', '203.0.113.9', 'phone', 'ok', now())",
+            id(2),
+            alice.user_id
+        );
+        mesh.db.execute(&late).await;
+        assert_eq!(mesh.db.count(&named).await, 1);
+        // What is over is looked for at start, and each minute.
+        mesh.node_mut(0, "auth").stop().await;
+        mesh.node_mut(0, "auth").start().await;
+        wait_until("it is masked", Duration::from_secs(10), async || mesh.db.count(&named).await == 0).await;
+    });
 }
 
 /// Asks both replicas, at the gateway and straight at the service, whether the token is accepted.

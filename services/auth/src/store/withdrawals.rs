@@ -8,7 +8,8 @@ use sqlx::PgConnection;
 use crate::Error;
 
 /// Erases the personal data of an account and every way to sign in to it. Lock the account and end its sessions first.
-/// History and audit stay, without address or device.
+/// History and audit stay, without address or device; what of the audit is still on its way is masked as it arrives
+/// ([`super::audits`]).
 ///
 /// # Errors
 /// When the database fails.
