@@ -77,7 +77,8 @@ pub async fn create(app: &App, email: &str, given: Option<String>) -> Result<New
     store::admin_devices::forget(&mut tx, user).await?;
     events::record(app, &mut tx, user, &client, &[Event::RoleChanged { roles }]).await?;
     tx.commit().await?;
-    revoke::announce(app, revoked).await?;
+    // What was made can be shown only now: no failure after the commit may keep it back.
+    revoke::announce_later(app, revoked).await;
     Ok(NewAdmin { user, password: made.filter(|_| !had), otpauth_url, recovery_codes })
 }
 

@@ -1,6 +1,8 @@
 //! Password change and reset.
 
-use coreloop_testkit::{PASSWORD, StandIns, TestMesh, run};
+use std::time::Duration;
+
+use coreloop_testkit::{PASSWORD, StandIns, TestMesh, run, wait_until};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -65,6 +67,29 @@ fn a_reset_token_ends_with_its_time() {
         mesh.clock.advance(SignedDuration::from_secs(1_801));
         let reset = json!({"token": token, "new_password": NEW});
         alice.post("/api/v1/auth/password/reset", &reset).await.refused(400, "RESET_TOKEN_INVALID");
+    });
+}
+
+#[test]
+fn a_password_is_reset_while_redis_is_away_and_the_sessions_end() {
+    run(async {
+        let mut mesh = TestMesh::builder().stand_ins().start().await;
+        let alice = mesh.persona("alice").await;
+        request_reset(alice.visitor.rest(), &alice.visitor.email).await;
+        let token = reset_token(mesh.stand_ins.as_ref().unwrap(), &alice.visitor.email).await;
+        mesh.redis.kill();
+        // It is done, and the token used up: an answer that says to try again would be a lie.
+        let reset = json!({"token": token, "new_password": NEW});
+        alice.visitor.post("/api/v1/auth/password/reset", &reset).await.expect(200);
+        alice.get("/api/v1/auth/me").await.refused(401, "TOKEN_REVOKED");
+        assert_eq!(alice.visitor.elsewhere().try_login(NEW).await.status, 200);
+        let unpublished = "select count(*) from auth.revocations where published_at is null";
+        assert!(mesh.db.count(unpublished).await > 0, "nobody else knows yet");
+        mesh.redis.resurrect().await;
+        wait_until("the worker tells the others", Duration::from_secs(10), async || {
+            mesh.db.count(unpublished).await == 0
+        })
+        .await;
     });
 }
 

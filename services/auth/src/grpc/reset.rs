@@ -29,6 +29,9 @@ pub async fn request_password_reset(
 /// their links to it end too, but for those that carry the same proven address.
 ///
 /// # Errors
+/// The answer is of the password. When the sessions cannot be made known as ended at once, the worker does it: the token is
+/// used up, so an error would send its owner to ask for another mail.
+///
 /// `RESET_TOKEN_INVALID`, `PASSWORD_BREACHED`.
 pub async fn reset_password(
     app: &App,
@@ -54,8 +57,11 @@ pub async fn reset_password(
     }
     let revoked = revoke::end(app, &mut tx, user, Which::All, Why::PasswordChanged, &client).await?;
     tx.commit().await?;
-    if let Some(email) = &account.email {
-        app.guard.forget(app, email).await?;
+    revoke::announce_later(app, revoked).await;
+    if let Some(email) = &account.email
+        && let Err(error) = app.guard.forget(app, email).await
+    {
+        tracing::warn!(%error, user_id = %user, "failed tries still count after a password reset");
     }
     revoke::announce(app, revoked).await?;
     tracing::info!(user_id = %user, "password was reset");
