@@ -107,3 +107,24 @@ fn a_frozen_redis_is_as_good_as_none() {
         .await;
     });
 }
+
+#[test]
+fn nothing_revoked_comes_back_with_a_redis_that_comes_back_with_what_it_saved() {
+    run(async {
+        let mut mesh = TestMesh::builder().start().await;
+        let (alice, bob) = (mesh.persona("alice").await, mesh.persona("bob").await);
+        follows(&mesh, &alice).await;
+        let mut connection = mesh.redis.connect().await;
+        let () = redis::cmd("SAVE").query_async(&mut connection).await.unwrap();
+        bob.logout().await;
+        let unpublished = "select count(*) from auth.revocations where published_at is null";
+        assert_eq!(mesh.db.count(unpublished).await, 0, "nobody would publish it again");
+        // Redis comes back as of before; no process remembers more.
+        mesh.redis.kill();
+        mesh.node_mut(0, "auth").kill().await;
+        mesh.redis.resurrect().await;
+        mesh.node_mut(0, "auth").start().await;
+        wait_until("alice is admitted", Duration::from_secs(5), async || alice.is_signed_in().await).await;
+        bob.get("/api/v1/auth/me").await.refused(401, "TOKEN_REVOKED");
+    });
+}
