@@ -12,7 +12,8 @@
 //! * *Guessing is bounded over all replicas.* A try is counted before it is evaluated ([`guard`]), in Postgres, so neither
 //!   parallelism nor a lost Redis buys a guess. Who already signed in with a long device id has a counter of their own,
 //!   so strangers cannot lock them out.
-//! * *Sign-in does not starve the check.* Argon2id runs on its own few threads of low priority ([`hashing`]).
+//! * *Sign-in does not starve the check.* Argon2id runs on threads of its own, a core each, only where nothing else wants
+//!   to run ([`hashing`]).
 //! * *A copy of the database signs nobody in.* Secrets are hashed or sealed ([`vault`]).
 //! * *Who watches a session sees it change, and end.* Any replica tells all of them what it committed ([`watch`]).
 //!

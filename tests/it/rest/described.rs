@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use coreloop_transcode::router;
+use coreloop_transcode::router::{self, Match};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use serde_json::Value;
 
 in_both_topologies! {
@@ -57,10 +58,54 @@ in_both_topologies! {
         }
     }
 
-    async fn the_openid_metadata_names_the_keys(mesh) {
+    // Who knows nothing but the metadata can verify a token.
+    async fn by_the_openid_metadata_a_token_is_verified(mesh) {
+        let rest = mesh.rest();
+        let metadata = rest.get("/.well-known/openid-configuration").send().await.expect(200);
+        let keys = rest.get(path_of(&metadata["jwks_uri"])).send().await.expect(200);
+        let keys: JwkSet = serde_json::from_value(keys).unwrap();
+        let token = mesh.persona("alice").await.access_token;
+        let header = jsonwebtoken::decode_header(&token).unwrap();
+        let algorithms: Vec<Algorithm> =
+            serde_json::from_value(metadata["id_token_signing_alg_values_supported"].clone()).unwrap();
+        assert_eq!(algorithms, [header.alg], "those of users' tokens and no other");
+        let key = keys.find(header.kid.as_ref().unwrap()).expect("the key of the token is published");
+        let mut rules = Validation::new(header.alg);
+        rules.set_issuer(&[metadata["issuer"].as_str().unwrap()]);
+        rules.validate_exp = false;
+        rules.validate_aud = false;
+        let verified = jsonwebtoken::decode::<Value>(&token, &DecodingKey::from_jwk(key).unwrap(), &rules).unwrap();
+        let told: HashSet<&str> = strings(&metadata["claims_supported"]);
+        let carried: HashSet<&str> = verified.claims.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(told, carried);
+        let mut other = rules.clone();
+        other.set_issuer(&["https://other.example"]);
+        assert!(jsonwebtoken::decode::<Value>(&token, &DecodingKey::from_jwk(key).unwrap(), &other).is_err());
+    }
+
+    async fn the_openid_metadata_names_endpoints_that_there_are(mesh) {
         let metadata = mesh.rest().get("/.well-known/openid-configuration").send().await.expect(200);
-        assert!(metadata["issuer"].as_str().unwrap().starts_with("http"));
-        assert!(metadata["jwks_uri"].as_str().unwrap().ends_with("/.well-known/jwks.json"));
+        let mut named = Vec::new();
+        for (member, method) in [
+            ("authorization_endpoint", "GET"),
+            ("token_endpoint", "POST"),
+            ("userinfo_endpoint", "GET"),
+            ("end_session_endpoint", "POST"),
+            ("jwks_uri", "GET"),
+        ] {
+            let found = router::router().find(method, path_of(&metadata[member]));
+            assert!(matches!(found, Match::Found { .. }), "{member}: {}", metadata[member]);
+            named.push(member);
+        }
+        let members = metadata.as_object().unwrap().keys();
+        for member in members.filter(|name| name.ends_with("_endpoint") || name.ends_with("_uri")) {
+            assert!(named.contains(&member.as_str()), "{member} is looked at by no test");
+        }
+        mesh.rest().get(path_of(&metadata["authorization_endpoint"])).send().await.expect(200);
+        // What Discovery requires beside (section 3).
+        for required in ["response_types_supported", "subject_types_supported"] {
+            assert!(!strings(&metadata[required]).is_empty(), "{required}");
+        }
     }
 
     async fn health_answers_by_each_of_its_paths(mesh) {
@@ -82,6 +127,17 @@ in_both_topologies! {
         assert_eq!(metrics.status, 200);
         assert!(metrics.text().contains("# TYPE"), "{}", metrics.text());
     }
+}
+
+/// The path of an address.
+fn path_of(address: &Value) -> &str {
+    let address = address.as_str().unwrap_or_else(|| panic!("{address} is no address"));
+    let (_, after) = address.split_once("://").unwrap();
+    &after[after.find('/').unwrap()..]
+}
+
+fn strings(list: &Value) -> HashSet<&str> {
+    list.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
 
 /// The path as OpenAPI writes it: `{name=shops/*}` is `{name}`, `{name=shops}` is `shops`.

@@ -147,6 +147,11 @@ impl Registry {
         }
     }
 
+    /// Names of those that are switched on, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.providers.keys().map(String::as_str)
+    }
+
     /// A provider by name.
     ///
     /// # Errors
