@@ -1,15 +1,20 @@
 //! Keys rotate under load and no good token is refused (A12).
 
-use std::sync::{
-    Arc, RwLock,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use coreloop_testkit::{Admin, Persona, Rounds, TestMesh, run, seed};
+use coreloop_testkit::{Admin, Persona, Rest, Rounds, TestMesh, run, seed, wait_until};
 use jiff::SignedDuration;
 use serde_json::json;
 
 use super::replicas;
+
+const SOON: Duration = Duration::from_secs(15);
 
 /// People whose tokens are used all the time, on every replica.
 #[derive(Clone)]
@@ -92,4 +97,58 @@ fn rotation_after_rotation_under_load_refuses_no_good_token() {
         assert!(refused.is_empty(), "{} of {}: {:?}", refused.len(), accepted + refused.len(), refused.first());
         assert!(accepted > 100, "only {accepted} calls were made");
     });
+}
+
+/// Nobody asks for it: the scheduler finds that the days are over, on whichever replica looks first.
+#[test]
+fn keys_rotate_by_themselves_once_when_their_days_are_over() {
+    run(async {
+        let settings = [("auth.rotation_days", 1_i64), ("auth.keys_reload_secs", 1)];
+        let mesh = settings.into_iter().fold(replicas(2), |mesh, (key, value)| mesh.setting(key, value)).start().await;
+        let gateways = [mesh.gateway_on(0), mesh.gateway_on(1)];
+        let keys = async |state: &str| {
+            mesh.db.count(&format!("select count(*) from auth.signing_keys where state like '{state}'")).await
+        };
+        wait_until("a next key of each purpose", SOON, async || keys("next").await == 3).await;
+        let promoted = "select count(*) from auth.signing_keys where state = 'active' and created_at < activated_at";
+        assert_eq!((keys("%").await, mesh.db.count(promoted).await), (6, 0));
+        mesh.clock.advance(SignedDuration::from_mins(24 * 60 - 10));
+        let early = mesh.visitor("early").at(&gateways[0]).sign_up().await;
+        mesh.clock.advance(SignedDuration::from_mins(11));
+        wait_until("the keys are rotated", SOON, async || keys("retired").await == 3).await;
+        assert_eq!(mesh.db.count(promoted).await, 3, "what was next signs now");
+        let late = mesh.visitor("late").at(&gateways[1]).sign_up().await;
+        let kid = |person: &Persona| jsonwebtoken::decode_header(&person.access_token).unwrap().kid.unwrap();
+        assert_eq!(keys_named(&mesh, &kid(&early)).await, ["retired"]);
+        for gateway in &gateways {
+            let published = async || {
+                let keys = Rest::to(gateway).get("/.well-known/jwks.json").send().await.expect(200);
+                keys["keys"].as_array().unwrap().len()
+            };
+            wait_until("every replica publishes the old and the new", SOON, async || published().await == 9).await;
+            for person in [&early, &late] {
+                let answer = person.at(gateway).get("/api/v1/auth/me").await;
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            }
+        }
+        wait_until("the new key signs on both", SOON, async || {
+            let signs = async |gateway| kid(&mesh.visitor("later").at(gateway).sign_up().await);
+            let kids = [signs(&gateways[0]).await, signs(&gateways[1]).await];
+            kids[0] == kids[1] && keys_named(&mesh, &kids[0]).await == ["active"]
+        })
+        .await;
+        assert_eq!(keys("%").await, 9, "once, though both replicas looked");
+    });
+}
+
+/// The states of the keys of that name.
+async fn keys_named(mesh: &TestMesh, kid: &str) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    for state in ["next", "active", "retired"] {
+        let sql = format!("select count(*) from auth.signing_keys where state = '{state}' and kid = '{kid}'");
+        if mesh.db.count(&sql).await > 0 {
+            found.push(state);
+        }
+    }
+    found
 }
