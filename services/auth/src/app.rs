@@ -6,7 +6,7 @@ use coreloop_access::{Gate, token::Rules};
 use coreloop_core::{Clock, Ids, Problem, Reason};
 use coreloop_db::{Coalesced, Transaction};
 use coreloop_service::Mode;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use redis::aio::ConnectionManager;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -73,6 +73,13 @@ impl App {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// A session that expires after this is live: now less the leeway, for which a token is believed beyond its end.
+    #[must_use]
+    pub fn live_after(&self) -> Timestamp {
+        let leeway = SignedDuration::from_secs(self.rules.leeway_secs());
+        self.now().checked_sub(leeway).unwrap_or(Timestamp::MIN)
     }
 
     /// Begins a transaction.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::{
     App, Client, Error,
     events::{self, Event},
-    store::{self, revocations::Revocation},
+    store::{self, revocations::Revocation, sessions::End},
 };
 
 /// Why sessions end.
@@ -97,7 +97,8 @@ pub async fn end(
         Which::All => (None, None),
     };
     let now = app.now();
-    let ended = store::sessions::end(conn, user, only, except, why.as_str(), now).await?;
+    let ending = End { user, only, except, reason: why.as_str(), now, live_after: app.live_after() };
+    let ended = store::sessions::end(conn, ending).await?;
     if ended.is_empty() {
         return Ok(Revoked::default());
     }
@@ -147,7 +148,7 @@ pub async fn end_beyond(
     client: &Client,
 ) -> Result<Revoked, Error> {
     let mut all = Revoked::default();
-    for id in store::sessions::beyond(conn, user, most.into(), app.now()).await? {
+    for id in store::sessions::beyond(conn, user, most.into(), app.live_after()).await? {
         let ended = end(app, conn, user, Which::One(id), Why::TooMany, client).await?;
         all.rows.extend(ended.rows);
         all.sessions += ended.sessions;

@@ -165,7 +165,7 @@ impl Watches {
 
     async fn hand_out(&self, app: &App, seats: &[Arc<Seat>]) -> Result<(), Error> {
         let ids: Vec<_> = seats.iter().map(|seat| seat.session.0).collect();
-        let live = store::sessions::watched(&app.db, &ids, app.now()).await?;
+        let live = store::sessions::watched(&app.db, &ids, app.live_after()).await?;
         let live: HashMap<SessionId, Arc<Watched>> = live.into_iter().map(|row| (row.id, Arc::new(row))).collect();
         for seat in seats {
             match live.get(&seat.session) {

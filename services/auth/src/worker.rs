@@ -114,7 +114,7 @@ async fn clean(app: Arc<App>, stop: CancellationToken) {
 async fn sweep(app: &App) -> Result<(), Error> {
     let now = app.now();
     let past = |ago: SignedDuration| now.checked_sub(ago).unwrap_or(now);
-    app.metrics.active_sessions.set(store::sessions::count_live(&app.db, now).await?);
+    app.metrics.active_sessions.set(store::sessions::count_live(&app.db, app.live_after()).await?);
     store::sessions::sweep(&app.db, past(KEEP_SESSIONS)).await?;
     store::revocations::sweep(&app.db, now).await?;
     store::guards::sweep(&app.db, past(SignedDuration::from_secs(2 * i64::from(app.options.lockout_secs)))).await?;

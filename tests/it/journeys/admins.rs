@@ -83,14 +83,6 @@ in_both_topologies! {
         assert_eq!(admin.get(&format!("/api/v1/auth/admin/users/{}", alice.user_id)).await.expect(200)["user"]["id"], alice.user_id);
     }
 
-    async fn invites_are_made_once_and_listed(mesh) {
-        let admin = mesh.admin().await;
-        let code = format!("spring-{}", &admin.user_id[24..]);
-        let invite = json!({"code": code, "max_uses": 3});
-        let made = admin.post("/api/v1/auth/admin/invites", &invite).await.expect(201);
-        assert_eq!((made["invite"]["code"].as_str(), made["invite"]["used"].as_u64()), (Some(code.as_str()), Some(0)));
-        admin.post("/api/v1/auth/admin/invites", &invite).await.refused(409, "INVITE_EXISTS");
-        admin.post("/api/v1/auth/admin/invites", &json!({"max_uses": 0})).await.refused(400, "VALIDATION_FAILED");
     async fn strangers_cannot_lock_out_the_device_of_an_administrator(mesh) {
         let admin = mesh.admin_account().await;
         let device = |of: &str| format!("{of}-{}-0123456789abcdef", admin.user_id);
@@ -118,9 +110,36 @@ in_both_topologies! {
         sign_in(&own, &admin.recovery_codes[2]).await.refused(429, "ACCOUNT_LOCKED");
     }
 
+    async fn invites_are_made_once_and_listed(mesh) {
+        let admin = mesh.admin().await;
+        let code = format!("spring-{}", &admin.user_id[24..]);
+        let invite = json!({"code": code, "max_uses": 3});
+        let made = admin.post("/api/v1/auth/admin/invites", &invite).await.expect(201);
+        assert_eq!((made["invite"]["code"].as_str(), made["invite"]["used"].as_u64()), (Some(code.as_str()), Some(0)));
+        admin.post("/api/v1/auth/admin/invites", &invite).await.refused(409, "INVITE_EXISTS");
+        admin.post("/api/v1/auth/admin/invites", &json!({"max_uses": 0})).await.refused(400, "VALIDATION_FAILED");
         let listed = admin.get("/api/v1/auth/admin/invites?page_size=200").await.expect(200);
         assert!(listed["invites"].as_array().unwrap().iter().any(|invite| invite["code"] == code.as_str()));
     }
+}
+
+#[test]
+fn an_administrators_session_is_listed_and_ended_as_long_as_its_token_is_believed() {
+    run(async {
+        let mesh = TestMesh::start().await;
+        let account = mesh.admin_account().await;
+        let answer = account.try_login(&account.code_at(mesh.now())).await.expect(200);
+        let admin = Persona::signed_in(account.visitor.clone(), &answer);
+        let person = account.visitor.elsewhere().login().await;
+        mesh.clock.advance(SignedDuration::from_secs(600 + 5));
+        admin.get("/api/v1/auth/admin/invites").await.expect(200);
+        let listed = person.get("/api/v1/auth/tokens").await.expect(200);
+        // Only the administrator's sign-in named no device.
+        let nameless = |token: &&serde_json::Value| token["device_name"].as_str().unwrap_or_default().is_empty();
+        let jti = listed["tokens"].as_array().unwrap().iter().find(nameless).unwrap()["jti"].as_str().unwrap();
+        person.delete(&format!("/api/v1/auth/tokens/{jti}")).await.expect(200);
+        admin.get("/api/v1/auth/admin/invites").await.refused(401, "TOKEN_REVOKED");
+    });
 }
 
 #[test]
@@ -157,16 +176,6 @@ fn keys_rotate_without_a_good_token_refused() {
     });
 }
 
-#[test]
-fn an_administrators_token_lives_ten_minutes() {
-    run(async {
-        let mesh = TestMesh::start().await;
-        let admin = mesh.admin().await;
-        admin.get("/api/v1/auth/admin/invites").await.expect(200);
-        mesh.clock.advance(SignedDuration::from_secs(600 + 31));
-        admin.get("/api/v1/auth/admin/invites").await.refused(401, "TOKEN_EXPIRED");
-    });
-}
 /// Whoever comes to the account's row waits for it in vain, so who is answered went another way.
 #[test]
 fn a_right_password_with_a_wrong_code_takes_the_steps_of_a_wrong_password() {
@@ -198,3 +207,13 @@ fn a_right_password_with_a_wrong_code_takes_the_steps_of_a_wrong_password() {
     });
 }
 
+#[test]
+fn an_administrators_token_lives_ten_minutes() {
+    run(async {
+        let mesh = TestMesh::start().await;
+        let admin = mesh.admin().await;
+        admin.get("/api/v1/auth/admin/invites").await.expect(200);
+        mesh.clock.advance(SignedDuration::from_secs(600 + 31));
+        admin.get("/api/v1/auth/admin/invites").await.refused(401, "TOKEN_EXPIRED");
+    });
+}

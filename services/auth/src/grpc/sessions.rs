@@ -78,7 +78,7 @@ pub async fn list_tokens(
     let before: Option<Uuid> = page::decode(LIST, &asked.page_token)?;
     let size = page::size(asked.page_size);
     // One more than asked tells whether there is a next page.
-    let mut rows = store::sessions::list(&app.db, caller.user_id, before, size + 1, app.now()).await?;
+    let mut rows = store::sessions::list(&app.db, caller.user_id, before, size + 1, app.live_after()).await?;
     let full = usize::try_from(size).unwrap_or(usize::MAX);
     let more = rows.len() > full;
     rows.truncate(full);

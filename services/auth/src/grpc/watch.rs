@@ -30,7 +30,7 @@ pub async fn watch_session(app: &App, request: Request<v1::WatchSessionRequest>)
     let caller = *Caller::of(&request)?.require_user()?;
     // Watched before it is read, so that no change falls between.
     let watch = app.watches.open(caller.user_id, caller.session_id, caller.expires_at)?;
-    let now = store::sessions::watched(&app.db, &[caller.session_id.0], app.now()).await?.pop();
+    let now = store::sessions::watched(&app.db, &[caller.session_id.0], app.live_after()).await?.pop();
     let ended = || Problem::common(Reason::TokenRevoked, "the session has ended");
     let state = Arc::new(now.ok_or_else(ended)?);
     let beat = Duration::from_secs(app.options.watch_heartbeat_secs.into());

@@ -1,4 +1,7 @@
 //! `auth.sessions`.
+//!
+//! A session is live that was not ended and expires after `live_after` ([`crate::App::live_after`]): every statement that
+//! asks for live ones compares so, or what one lists another could not end.
 
 use coreloop_core::{SessionId, TokenId, UserId};
 use jiff::Timestamp;
@@ -155,29 +158,40 @@ pub struct Ended {
     pub access_expires_at: Timestamp,
 }
 
-/// Ends live sessions of `user`: `only` that one, or all but `except`, or all.
+/// Which live sessions end, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'a> {
+    /// Account.
+    pub user: UserId,
+    /// That one alone.
+    pub only: Option<SessionId>,
+    /// All but that one.
+    pub except: Option<SessionId>,
+    /// The constant of the reason.
+    pub reason: &'a str,
+    /// The time now.
+    pub now: Timestamp,
+    /// As of when a session has expired; see [`crate::App::live_after`].
+    pub live_after: Timestamp,
+}
+
+/// Ends live sessions.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end(
-    conn: &mut PgConnection,
-    user: UserId,
-    only: Option<SessionId>,
-    except: Option<SessionId>,
-    reason: &str,
-    now: Timestamp,
-) -> Result<Vec<Ended>, Error> {
+pub async fn end(conn: &mut PgConnection, end: End<'_>) -> Result<Vec<Ended>, Error> {
     Ok(sqlx::query_as!(
         Ended,
         r#"update auth.sessions set ended_at = $5, end_reason = $4, traded_pair = null
-            where user_id = $1 and ended_at is null and expires_at > $5
+            where user_id = $1 and ended_at is null and expires_at > $6
               and ($2::uuid is null or id = $2) and ($3::uuid is null or id <> $3)
         returning id, access_jti, access_expires_at as "access_expires_at: jiff_sqlx::Timestamp""#,
-        user.0,
-        only.map(|id| id.0),
-        except.map(|id| id.0),
-        reason,
-        now.to_sqlx() as _,
+        end.user.0,
+        end.only.map(|id| id.0),
+        end.except.map(|id| id.0),
+        end.reason,
+        end.now.to_sqlx() as _,
+        end.live_after.to_sqlx() as _,
     )
     .fetch_all(conn)
     .await?)
@@ -188,13 +202,18 @@ pub async fn end(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn beyond(conn: &mut PgConnection, user: UserId, most: i64, now: Timestamp) -> Result<Vec<SessionId>, Error> {
+pub async fn beyond(
+    conn: &mut PgConnection,
+    user: UserId,
+    most: i64,
+    live_after: Timestamp,
+) -> Result<Vec<SessionId>, Error> {
     let ids = sqlx::query_scalar!(
         r#"select id from auth.sessions
             where user_id = $1 and audience = 'user' and ended_at is null and expires_at > $2
             order by last_used_at desc, id desc offset $3"#,
         user.0,
-        now.to_sqlx() as _,
+        live_after.to_sqlx() as _,
         most,
     )
     .fetch_all(conn)
@@ -232,7 +251,7 @@ pub async fn list(
     user: UserId,
     before: Option<Uuid>,
     limit: i64,
-    now: Timestamp,
+    live_after: Timestamp,
 ) -> Result<Vec<Live>, Error> {
     Ok(sqlx::query_as!(
         Live,
@@ -242,7 +261,7 @@ pub async fn list(
             where user_id = $1 and ended_at is null and expires_at > $2 and ($3::uuid is null or id < $3)
             order by id desc limit $4"#,
         user.0,
-        now.to_sqlx() as _,
+        live_after.to_sqlx() as _,
         before,
         limit,
     )
@@ -273,7 +292,7 @@ pub struct Watched {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn watched(db: impl PgExecutor<'_>, ids: &[Uuid], now: Timestamp) -> Result<Vec<Watched>, Error> {
+pub async fn watched(db: impl PgExecutor<'_>, ids: &[Uuid], live_after: Timestamp) -> Result<Vec<Watched>, Error> {
     Ok(sqlx::query_as!(
         Watched,
         r#"select s.id, s.user_id, u.roles, u.age_state, s.device_name,
@@ -283,7 +302,7 @@ pub async fn watched(db: impl PgExecutor<'_>, ids: &[Uuid], now: Timestamp) -> R
              from auth.sessions s join auth.users u on u.id = s.user_id
             where s.id = any($1) and s.ended_at is null and s.expires_at > $2"#,
         ids,
-        now.to_sqlx() as _,
+        live_after.to_sqlx() as _,
     )
     .fetch_all(db)
     .await?)
@@ -322,16 +341,17 @@ pub async fn is_open(db: impl PgExecutor<'_>, user: UserId, id: SessionId) -> Re
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count_live(db: impl PgExecutor<'_>, now: Timestamp) -> Result<i64, Error> {
+pub async fn count_live(db: impl PgExecutor<'_>, live_after: Timestamp) -> Result<i64, Error> {
     Ok(sqlx::query_scalar!(
         r#"select count(*) as "count!" from auth.sessions where ended_at is null and expires_at > $1"#,
-        now.to_sqlx() as _,
+        live_after.to_sqlx() as _,
     )
     .fetch_one(db)
     .await?)
 }
 
-/// Drops sessions that ended or expired before `before`, at most 1,000; answers how many.
+/// Drops sessions whose time was over before `before`, at most 1,000; answers how many. One that ended early stays until
+/// then too: its tokens could still be shown.
 ///
 /// # Errors
 /// When the database fails.
