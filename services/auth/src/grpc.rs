@@ -60,6 +60,7 @@ delegate!(AuthService {
     sign_up => sign_up::sign_up: SignUpRequest -> SignUpResponse;
     login => login::login: LoginRequest -> LoginResponse;
     admin_login => admin_login::admin_login: AdminLoginRequest -> AdminLoginResponse;
+    admin_logout => sessions::admin_logout: AdminLogoutRequest -> AdminLogoutResponse;
     change_password => password::change_password: ChangePasswordRequest -> ChangePasswordResponse;
     request_password_reset => reset::request_password_reset: RequestPasswordResetRequest -> RequestPasswordResetResponse;
     reset_password => reset::reset_password: ResetPasswordRequest -> ResetPasswordResponse;

@@ -54,6 +54,14 @@ in_both_topologies! {
         person.get("/metrics").await.refused(403, "ROLE_REQUIRED");
     }
 
+    async fn an_administrator_signs_out_and_a_user_does_not_there(mesh) {
+        let (admin, alice) = (mesh.admin().await, mesh.persona("alice").await);
+        alice.post("/api/auth/admin/logout", &json!({})).await.refused(403, "ROLE_REQUIRED");
+        admin.post("/api/auth/admin/logout", &json!({})).await.expect(200);
+        admin.get("/api/v1/auth/admin/invites").await.refused(401, "TOKEN_REVOKED");
+        admin.post("/api/v1/auth/admin/logout", &json!({})).await.refused(401, "TOKEN_REVOKED");
+    }
+
     async fn a_role_change_ends_the_tokens_and_counts_at_the_next_sign_in(mesh) {
         let (admin, alice) = (mesh.admin().await, mesh.persona("alice").await);
         let path = format!("/api/v1/auth/admin/users/{}/roles", alice.user_id);

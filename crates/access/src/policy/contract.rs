@@ -33,6 +33,7 @@ fn access_fault(access: Option<Access>) -> Option<&'static str> {
     match Level::try_from(access.level) {
         Err(_) | Ok(Level::Unspecified) => Some("its access option states no level"),
         Ok(Level::Internal) if !access.mesh_only => Some("it is for machines but not mesh_only"),
+        Ok(Level::Public) if access.fresh => Some("it is fresh but looks at no token"),
         Ok(_) => None,
     }
 }
@@ -121,5 +122,8 @@ mod tests {
         assert!(access_fault(Some(Access::default())).is_some());
         assert!(access_fault(Some(Access { level: 99, ..Access::default() })).is_some());
         assert!(access_fault(Some(Access { level: Level::Internal as i32, ..Access::default() })).is_some());
+        let public = Access { level: Level::Public as i32, ..Access::default() };
+        assert_eq!(access_fault(Some(public)), None);
+        assert!(access_fault(Some(Access { fresh: true, ..public })).is_some());
     }
 }

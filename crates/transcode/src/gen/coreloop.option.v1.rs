@@ -6,7 +6,8 @@ pub struct Access {
     #[prost(enumeration = "Level", tag = "1")]
     pub level: i32,
     /// The RPC touches money, credentials or administration: it is refused while revocations cannot be
-    /// read (chapter 01, ext_authz), where others go on with those known.
+    /// read (chapter 01, ext_authz), where others go on with those known. Means nothing, and is refused, where no token is
+    /// looked at.
     #[prost(bool, tag = "2")]
     pub fresh: bool,
     /// Never admitted from outside the mesh: ext_authz denies it, whoever calls.

@@ -1,4 +1,4 @@
-//! `Logout`, `LogoutAll`, `ListTokens`, `RevokeToken`.
+//! `Logout`, `AdminLogout`, `LogoutAll`, `ListTokens`, `RevokeToken`.
 
 use coreloop_access::Caller;
 use coreloop_auth_api::v1;
@@ -23,6 +23,19 @@ pub async fn logout(app: &App, request: Request<v1::LogoutRequest>) -> Result<Re
     let caller = *Caller::of(&request)?.require_user()?;
     end(app, caller.user_id, Which::One(caller.session_id), Why::Logout, &Client::of(&request)).await?;
     Ok(Response::new(v1::LogoutResponse {}))
+}
+
+/// Ends the administrator's session. It is not [`logout`] for the audience of users' calls admits no administrator's token.
+///
+/// # Errors
+/// As [`logout`].
+pub async fn admin_logout(
+    app: &App,
+    request: Request<v1::AdminLogoutRequest>,
+) -> Result<Response<v1::AdminLogoutResponse>, Error> {
+    let caller = *Caller::of(&request)?.require_user()?;
+    end(app, caller.user_id, Which::One(caller.session_id), Why::Logout, &Client::of(&request)).await?;
+    Ok(Response::new(v1::AdminLogoutResponse {}))
 }
 
 /// Ends every session of the caller.

@@ -2171,6 +2171,12 @@ pub struct AdminLoginResponse {
     #[prost(int32, tag = "5")]
     pub recovery_codes_left: i32,
 }
+/// Ends the administrator's session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AdminLogoutRequest {}
+/// The session has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AdminLogoutResponse {}
 /// Asks for another password.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChangePasswordRequest {
@@ -2739,6 +2745,35 @@ pub mod auth_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("coreloop.auth.v1.AuthService", "AdminLogin"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends an administrator's session: its token is refused from the answer on.
+        /// Permission: administrator.
+        /// Idempotency: repeating it is refused as the token is revoked.
+        /// Emits: auth.user_logged_out, auth.token_revoked.
+        /// Reasons: none of its own.
+        pub async fn admin_logout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AdminLogoutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AdminLogoutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.auth.v1.AuthService/AdminLogout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("coreloop.auth.v1.AuthService", "AdminLogout"));
             self.inner.unary(req, path, codec).await
         }
         /// Changes the caller's password; every other session of the account ends and the answer carries a new token pair.
@@ -3445,6 +3480,18 @@ pub mod auth_service_server {
             tonic::Response<super::AdminLoginResponse>,
             tonic::Status,
         >;
+        /// Ends an administrator's session: its token is refused from the answer on.
+        /// Permission: administrator.
+        /// Idempotency: repeating it is refused as the token is revoked.
+        /// Emits: auth.user_logged_out, auth.token_revoked.
+        /// Reasons: none of its own.
+        async fn admin_logout(
+            &self,
+            request: tonic::Request<super::AdminLogoutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AdminLogoutResponse>,
+            tonic::Status,
+        >;
         /// Changes the caller's password; every other session of the account ends and the answer carries a new token pair.
         /// Permission: signed-in user, with the current password.
         /// Idempotency: none; the old password works once.
@@ -3902,6 +3949,51 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AdminLoginSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.auth.v1.AuthService/AdminLogout" => {
+                    #[allow(non_camel_case_types)]
+                    struct AdminLogoutSvc<T: AuthService>(pub Arc<T>);
+                    impl<
+                        T: AuthService,
+                    > tonic::server::UnaryService<super::AdminLogoutRequest>
+                    for AdminLogoutSvc<T> {
+                        type Response = super::AdminLogoutResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AdminLogoutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuthService>::admin_logout(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AdminLogoutSvc(inner);
                         let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
