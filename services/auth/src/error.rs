@@ -42,7 +42,7 @@ pub enum Error {
     /// The OAuth state is unknown, used or expired.
     #[error("the state is unknown, used or expired")]
     StateInvalid {
-        /// Metadata: `fresh_authorize_path`, and `state` and `authorization_url` where the provider is known.
+        /// Metadata where the provider is known: `fresh_authorize_path`, `state` and `authorization_url`.
         fresh: Vec<(&'static str, String)>,
     },
     /// The provider's address belongs to an account that is not linked.

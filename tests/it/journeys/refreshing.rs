@@ -1,8 +1,8 @@
 //! A refresh token is good once; a lost reply is forgiven; a late replay ends the session (A3).
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
-use coreloop_testkit::{Persona, TestMesh, run};
+use coreloop_testkit::{Persona, TestMesh, run, wait_until};
 use jiff::SignedDuration;
 
 in_both_topologies! {
@@ -65,6 +65,12 @@ fn a_late_replay_burns_the_family() {
         mesh.clock.advance(SignedDuration::from_secs(11));
         alice.try_refresh().await.refused(401, "REFRESH_TOKEN_REUSED");
         next.get("/api/v1/auth/me").await.refused(401, "TOKEN_REVOKED");
+        let audited = format!(
+            "select count(*) from auth.login_audits where user_id = '{}' and method = 'refresh'
+                and outcome = 'REFRESH_TOKEN_REUSED' and ip = '{}' and jti is not null",
+            alice.user_id, alice.visitor.source
+        );
+        wait_until("it is audited", Duration::from_secs(10), async || mesh.db.count(&audited).await == 1).await;
     });
 }
 

@@ -1,6 +1,8 @@
 //! Social sign-in with Google, Kakao and Naver, and the attacks on it (A8).
 
-use coreloop_testkit::{Persona, TestMesh, Visitor, run};
+use std::time::Duration;
+
+use coreloop_testkit::{Persona, Rest, TestMesh, Visitor, logs, run, wait_until};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -84,6 +86,30 @@ in_both_topologies! {
         late.refused(400, "OAUTH_STATE_INVALID");
         let info = late.detail("google.rpc.ErrorInfo").unwrap();
         assert!(info["metadata"]["fresh_authorize_path"].is_string(), "a fresh start is offered: {info}");
+    }
+
+    async fn who_comes_twice_is_offered_a_start_that_asks_the_same(mesh) {
+        let visitor = mesh.visitor("carol");
+        let start = format!("/api/v1/auth/authorize/google?device_id={}&device_name=old%20phone", visitor.device_id);
+        let first = visitor.get(&start).await.expect(200);
+        let wrong = json!({"code": "not-a-code", "state": first["state"]});
+        visitor.post("/v1/auth/oauth/callback", &wrong).await.refused(400, "PROVIDER_ERROR");
+        let again = visitor.post("/v1/auth/oauth/callback", &wrong).await;
+        again.refused(400, "OAUTH_STATE_INVALID");
+        let fresh = again.detail("google.rpc.ErrorInfo").unwrap()["metadata"].clone();
+        assert_eq!(fresh["fresh_authorize_path"], "/api/v1/auth/authorize/google");
+        let (code, state) = consent(mesh, &fresh, &name_at_provider(&visitor, "google")).await;
+        assert_eq!(fresh["state"], state.as_str());
+        let body = json!({"code": code, "state": state});
+        let session = visitor.post("/v1/auth/oauth/callback", &body).await.expect(200);
+        let carol = Persona::signed_in(visitor.clone(), &session);
+        assert_eq!(carol.get("/api/v1/auth/tokens").await.expect(200)["tokens"][0]["device_name"], "old phone");
+
+        let unheard_of = json!({"code": "x", "state": "nobody-made-this-state"});
+        let nothing = visitor.post("/v1/auth/oauth/callback", &unheard_of).await;
+        nothing.refused(400, "OAUTH_STATE_INVALID");
+        let info = nothing.detail("google.rpc.ErrorInfo").unwrap();
+        assert!(!info.to_string().contains("authorize"), "no path is told where no provider is known: {info}");
     }
 
     async fn fifty_parallel_uses_of_a_state_sign_in_once(mesh) {
@@ -204,22 +230,21 @@ fn a_lying_id_token_signs_nobody_in() {
     run(async {
         let mesh = TestMesh::builder().stand_ins().start().await;
         let stand_ins = mesh.stand_ins.as_ref().unwrap();
-        let lies = [
-            "nonce",
-            "no_nonce",
-            "aud",
-            "iss",
-            "exp",
-            "sub",
-            "key",
-            "kid",
-            "alg_none",
-            "hs256",
-            "signature",
-            "garbage",
-            "missing",
-        ];
-        for lie in lies {
+        for (lie, error_code) in [
+            ("nonce", "id_token_nonce"),
+            ("no_nonce", "id_token_nonce"),
+            ("aud", "id_token_audience"),
+            ("iss", "id_token_issuer"),
+            ("exp", "id_token_expired"),
+            ("sub", "malformed_response"),
+            ("key", "id_token_signature"),
+            ("kid", "id_token_key"),
+            ("alg_none", "id_token_signature"),
+            ("hs256", "id_token_signature"),
+            ("signature", "id_token_signature"),
+            ("garbage", "malformed_response"),
+            ("missing", "id_token_missing"),
+        ] {
             let visitor = mesh.visitor("eve");
             let name = name_at_provider(&visitor, "google");
             let authorization = authorize(&visitor, "google").await;
@@ -229,6 +254,8 @@ fn a_lying_id_token_signs_nobody_in() {
                 .await;
             let answer = visitor.post("/api/v1/auth/login/google", &json!({"code": code, "state": state})).await;
             answer.refused(400, "PROVIDER_ERROR");
+            let told = &answer.detail("google.rpc.ErrorInfo").unwrap()["metadata"]["error_code"];
+            assert_eq!(told, error_code, "refused for another reason than {lie}");
         }
         assert_eq!(mesh.db.count("select count(*) from auth.users where email like 'eve.%'").await, 0);
     });
@@ -239,7 +266,7 @@ fn an_unverified_email_is_not_taken_as_the_accounts() {
     run(async {
         let mesh = TestMesh::builder().stand_ins().start().await;
         let victim = mesh.persona("victim").await;
-        for provider in ["google", "kakao"] {
+        for provider in PROVIDERS {
             let attacker = mesh.visitor("attacker");
             let name = name_at_provider(&attacker, provider);
             let claim = json!({"id": name, "email": victim.visitor.email, "email_verified": false});
@@ -248,11 +275,13 @@ fn an_unverified_email_is_not_taken_as_the_accounts() {
             let (code, state) = consent(&mesh, &authorization, &name).await;
             let path = format!("/api/v1/auth/login/{provider}");
             let answer = attacker.post(&path, &json!({"code": code, "state": state})).await;
-            if answer.status == 200 {
-                assert_ne!(answer.json()["user"]["id"], victim.user_id, "{provider}");
-                assert_ne!(answer.json()["user"]["email"], victim.visitor.email, "{provider}");
-            }
+            answer.refused(409, "EMAIL_BELONGS_TO_ACCOUNT");
         }
+        assert_eq!(mesh.db.count("select count(*) from auth.social_accounts").await, 0);
+        let mine =
+            format!("select count(*) from auth.users where email = '{}' and not email_verified", victim.visitor.email);
+        assert_eq!(mesh.db.count(&mine).await, 1);
+        assert_eq!(mesh.db.count("select count(*) from auth.users where nickname = 'attacker'").await, 0);
     });
 }
 
@@ -274,11 +303,19 @@ fn provider_failures_are_retried_once_then_told_with_their_code() {
             let authorization = authorize(&always, provider).await;
             let (code, state) = consent(&mesh, &authorization, &name_at_provider(&always, provider)).await;
             stand_ins.fault(&json!({"provider": provider, "endpoint": "token", "kind": "error", "times": 2})).await;
-            let answer = always.post(&path, &json!({"code": code, "state": state})).await;
+            let request_id = format!("0192f0c4-7f5e-7000-8000-{:0>12}", always.device_id.trim_start_matches("device-"));
+            let call = always.rest().post(&path, &json!({"code": code, "state": state}));
+            let answer = call.header("x-request-id", &request_id).send().await;
             assert_eq!(answer.reason(), "PROVIDER_ERROR", "{provider}: {}", answer.text());
             let info = answer.detail("google.rpc.ErrorInfo").unwrap();
             assert_eq!(info["metadata"]["provider"], provider);
-            assert!(info["metadata"]["error_code"].is_string());
+            let error_code = if provider == "kakao" { "KOE9999" } else { "server_error" };
+            assert_eq!(info["metadata"]["error_code"], error_code);
+            let told = |line: &Value| line["provider"] == provider && line["error_code"] == error_code;
+            wait_until("both failures are in the log", Duration::from_secs(10), async || {
+                logs::lines_with(&request_id).iter().filter(|line| told(line)).count() == 2
+            })
+            .await;
             assert_eq!(stand_ins.requests(&format!("{provider}/token")).await - asked, 2, "{provider}: one retry");
         }
     });
@@ -301,6 +338,14 @@ fn a_person_who_declines_at_the_provider_comes_back_with_the_error() {
     });
 }
 
+/// States that came too late or twice, as counted.
+async fn states_expired(mesh: &TestMesh) -> u64 {
+    let admin = Rest::to(format!("http://{}", mesh.node(0, "auth").running().admin_addr));
+    let text = admin.get("/metrics").send().await.text();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("oauth_state_expired_total "));
+    lines.next().map_or(0, |count| count.parse().unwrap())
+}
+
 #[test]
 fn states_and_login_codes_end_with_their_time() {
     run(async {
@@ -311,6 +356,10 @@ fn states_and_login_codes_end_with_their_time() {
         mesh.clock.advance(SignedDuration::from_secs(601));
         let late = visitor.post("/api/v1/auth/login/google", &json!({"code": code, "state": state})).await;
         late.refused(400, "OAUTH_STATE_INVALID");
+        assert_eq!(states_expired(&mesh).await, 1);
+        let used = visitor.post("/api/v1/auth/login/google", &json!({"code": code, "state": state})).await;
+        used.refused(400, "OAUTH_STATE_INVALID");
+        assert_eq!(states_expired(&mesh).await, 2);
 
         let authorization = authorize(&visitor, "kakao").await;
         let (code, state) = consent(&mesh, &authorization, &name_at_provider(&visitor, "kakao")).await;

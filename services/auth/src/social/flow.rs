@@ -12,7 +12,7 @@ use super::{
 use crate::{App, Error};
 
 /// What a client asks to start.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Ask {
     /// Provider.
     pub provider: String,
@@ -56,12 +56,12 @@ pub async fn start(app: &App, ask: Ask) -> Result<Started, Error> {
     let pending = Pending {
         redirect_uri: app.social.redirect_uri(&ask.provider, &ask.redirect_uri)?,
         app_redirect_uri: app.social.app_redirect_uri(&ask.app_redirect_uri)?,
-        provider: ask.provider,
+        provider: ask.provider.clone(),
         verifier: state::secret()?,
         nonce: state::secret()?,
-        device_id: ask.device_id,
-        device_name: ask.device_name,
-        invite_code: ask.invite_code,
+        device_id: ask.device_id.clone(),
+        device_name: ask.device_name.clone(),
+        invite_code: ask.invite_code.clone(),
         link: ask.link,
         expires_at: expires_at.as_second(),
     };
@@ -69,7 +69,7 @@ pub async fn start(app: &App, ask: Ask) -> Result<Started, Error> {
     let start = pending.start(&state);
     let authorization_url = provider.authorization_url(&start).await?.to_string();
     let code_challenge = start.challenge().as_str().to_owned();
-    state::keep(app, &state, &pending).await?;
+    state::keep(app, &state, &pending, &ask).await?;
     Ok(Started { provider: pending.provider, authorization_url, state, code_challenge, expires_at })
 }
 
@@ -136,20 +136,34 @@ pub async fn identify(app: &App, pending: &Pending, answer: Answer<'_>) -> Resul
 
 /// `OAUTH_STATE_INVALID` with a fresh state where the provider is known.
 async fn state_invalid(app: &App, answer: Answer<'_>) -> Error {
-    let provider = if answer.provider.is_empty() { "{provider}" } else { answer.provider };
-    let mut fresh = vec![("fresh_authorize_path", format!("/api/v1/auth/authorize/{provider}"))];
-    let ask = Ask {
-        provider: answer.provider.to_owned(),
-        redirect_uri: answer.redirect_uri.to_owned(),
-        link: answer.link,
-        ..Ask::default()
-    };
-    // Offering one is a kindness: where it cannot be made, the path must do.
+    // Offering one is a kindness: where it cannot be made, the path must do, and where nothing is known, the words alone.
+    let asked = state::asked(app, answer.state).await.unwrap_or_default();
+    let ask = again(asked, answer);
+    if app.social.provider(&ask.provider).is_err() {
+        return Error::StateInvalid { fresh: Vec::new() };
+    }
+    let mut fresh = vec![("fresh_authorize_path", authorize_path(&ask))];
     if let Ok(started) = start(app, ask).await {
         fresh.push(("state", started.state));
         fresh.push(("authorization_url", started.authorization_url));
     }
     Error::StateInvalid { fresh }
+}
+
+/// What a fresh start asks for: what the state's own did, when it was for the same purpose and is this caller's to know.
+fn again(asked: Option<Ask>, answer: Answer<'_>) -> Ask {
+    let same = |ask: &Ask| ask.link == answer.link && (answer.provider.is_empty() || ask.provider == answer.provider);
+    asked.filter(same).unwrap_or_else(|| Ask {
+        provider: answer.provider.to_owned(),
+        redirect_uri: answer.redirect_uri.to_owned(),
+        link: answer.link,
+        ..Ask::default()
+    })
+}
+
+fn authorize_path(ask: &Ask) -> String {
+    let link = if ask.link.is_some() { "?link=true" } else { "" };
+    format!("/api/v1/auth/authorize/{}{link}", ask.provider)
 }
 
 #[cfg(test)]
@@ -199,5 +213,28 @@ mod tests {
         assert_eq!(fits(&pending(), same), Ok(()));
         let near = Answer { redirect_uri: "https://a/b/", ..ANSWER };
         assert_eq!(fits(&pending(), near), Err(AuthReason::RedirectUriNotAllowed));
+    }
+
+    #[test]
+    fn a_fresh_start_asks_what_the_first_one_did_where_it_is_the_same_callers() {
+        let (me, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
+        let first = Ask {
+            provider: "google".to_owned(),
+            device_id: "the phone".to_owned(),
+            invite_code: "5858".to_owned(),
+            ..Ask::default()
+        };
+        assert_eq!(again(Some(first.clone()), ANSWER), first);
+        assert_eq!(again(Some(first.clone()), Answer { provider: "", ..ANSWER }), first);
+        let bare = |provider: &str, link| Ask { provider: provider.to_owned(), link, ..Ask::default() };
+        assert_eq!(again(None, ANSWER), bare("google", None));
+        assert_eq!(again(Some(first.clone()), Answer { provider: "kakao", ..ANSWER }), bare("kakao", None));
+        let linking = Ask { link: Some(me), ..first };
+        assert_eq!(again(Some(linking.clone()), ANSWER), bare("google", None), "whose link it was is not told");
+        assert_eq!(again(Some(linking.clone()), Answer { link: Some(other), ..ANSWER }), bare("google", Some(other)));
+        assert_eq!(
+            authorize_path(&again(Some(linking), Answer { link: Some(me), ..ANSWER })),
+            "/api/v1/auth/authorize/google?link=true"
+        );
     }
 }

@@ -1,12 +1,17 @@
 //! What a sign-in knows between its two calls: `oauth:state:{state}` and the one-time login code. Each is taken by one
-//! atomic GETDEL, so whoever comes second finds nothing.
+//! atomic GETDEL, so whoever comes second finds nothing. What a start asked for, without any secret, outlives its state at
+//! `oauth:asked:{state}`: who comes too late or twice is offered a fresh start that asks the same.
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use coreloop_core::UserId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::flow::Ask;
 use crate::{App, Error, store::social::Standing, vault};
+
+/// What a start asked for is remembered for so many lives of its state.
+const ASKED_LIVES: u32 = 3;
 
 /// A sign-in, or a link, that was started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,17 +76,31 @@ fn state_key(state: &str) -> String {
     format!("oauth:state:{state}")
 }
 
+fn asked_key(state: &str) -> String {
+    format!("oauth:asked:{state}")
+}
+
 /// By digest: who reads Redis cannot trade the code.
 fn code_key(code: &str) -> String {
     format!("auth:login_code:{}", hex::encode(digest::digest(&digest::SHA256, code.as_bytes())))
 }
 
-/// Keeps a started sign-in.
+/// Keeps a started sign-in, and what it asked for.
 ///
 /// # Errors
 /// When Redis does not take it.
-pub async fn keep(app: &App, state: &str, pending: &Pending) -> Result<(), Error> {
-    put(app, state_key(state), pending, app.social.state_ttl_secs).await
+pub async fn keep(app: &App, state: &str, pending: &Pending, ask: &Ask) -> Result<(), Error> {
+    let ttl_secs = app.social.state_ttl_secs;
+    put(app, asked_key(state), ask, ttl_secs.saturating_mul(ASKED_LIVES)).await?;
+    put(app, state_key(state), pending, ttl_secs).await
+}
+
+/// What the start of a state asked for, also when the state is used or expired.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn asked(app: &App, state: &str) -> Result<Option<Ask>, Error> {
+    if is_secret(state) { get(app, "GET", asked_key(state)).await } else { Ok(None) }
 }
 
 /// Takes a started sign-in. None when it is unknown, used or expired.
