@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coreloop_testkit::{Persona, TestMesh, Visitor, wait_until};
+use coreloop_testkit::{Persona, TestMesh, Visitor, run, wait_until};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
@@ -153,4 +153,33 @@ in_both_topologies! {
         assert_eq!(links["links"].as_array().map_or(0, Vec::len), 0, "{links}");
         link(mesh, &other, "kakao").await;
     }
+}
+
+/// Two mails to one account that has been given four tokens: there is one more for it.
+#[test]
+fn tokens_to_reset_a_password_are_counted_one_after_the_other() {
+    run(async {
+        let mesh = TestMesh::builder().stand_ins().start().await;
+        let alice = mesh.persona("alice").await;
+        let (user, email, now) = (&alice.user_id, &alice.visitor.email, format!("to_timestamp({})", mesh.now()));
+        let given = format!(
+            "insert into auth.password_resets (token_hash, user_id, created_at, expires_at)
+             select sha256(n::text::bytea), '{user}', {now}, {now} + interval '20 minutes' from generate_series(1, 4) n"
+        );
+        mesh.db.execute(&given).await;
+        let held = Held::account(&mesh, user).await;
+        // In one statement, so that one sender takes both.
+        let asked = format!(
+            "insert into auth.reset_mails (id, email, asked_at, next_try_at)
+             select gen_random_uuid(), '{email}', {now}, {now} from generate_series(1, 2)"
+        );
+        mesh.db.execute(&asked).await;
+        let waiting = "select count(*) from pg_stat_activity
+                        where datname = current_database() and wait_event_type = 'Lock'";
+        wait_until("both wait", Duration::from_secs(10), async || mesh.db.count(waiting).await == 2).await;
+        held.until_awaited(&mesh, "select").await;
+        let left = "select count(*) from auth.reset_mails";
+        wait_until("both are settled", Duration::from_secs(10), async || mesh.db.count(left).await == 0).await;
+        assert_eq!(mesh.db.count("select count(*) from auth.password_resets").await, 5);
+    });
 }

@@ -10,17 +10,20 @@ use crate::Error;
 /// Most tokens an account is given in the life of one: nobody's mailbox is flooded.
 const MOST: i64 = 5;
 
-/// Keeps a token; `false` when the account has been given enough of late.
+/// Keeps a token; `false` when the account has been given enough of late. Tokens of one account are counted one after the
+/// other, whoever sends the mails.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn insert(
-    db: impl PgExecutor<'_>,
+    conn: &mut PgConnection,
     hash: &[u8],
     user: UserId,
     expires_at: Timestamp,
     now: Timestamp,
 ) -> Result<bool, Error> {
+    // Before the statement that counts, so that it sees what was committed while it waited.
+    super::users::lock(conn, user).await?;
     let done = sqlx::query!(
         r#"insert into auth.password_resets (token_hash, user_id, created_at, expires_at)
            select $1, $2, $3, $4
@@ -31,7 +34,7 @@ pub async fn insert(
         expires_at.to_sqlx() as _,
         MOST,
     );
-    Ok(done.execute(db).await?.rows_affected() == 1)
+    Ok(done.execute(conn).await?.rows_affected() == 1)
 }
 
 /// Whose unused token it is.
