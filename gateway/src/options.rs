@@ -74,8 +74,8 @@ impl Options {
             report.within("path_limit_bytes", o.path_limit_bytes, 256, 32 * 1024);
             report.within("header_limit_bytes", o.header_limit_bytes, 1024, 256 * 1024);
             report.within("reply_limit_bytes", o.reply_limit_bytes, 1024, 1 << 30);
-            report.within("deadline_secs", o.deadline_secs, 1, 3600);
             report.within("deadline_max_secs", o.deadline_max_secs, 1, 3600);
+            report.within("deadline_secs", o.deadline_secs, 1, o.deadline_max_secs.max(1));
             report.within("heartbeat_secs", o.heartbeat_secs, 1, 300);
             let any = o.cors.origins.iter().any(|origin| origin == "*");
             if any && o.cors.credentials {
@@ -103,10 +103,17 @@ mod tests {
     fn every_wrong_setting_is_reported_at_once() {
         let section = Section::from_toml(
             "gateway",
-            "body_limit_bytes = 1\nbodies_limit_bytes = 0\nheartbeat_secs = 0\n[cors]\norigins = [\"*\", \"https://x/y\"]\ncredentials = true\n",
+            "body_limit_bytes = 1\nbodies_limit_bytes = 0\nheartbeat_secs = 0\ndeadline_secs = 9\ndeadline_max_secs = 8\n[cors]\norigins = [\"*\", \"https://x/y\"]\ncredentials = true\n",
         );
         let errors = Options::read(&section.unwrap()).unwrap_err().to_string();
-        for key in ["body_limit_bytes", "bodies_limit_bytes", "heartbeat_secs", "cors.origins", "cors.credentials"] {
+        for key in [
+            "body_limit_bytes",
+            "bodies_limit_bytes",
+            "heartbeat_secs",
+            "deadline_secs: must be 1 to 8, is 9",
+            "cors.origins",
+            "cors.credentials",
+        ] {
             assert!(errors.contains(key), "{key} is not in {errors}");
         }
     }

@@ -132,19 +132,78 @@ mod tests {
         same::<coreloop_sandbox::Options>("sandbox");
     }
 
-    /// Every key that an options struct has is in the file, if only as a comment.
+    /// Every key that an options struct has is in its section of the file, if only as a comment.
     #[test]
-    fn the_embedded_file_names_every_optional_key() {
-        for key in
-            ["url", "admin_url", "password", "endpoint", "master_key", "mesh_secret", "age_webhook_secret", "api_key"]
-        {
-            assert!(coreloop_config::DEFAULTS.contains(&format!("# {key} = ")), "{key}");
+    fn the_embedded_file_names_every_key() {
+        fn missing<T: serde::de::DeserializeOwned>(section: &str, inner: &[&str]) -> Vec<String> {
+            let defaults = format!("\n{}", coreloop_config::DEFAULTS);
+            let begin = defaults.split_once(&format!("\n[{section}]\n")).unwrap().1;
+            let text = format!("\n{}", begin.split_once("\n[").map_or(begin, |(text, _)| text));
+            let keys = keys_of::<T>();
+            assert!(keys.len() > inner.len(), "{section} is read by no struct");
+            let named = |key: &str| [format!("\n{key} = "), format!("\n# {key} = ")].iter().any(|it| text.contains(it));
+            let keys = keys.iter().filter(|key| !inner.contains(key) && !named(key));
+            keys.map(|key| format!("{section}.{key}")).collect()
         }
+        let missing = [
+            missing::<ServerOptions>("server", &["ports"]),
+            missing::<coreloop_db::Options>("database", &[]),
+            missing::<coreloop_server::RedisOptions>("redis", &[]),
+            missing::<coreloop_server::LogOptions>("log", &[]),
+            missing::<coreloop_server::OtlpOptions>("otlp", &[]),
+            missing::<coreloop_access::Options>("access", &[]),
+            missing::<coreloop_limit::Options>("limit", &[]),
+            missing::<coreloop_auth::Options>("auth", &["social", "mail"]),
+            missing::<coreloop_auth::social::Options>("auth.social", &["providers"]),
+            missing::<coreloop_auth::mail::Options>("auth.mail", &[]),
+            missing::<coreloop_gateway::Options>("gateway", &["cors"]),
+            missing::<coreloop_access::CorsOptions>("gateway.cors", &[]),
+            missing::<coreloop_sandbox::Options>("sandbox", &["clients"]),
+        ];
+        assert!(missing.concat().is_empty(), "{missing:?}");
+    }
+
+    /// The keys of a struct, as its derived `Deserialize` asks for them.
+    fn keys_of<T: serde::de::DeserializeOwned>() -> &'static [&'static str] {
+        struct Ask<'a>(&'a mut &'static [&'static str]);
+        impl<'de> serde::Deserializer<'de> for Ask<'_> {
+            type Error = serde::de::value::Error;
+
+            fn deserialize_struct<V: serde::de::Visitor<'de>>(
+                self,
+                _: &'static str,
+                fields: &'static [&'static str],
+                _: V,
+            ) -> Result<V::Value, Self::Error> {
+                *self.0 = fields;
+                Err(serde::de::Error::custom("asked"))
+            }
+
+            fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+                Err(serde::de::Error::custom("no struct"))
+            }
+
+            serde::forward_to_deserialize_any! {
+                bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+                unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+            }
+        }
+        let mut keys: &'static [&'static str] = &[];
+        drop(T::deserialize(Ask(&mut keys)));
+        keys
     }
 
     #[test]
     fn production_refuses_to_start_without_its_secrets() {
-        let found = check(&Settings::defaults()).unwrap_err().to_string();
-        assert!(found.contains("auth.master_key"), "{found}");
+        let missing = |settings: &Settings| -> Vec<String> {
+            let found = check(settings).err().unwrap_or_default().0;
+            found.into_iter().map(|finding| finding.key).filter(|key| key.starts_with("auth.")).collect()
+        };
+        let secrets = ["auth.mail.api_key", "auth.master_key", "auth.mesh_secret"];
+        assert_eq!(missing(&Settings::defaults()), secrets);
+        // An empty one is none.
+        assert_eq!(missing(&Settings::defaults().with("auth.mail.api_key", "")), secrets);
+        let key = Settings::defaults().with("auth.mail.api_key", "a key");
+        assert_eq!(missing(&key), secrets[1..]);
     }
 }

@@ -93,8 +93,9 @@ impl ServerOptions {
     /// Everything wrong with it.
     pub fn read(section: &Section) -> Result<Self, Errors> {
         section.read_with(|options: &Self, report| {
-            report.within("default_deadline_ms", options.default_deadline_ms, 1, 3_600_000);
             report.within("max_deadline_ms", options.max_deadline_ms, 1, 3_600_000);
+            // A caller who states none would hold a place for longer than one who asks for all there is.
+            report.within("default_deadline_ms", options.default_deadline_ms, 1, options.max_deadline_ms.max(1));
             report.within("max_in_flight", options.max_in_flight, 1, 1_000_000);
             report.within("max_waiting", options.max_waiting, 0, 1_000_000);
             report.within("max_wait_ms", options.max_wait_ms, 0, 60_000);
@@ -350,6 +351,19 @@ fn read_limit(section: &Section) -> Result<coreloop_limit::Options, Errors> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_call_has_longer_by_default_than_it_could_ask_for() {
+        let read = |default: i64, most: i64| {
+            let settings = Settings::defaults();
+            let settings = settings.with("server.default_deadline_ms", default).with("server.max_deadline_ms", most);
+            ServerOptions::read(&settings.section("server"))
+        };
+        assert!(read(10_000, 10_000).is_ok());
+        let found = read(10_001, 10_000).unwrap_err().to_string();
+        assert!(found.contains("server.default_deadline_ms: must be 1 to 10000, is 10001"), "{found}");
+        assert_eq!(read(0, 0).unwrap_err().0.len(), 2, "each is told");
+    }
 
     /// A figure out of range is refused where it stands, NaN included: it would switch the limit off.
     #[test]

@@ -307,7 +307,8 @@ async fn a_deadline_ends_the_call_and_full_houses_shed() {
 
 #[tokio::test]
 async fn nobody_holds_a_place_longer_than_the_setting_says() {
-    let (running, _seen) = start(Settings::defaults().with("server.max_deadline_ms", 200)).await.unwrap();
+    let short = Settings::defaults().with("server.max_deadline_ms", 200).with("server.default_deadline_ms", 200);
+    let (running, _seen) = start(short).await.unwrap();
     let mut client = AuthServiceClient::new(channel(&running));
     let mut request = tonic::Request::new(GetJwksRequest {});
     request.set_timeout(Duration::from_secs(3_600));
