@@ -11,4 +11,4 @@ mod verify;
 
 pub use claims::{Claims, Subject, TokenKind};
 pub use signer::{Algorithm, Purpose, SignError, Signer};
-pub use verify::{Invalid, Rules, VerifyError, verify};
+pub use verify::{Invalid, Rules, VerifyError, is_service, verify};

@@ -261,8 +261,9 @@ fn canonical(text: &str) -> Option<Uuid> {
     (text == &*id.hyphenated().encode_lower(&mut buffer)).then_some(id)
 }
 
-/// A service name: lower-case letters, digits and hyphens, at most 63.
-fn is_service(name: &str) -> bool {
+/// The name may be a service's in a token: lower-case letters, digits, hyphens and underscores, at most 63.
+#[must_use]
+pub fn is_service(name: &str) -> bool {
     (1..=63).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_')
 }

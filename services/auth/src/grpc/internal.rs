@@ -3,7 +3,7 @@
 use aws_lc_rs::hmac;
 use coreloop_access::{
     Caller, Decision, HeaderView,
-    token::{Claims, Purpose},
+    token::{Claims, Purpose, is_service},
 };
 use coreloop_auth_api::v1::{self, AuthReason};
 use coreloop_core::{Problem, TokenId};
@@ -37,12 +37,10 @@ pub async fn mint_internal_token(
     Ok(Response::new(v1::MintInternalTokenResponse { token, expires_in: i32::try_from(ttl).unwrap_or(i32::MAX) }))
 }
 
-/// The proof is the HMAC of what is asked, by the mesh secret, made within 30 s.
+/// The proof is the HMAC of what is asked, by the mesh secret, made within 30 s. No token is made that nobody would believe:
+/// the names are held to the rule of those who verify.
 fn proven(secret: &[u8], asked: &v1::MintInternalTokenRequest, now: i64) -> bool {
-    let plain = |name: &str| {
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
-    };
-    if secret.is_empty() || !plain(&asked.service) || !plain(&asked.audience) {
+    if secret.is_empty() || !is_service(&asked.service) || !is_service(&asked.audience) {
         return false;
     }
     if now.abs_diff(asked.timestamp) > PROOF_SECS {
@@ -94,6 +92,10 @@ mod tests {
         assert!(!proven(b"s", &asked(b"t", "edge", 1_000), 1_000));
         assert!(!proven(b"", &asked(b"", "edge", 1_000), 1_000), "no secret proves nothing");
         assert!(!proven(b"s", &asked(b"s", "edge\nauth", 1_000), 1_000), "names cannot shift the parts");
+        for nobody in ["", "edge.v1", "Edge", &"e".repeat(64)] {
+            assert!(!proven(b"s", &asked(b"s", nobody, 1_000), 1_000), "nobody would believe a token of {nobody}");
+        }
+        assert!(proven(b"s", &asked(b"s", &"e".repeat(63), 1_000), 1_000));
         let stolen = v1::MintInternalTokenRequest { audience: "wallet".into(), ..asked(b"s", "edge", 1_000) };
         assert!(!proven(b"s", &stolen, 1_000), "a proof is for one audience");
         assert!(!proven(b"s", &asked(b"s", "edge", i64::MIN), i64::MAX));
