@@ -44,6 +44,7 @@ pub struct KeyStore {
     vault: Arc<Vault>,
     algorithm: Algorithm,
     min_publish: SignedDuration,
+    /// For how long a retired key verifies.
     overlap: SignedDuration,
 }
 
@@ -65,7 +66,11 @@ impl KeyStore {
             vault,
             algorithm: options.algorithm,
             min_publish: SignedDuration::from_secs(options.rotation_min_publish_secs.into()),
-            overlap: SignedDuration::from_secs(i64::from(options.longest_token_secs()) + leeway_secs),
+            // Another replica may sign with the old key until it looks again; what it signed last is believed for its life
+            // and the leeway.
+            overlap: SignedDuration::from_secs(
+                i64::from(options.longest_token_secs()) + leeway_secs + i64::from(options.keys_reload_secs),
+            ),
         }
     }
 
@@ -297,6 +302,13 @@ mod tests {
         assert!(too_soon(&early));
         store.admit(&rows, "2026-01-01T00:01:00Z".parse().unwrap()).unwrap();
         assert!(too_soon(&store.admit(&rows[..2], "2026-01-02T00:00:00Z".parse().unwrap()).unwrap_err()));
+    }
+
+    #[test]
+    fn a_retired_key_outlives_what_a_replica_that_was_not_told_signs_with_it() {
+        let options = Options { refresh_ttl_secs: 1_000, keys_reload_secs: 3_600, ..Options::default() };
+        let store = KeyStore::new(&options, Arc::new(Vault::new(&[1; 32]).unwrap()), 30);
+        assert_eq!(store.overlap, SignedDuration::from_secs(1_000 + 30 + 3_600));
     }
 
     #[tokio::test]
