@@ -55,6 +55,9 @@ pub fn webhook(secret: &[u8], timestamp: &str, signature: &str, body: &[u8], now
     if !(1..=128).contains(&verdict.event_id.chars().count()) {
         return Err(invalid("payload.event_id", "must have 1 to 128 characters"));
     }
+    if verdict.event_id.contains('\0') {
+        return Err(invalid("payload.event_id", "must not contain U+0000"));
+    }
     if !["verified", "rejected"].contains(&verdict.result.as_str()) {
         return Err(invalid("payload.result", "must be verified or rejected"));
     }
@@ -111,6 +114,7 @@ mod tests {
     #[case("{}")]
     #[case("not json")]
     #[case(r#"{"event_id":"","user_id":"00000000-0000-0000-0000-000000000001","result":"verified"}"#)]
+    #[case(r#"{"event_id":"e\u0000","user_id":"00000000-0000-0000-0000-000000000001","result":"verified"}"#)]
     #[case(r#"{"event_id":"e","user_id":"x","result":"verified"}"#)]
     #[case(r#"{"event_id":"e","user_id":"00000000-0000-0000-0000-000000000001","result":"maybe"}"#)]
     fn what_is_signed_must_make_sense(#[case] body: &str) {

@@ -44,7 +44,7 @@ impl Told {
     /// Cleans what was told. `None` when the id cannot be one.
     #[must_use]
     pub fn identity(self, trust: EmailTrust) -> Option<Identity> {
-        if self.id.is_empty() || self.id.chars().count() > 255 {
+        if self.id.is_empty() || self.id.chars().count() > 255 || self.id.contains('\0') {
             return None;
         }
         let email = self.email.map(|email| crate::password::normalise_email(&email)).filter(|email| plausible(email));
@@ -73,7 +73,8 @@ fn nickname(name: &str) -> String {
 }
 
 fn is_image(image: &str) -> bool {
-    image.chars().count() <= IMAGE_MAX && Url::parse(image).is_ok_and(|url| ["https", "http"].contains(&url.scheme()))
+    // PostgreSQL keeps no U+0000, which the address's rules would escape.
+    image.chars().count() <= IMAGE_MAX && !image.contains('\0') && Url::parse(image).is_ok_and(|url| ["https", "http"].contains(&url.scheme()))
 }
 
 /// Kakao's `/v2/user/me`.
@@ -195,6 +196,21 @@ mod tests {
         let told = |image: &str| Told { id: "1".into(), image: Some(image.into()), ..Told::default() };
         assert_eq!(told("javascript:alert(1)").identity(EmailTrust::Claim).unwrap().image, "");
         assert_eq!(told("https://a/b").identity(EmailTrust::Claim).unwrap().image, "https://a/b");
+    }
+
+    #[test]
+    fn nothing_that_is_told_holds_u0000() {
+        let text = |text: &str| Some(text.to_owned());
+        let told = |id: &str| Told {
+            id: id.to_owned(),
+            email: text("a\0@b.c"),
+            email_verified: true,
+            name: text("a\0b"),
+            image: text("https://a/\0"),
+        };
+        let identity = told("1").identity(EmailTrust::Claim).unwrap();
+        assert_eq!((identity.email, identity.nickname.as_str(), identity.image.as_str()), (None, "ab", ""));
+        assert_eq!(told("1\0").identity(EmailTrust::Claim), None);
     }
 
     proptest! {
