@@ -26,7 +26,7 @@ const SANDBOX_KEY: &str = "sandbox-mail-key";
 pub struct Options {
     /// Base of the mail API; empty: the sandbox where `social.sandbox_url` names one, else SendGrid.
     pub endpoint: String,
-    /// Bearer key of the mail API; without one no mail is sent.
+    /// Bearer key of the mail API. Required in production; without one local mode sends no mail.
     pub api_key: Option<SecretString>,
     /// Sender.
     pub from: String,
@@ -55,8 +55,12 @@ impl Options {
         if !self.reset_url.contains("{token}") {
             report.refuse("mail.reset_url", "must contain {token}");
         }
-        if mode == Mode::Production && self.endpoint.starts_with("http://") {
-            report.refuse("mail.endpoint", "must be an https address");
+        if mode == Mode::Production {
+            if self.endpoint.starts_with("http://") {
+                report.refuse("mail.endpoint", "must be an https address");
+            }
+            // Without it the mails would be taken and dropped, and who waits for one would never know.
+            report.require_secret("mail.api_key", self.api_key.as_ref());
         }
     }
 }
