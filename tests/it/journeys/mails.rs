@@ -91,6 +91,31 @@ fn of_two_replicas_one_sends_and_a_provider_that_is_away_is_tried_again() {
 }
 
 #[test]
+fn a_token_that_was_not_given_is_never_sent() {
+    run(async {
+        let mesh = TestMesh::builder().stand_ins().start().await;
+        let alice = mesh.persona("alice").await;
+        let given = format!(
+            "insert into auth.password_resets (token_hash, user_id, created_at, expires_at)
+             select decode(md5(n::text), 'hex'), '{}', now(), now() + interval '1 hour' from generate_series(1, 5) n",
+            alice.user_id
+        );
+        mesh.db.execute(&given).await;
+        // As if its process were killed each time before it could forget the mail.
+        let killed = "create function auth.keep() returns trigger language plpgsql as $$ begin raise 'killed'; end $$;
+             create trigger keep before delete on auth.reset_mails for each row execute function auth.keep();";
+        mesh.db.execute(killed).await;
+        ask(&mesh, &alice.visitor.email).await;
+        for times in 1..=3 {
+            tried(&mesh, times).await;
+            mesh.clock.advance(SignedDuration::from_secs(61));
+        }
+        assert_eq!(mesh.stand_ins.as_ref().unwrap().requests("sendgrid/send").await, 0);
+        assert_eq!(mesh.db.count("select count(*) from auth.reset_mails where token is null").await, 1);
+    });
+}
+
+#[test]
 fn a_mail_whose_time_is_over_is_not_sent() {
     run(async {
         let mesh = TestMesh::builder().stand_ins().start().await;

@@ -109,10 +109,14 @@ async fn token(app: &App, mail: &Mail, user: UserId) -> Result<Option<String>, E
     let sealed = app.vault.seal(&belongs_to, token.as_bytes())?;
     let expires_at = after(now, SignedDuration::from_secs(app.options.reset_ttl_secs.into()));
     let mut tx = app.begin().await?;
-    let given = store::resets::insert(&mut *tx, &token_hash(&token), user, expires_at, now).await?;
+    if !store::resets::insert(&mut tx, &token_hash(&token), user, expires_at, now).await? {
+        // A token kept beside the mail would be sent by its next try, and open nothing.
+        tx.rollback().await?;
+        return Ok(None);
+    }
     store::mails::keep_token(&mut *tx, mail.id, &sealed).await?;
     tx.commit().await?;
-    Ok(given.then_some(token))
+    Ok(Some(token))
 }
 
 /// Pause after so many tries: 2 s, 4 s, 8 s … five minutes.
