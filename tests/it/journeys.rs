@@ -3,6 +3,7 @@
 mod admins;
 mod age;
 mod guessing;
+mod history;
 mod invites;
 mod linking;
 mod mails;

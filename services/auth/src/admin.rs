@@ -7,7 +7,7 @@ use coreloop_core::UserId;
 
 use crate::{
     App, Client, Error,
-    events::{self, Event},
+    events::{self, Event, Note},
     password,
     revoke::{self, Revoked, Which, Why},
     store, totp, vault,
@@ -75,6 +75,7 @@ pub async fn create(app: &App, email: &str, given: Option<String>) -> Result<New
     store::totp::set(&mut tx, user, &app.vault.seal(&user.to_string(), &secret)?, &hashes, now).await?;
     // Whoever had the old factor may not be who has the new one.
     store::admin_devices::forget(&mut tx, user).await?;
+    events::note(app, &mut tx, user, &client, &Note::SecondFactorSet).await?;
     events::record(app, &mut tx, user, &client, &[Event::RoleChanged { roles }]).await?;
     tx.commit().await?;
     // What was made can be shown only now: no failure after the commit may keep it back.

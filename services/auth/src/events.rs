@@ -1,4 +1,8 @@
-//! What happened to an account: one row of its history and one of the outbox, in the transaction of the act.
+//! What happened to an account, in the transaction of the act: an [`Event`] is a row of its history and one of the outbox, a
+//! [`Note`] is of the history alone.
+//!
+//! The history stays when the person leaves and cannot be changed, so nothing in it may tell who they are: no address, no
+//! birth date, no name at a provider.
 
 use coreloop_access::Roles;
 use coreloop_core::{SessionId, UserId};
@@ -78,6 +82,89 @@ impl Event {
         }
         json
     }
+}
+
+/// A fact that nobody but the account's history is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// `auth.user_locked`.
+    UserLocked {
+        /// Administrator.
+        by: UserId,
+        /// Why, in their words.
+        reason: String,
+    },
+    /// `auth.user_unlocked`.
+    UserUnlocked {
+        /// Administrator.
+        by: UserId,
+    },
+    /// `auth.password_changed`: by who knew the old one.
+    PasswordChanged,
+    /// `auth.password_reset`: by who read the mail.
+    PasswordReset {
+        /// Links that ended because nobody had proven their address.
+        links_ended: u64,
+    },
+    /// `auth.second_factor_set`.
+    SecondFactorSet,
+    /// `auth.provider_linked`.
+    ProviderLinked {
+        /// Provider.
+        provider: String,
+    },
+    /// `auth.provider_unlinked`.
+    ProviderUnlinked {
+        /// Provider.
+        provider: String,
+    },
+    /// `auth.birth_date_declared`.
+    BirthDateDeclared,
+    /// `auth.age_decided`.
+    AgeDecided {
+        /// `verified` or `rejected`.
+        result: String,
+        /// The provider's event.
+        event_id: String,
+    },
+}
+
+impl Note {
+    /// Name of the fact in the domain, as `user_locked`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::UserLocked { .. } => "user_locked",
+            Self::UserUnlocked { .. } => "user_unlocked",
+            Self::PasswordChanged => "password_changed",
+            Self::PasswordReset { .. } => "password_reset",
+            Self::SecondFactorSet => "second_factor_set",
+            Self::ProviderLinked { .. } => "provider_linked",
+            Self::ProviderUnlinked { .. } => "provider_unlinked",
+            Self::BirthDateDeclared => "birth_date_declared",
+            Self::AgeDecided { .. } => "age_decided",
+        }
+    }
+
+    fn payload(&self) -> Value {
+        match self {
+            Self::UserLocked { by, reason } => json!({ "by": by.to_string(), "reason": reason }),
+            Self::UserUnlocked { by } => json!({ "by": by.to_string() }),
+            Self::PasswordReset { links_ended } => json!({ "links_ended": links_ended }),
+            Self::ProviderLinked { provider } | Self::ProviderUnlinked { provider } => json!({ "provider": provider }),
+            Self::AgeDecided { result, event_id } => json!({ "result": result, "event_id": event_id }),
+            Self::PasswordChanged | Self::SecondFactorSet | Self::BirthDateDeclared => json!({}),
+        }
+    }
+}
+
+/// Adds `note` to the history of `user`. Locks the account's row: call it in the transaction of the act.
+///
+/// # Errors
+/// When the database fails or the account is not there.
+pub async fn note(app: &App, conn: &mut PgConnection, user: UserId, client: &Client, note: &Note) -> Result<(), Error> {
+    let row = store::events::Row { id: app.ids.uuid(), name: note.name(), payload: note.payload() };
+    store::events::note(conn, user, &row, client, app.now()).await
 }
 
 /// Records `events` of `user` in order. Locks the account's row: call it in the transaction of the act.

@@ -3,14 +3,13 @@
 use coreloop_access::{Caller, Role, Roles};
 use coreloop_auth_api::v1::{self, AuthReason};
 use coreloop_core::{UserId, Violation, page};
-use serde_json::json;
 use tonic::{Request, Response};
 use uuid::Uuid;
 
 use crate::{
     App, Client, Error,
     admin::guard_name,
-    events::{self, Event},
+    events::{self, Event, Note},
     revoke::{self, Which, Why},
     store::{self, admins::Audited, users::proto_time},
 };
@@ -86,8 +85,8 @@ pub async fn lock_user(
     let account = store::users::lock(&mut tx, user).await?.filter(|account| account.status != "withdrawn");
     if account.ok_or_else(unknown)?.active() {
         store::admins::set_status(&mut tx, user, "locked", now).await?;
-        let note = json!({ "by": by.to_string(), "reason": request.reason });
-        store::admins::note(&mut tx, user, app.ids.uuid(), "auth.user_locked", &note, now).await?;
+        let note = Note::UserLocked { by, reason: request.reason };
+        events::note(app, &mut tx, user, &client, &note).await?;
     }
     let revoked = revoke::end(app, &mut tx, user, Which::All, Why::Locked, &client).await?;
     let account = store::users::find(&mut *tx, user).await?.ok_or_else(unknown)?;
@@ -106,14 +105,14 @@ pub async fn unlock_user(
     request: Request<v1::UnlockUserRequest>,
 ) -> Result<Response<v1::UnlockUserResponse>, Error> {
     let by = Caller::of(&request)?.require_user()?.user_id;
+    let client = Client::of(&request);
     let user = user_id(&request.get_ref().user_id)?;
     let now = app.now();
     let mut tx = app.begin().await?;
     let account = store::users::lock(&mut tx, user).await?.filter(|account| account.status != "withdrawn");
     if account.ok_or_else(unknown)?.status == "locked" {
         store::admins::set_status(&mut tx, user, "active", now).await?;
-        let note = json!({ "by": by.to_string() });
-        store::admins::note(&mut tx, user, app.ids.uuid(), "auth.user_unlocked", &note, now).await?;
+        events::note(app, &mut tx, user, &client, &Note::UserUnlocked { by }).await?;
     }
     let account = store::users::find(&mut *tx, user).await?.ok_or_else(unknown)?;
     tx.commit().await?;

@@ -6,7 +6,11 @@ use jiff::tz::TimeZone;
 use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, metadata::MetadataMap};
 
-use crate::{App, Error, age, store};
+use crate::{
+    App, Client, Error, age,
+    events::{self, Note},
+    store,
+};
 
 /// `DeclareBirthDate`: sets the birth date once. It raises no age state but `unknown`.
 ///
@@ -17,13 +21,17 @@ pub async fn declare_birth_date(
     request: Request<v1::DeclareBirthDateRequest>,
 ) -> Result<Response<v1::DeclareBirthDateResponse>, Error> {
     let user = Caller::of(&request)?.require_user()?.user_id;
+    let client = Client::of(&request);
     let now = app.now();
     let born = age::birth_date(&request.get_ref().birth_date, now.to_zoned(TimeZone::UTC).date())?;
     let mut tx = app.begin().await?;
-    let state = store::age::declare(&mut tx, user, born, now).await?.ok_or(AuthReason::BirthDateAlreadySet)?;
+    let declared = store::age::declare(&mut tx, user, born, now).await?.ok_or(AuthReason::BirthDateAlreadySet)?;
+    if declared.first {
+        events::note(app, &mut tx, user, &client, &Note::BirthDateDeclared).await?;
+    }
     tx.commit().await?;
     app.watches.changed(user);
-    let age_state = match state.as_str() {
+    let age_state = match declared.state.as_str() {
         "verified" => v1::AgeState::Verified,
         "rejected" => v1::AgeState::Rejected,
         _ => v1::AgeState::Declared,
@@ -46,6 +54,7 @@ pub async fn receive_age_verification(
     let secret = secret.filter(|secret| !secret.is_empty()).ok_or(AuthReason::WebhookSignatureInvalid)?;
     let timestamp = single(request.metadata(), "x-coreloop-timestamp")?.to_owned();
     let signature = single(request.metadata(), "x-coreloop-signature")?.to_owned();
+    let client = Client::of(&request);
     let body = request.into_inner().payload.unwrap_or_default().data;
     let verdict = age::webhook(secret, &timestamp, &signature, &body, app.clock.unix())?;
     let now = app.now();
@@ -53,8 +62,13 @@ pub async fn receive_age_verification(
     // Lock order: the account first.
     store::users::lock(&mut tx, verdict.user_id).await?;
     let first = store::age::record(&mut tx, &verdict.event_id, verdict.user_id, &verdict.result, now).await?;
-    if first && !store::age::set_state(&mut tx, verdict.user_id, &verdict.result, now).await? {
-        tracing::warn!(user_id = %verdict.user_id, "age verification is about no living account");
+    if first {
+        if store::age::set_state(&mut tx, verdict.user_id, &verdict.result, now).await? {
+            let note = Note::AgeDecided { result: verdict.result, event_id: verdict.event_id };
+            events::note(app, &mut tx, verdict.user_id, &client, &note).await?;
+        } else {
+            tracing::warn!(user_id = %verdict.user_id, "age verification is about no living account");
+        }
     }
     tx.commit().await?;
     app.watches.changed(verdict.user_id);

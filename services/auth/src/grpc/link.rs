@@ -5,7 +5,7 @@ use coreloop_auth_api::v1;
 use tonic::{Request, Response};
 
 use crate::{
-    App, Error,
+    App, Client, Error,
     social::{
         account,
         flow::{self, Answer},
@@ -42,6 +42,7 @@ pub async fn link_provider(
     request: Request<v1::LinkProviderRequest>,
 ) -> Result<Response<v1::LinkProviderResponse>, Error> {
     let caller = *Caller::of(&request)?.require_user()?;
+    let client = Client::of(&request);
     let request = request.into_inner();
     let answer = Answer {
         provider: &request.provider,
@@ -52,7 +53,7 @@ pub async fn link_provider(
     };
     let pending = flow::take(app, answer).await?;
     let identity = flow::identify(app, &pending, answer).await?;
-    let link = account::link(app, &caller, &pending.provider, &identity).await?;
+    let link = account::link(app, &caller, &pending.provider, &identity, &client).await?;
     tracing::info!(user_id = %caller.user_id, provider = %pending.provider, "social account linked");
     Ok(Response::new(v1::LinkProviderResponse { link: Some(proto_link(link)) }))
 }
@@ -66,8 +67,9 @@ pub async fn unlink_provider(
     request: Request<v1::UnlinkProviderRequest>,
 ) -> Result<Response<v1::UnlinkProviderResponse>, Error> {
     let user = Caller::of(&request)?.require_user()?.user_id;
+    let client = Client::of(&request);
     let provider = request.into_inner().provider;
-    account::unlink(app, user, &provider).await?;
+    account::unlink(app, user, &provider, &client).await?;
     tracing::info!(user_id = %user, %provider, "social account unlinked");
     Ok(Response::new(v1::UnlinkProviderResponse {}))
 }

@@ -8,6 +8,7 @@ use tonic::{Request, Response};
 use crate::{
     App, Client, Error,
     audit::Audit,
+    events::{self, Note},
     guard::Account,
     password,
     revoke::{self, Which, Why},
@@ -53,6 +54,7 @@ async fn change(app: &App, user: UserId, asked: &v1::ChangePasswordRequest, clie
         return Err(AuthReason::InvalidCredentials.into());
     }
     store::users::set_password(&mut tx, user, &new, app.now()).await?;
+    events::note(app, &mut tx, user, client, &Note::PasswordChanged).await?;
     let revoked = revoke::end(app, &mut tx, user, Which::All, Why::PasswordChanged, client).await?;
     let opened = session::open(app, tx, user, SignIn::by("password", client)).await?;
     revoke::announce_later(app, revoked).await;

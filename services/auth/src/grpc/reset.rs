@@ -5,6 +5,7 @@ use tonic::{Request, Response};
 
 use crate::{
     App, Client, Error,
+    events::{self, Note},
     mail::{self, token_hash},
     password,
     revoke::{self, Which, Why},
@@ -28,10 +29,10 @@ pub async fn request_password_reset(
 /// The mail proves the address. Where it was not proven before, whoever made the account may not be who reads the mail:
 /// their links to it end too, but for those that carry the same proven address.
 ///
-/// # Errors
 /// The answer is of the password. When the sessions cannot be made known as ended at once, the worker does it: the token is
 /// used up, so an error would send its owner to ask for another mail.
 ///
+/// # Errors
 /// `RESET_TOKEN_INVALID`, `PASSWORD_BREACHED`.
 pub async fn reset_password(
     app: &App,
@@ -51,10 +52,12 @@ pub async fn reset_password(
         return Err(refused());
     }
     store::users::set_password(&mut tx, user, &phc, now).await?;
+    let mut links_ended = 0;
     if let Some(email) = account.email.as_deref().filter(|_| !account.email_verified) {
         store::resets::prove_email(&mut tx, user, now).await?;
-        store::social::unlink_strangers(&mut tx, user, email).await?;
+        links_ended = store::social::unlink_strangers(&mut tx, user, email).await?;
     }
+    events::note(app, &mut tx, user, &client, &Note::PasswordReset { links_ended }).await?;
     let revoked = revoke::end(app, &mut tx, user, Which::All, Why::PasswordChanged, &client).await?;
     tx.commit().await?;
     revoke::announce_later(app, revoked).await;
@@ -63,7 +66,6 @@ pub async fn reset_password(
     {
         tracing::warn!(%error, user_id = %user, "failed tries still count after a password reset");
     }
-    revoke::announce(app, revoked).await?;
     tracing::info!(user_id = %user, "password was reset");
     Ok(Response::new(v1::ResetPasswordResponse {}))
 }

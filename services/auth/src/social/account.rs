@@ -12,7 +12,11 @@ use coreloop_db::Transaction;
 use sqlx::PgConnection;
 
 use super::{profile::Identity, state::Pending};
-use crate::{App, Error, store};
+use crate::{
+    App, Client, Error,
+    events::{self, Note},
+    store,
+};
 
 /// Where a first sign-in may lose a race and look again.
 const TRIES: usize = 3;
@@ -90,7 +94,13 @@ async fn create(app: &App, tx: &mut PgConnection, pending: &Pending, identity: &
 ///
 /// # Errors
 /// `TOKEN_REVOKED`, `SOCIAL_ACCOUNT_TAKEN`.
-pub async fn link(app: &App, caller: &User, provider: &str, identity: &Identity) -> Result<store::social::Link, Error> {
+pub async fn link(
+    app: &App,
+    caller: &User,
+    provider: &str,
+    identity: &Identity,
+    client: &Client,
+) -> Result<store::social::Link, Error> {
     let user = caller.user_id;
     let mut tx = app.begin().await?;
     let account = store::users::lock(&mut tx, user).await?.filter(store::users::User::active);
@@ -100,7 +110,10 @@ pub async fn link(app: &App, caller: &User, provider: &str, identity: &Identity)
     if account.is_none() {
         return Err(AuthReason::UserNotFound.into());
     }
-    store::social::link(&mut tx, user, provider, identity, app.now()).await?;
+    if store::social::link(&mut tx, user, provider, identity, app.now()).await? {
+        let note = Note::ProviderLinked { provider: provider.to_owned() };
+        events::note(app, &mut tx, user, client, &note).await?;
+    }
     let linked = store::social::find(&mut *tx, provider, &identity.provider_user_id).await?;
     tx.commit().await?;
     linked.filter(|link| link.user_id == user).ok_or_else(|| AuthReason::SocialAccountTaken.into())
@@ -110,7 +123,7 @@ pub async fn link(app: &App, caller: &User, provider: &str, identity: &Identity)
 ///
 /// # Errors
 /// `NOT_FOUND`, `LAST_SIGN_IN_METHOD`.
-pub async fn unlink(app: &App, user: UserId, provider: &str) -> Result<(), Error> {
+pub async fn unlink(app: &App, user: UserId, provider: &str, client: &Client) -> Result<(), Error> {
     let mut tx = app.begin().await?;
     // Two removals of the last two methods wait for each other here.
     store::users::lock(&mut tx, user).await?;
@@ -120,6 +133,8 @@ pub async fn unlink(app: &App, user: UserId, provider: &str) -> Result<(), Error
     if store::social::methods(&mut *tx, user).await? == 0 {
         return Err(AuthReason::LastSignInMethod.into());
     }
+    let note = Note::ProviderUnlinked { provider: provider.to_owned() };
+    events::note(app, &mut tx, user, client, &note).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -4,7 +4,6 @@ use coreloop_access::Roles;
 use coreloop_core::UserId;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
-use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
@@ -31,34 +30,6 @@ pub async fn set_status(conn: &mut PgConnection, user: UserId, status: &str, now
         "update auth.users set status = $2, updated_at = $3 where id = $1 and status <> 'withdrawn'",
         user.0,
         status,
-        now.to_sqlx() as _,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Adds a note to the account's history that is nobody else's business: it does not go to the outbox.
-///
-/// # Errors
-/// When the database fails.
-pub async fn note(
-    conn: &mut PgConnection,
-    user: UserId,
-    id: Uuid,
-    what: &str,
-    payload: &Value,
-    now: Timestamp,
-) -> Result<(), Error> {
-    sqlx::query!(
-        r#"with head as (update auth.users set event_seq = event_seq + 1 where id = $1 returning event_seq)
-           insert into auth.auth_events
-               (event_id, aggregate_type, aggregate_id, sequence_number, event_type, payload, created_at)
-           select $2, 'user', $1, event_seq, $3, $4, $5 from head"#,
-        user.0,
-        id,
-        what,
-        payload,
         now.to_sqlx() as _,
     )
     .execute(conn)

@@ -7,7 +7,16 @@ use sqlx::PgConnection;
 
 use crate::Error;
 
-/// Sets a birth date where none, or the same one, is set; answers the age state, or none when another one is.
+/// An account's age after its birth date was declared.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    /// The age state.
+    pub state: String,
+    /// No date was set before.
+    pub first: bool,
+}
+
+/// Sets a birth date where none, or the same one, is set; none when another one is.
 ///
 /// # Errors
 /// When the database fails.
@@ -16,13 +25,16 @@ pub async fn declare(
     user: UserId,
     born: Date,
     now: Timestamp,
-) -> Result<Option<String>, Error> {
-    Ok(sqlx::query_scalar!(
-        r#"update auth.users
+) -> Result<Option<Declared>, Error> {
+    Ok(sqlx::query_as!(
+        Declared,
+        r#"with before as (select id, birth_date from auth.users where id = $1 for update)
+           update auth.users u
               set birth_date = $2, updated_at = $3,
                   age_state = case when age_state = 'unknown' then 'declared' else age_state end
-            where id = $1 and status <> 'withdrawn' and (birth_date is null or birth_date = $2)
-           returning age_state"#,
+             from before
+            where u.id = before.id and status <> 'withdrawn' and (u.birth_date is null or u.birth_date = $2)
+           returning age_state as "state!", before.birth_date is null as "first!""#,
         user.0,
         born.to_sqlx() as _,
         now.to_sqlx() as _,

@@ -20,6 +20,35 @@ pub struct Row {
     pub payload: Value,
 }
 
+/// Appends `row` to the account's history alone, as [`append`] does.
+///
+/// # Errors
+/// `NOT_FOUND` when there is no such account.
+pub async fn note(
+    conn: &mut PgConnection,
+    user: UserId,
+    row: &Row,
+    client: &Client,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let metadata = json!({ "trace_id": client.trace_id, "request_id": client.request_id });
+    let done = sqlx::query!(
+        r#"with head as (update auth.users set event_seq = event_seq + 1 where id = $1 returning event_seq)
+           insert into auth.auth_events
+               (event_id, aggregate_type, aggregate_id, sequence_number, event_type, payload, metadata, created_at)
+           select $2, 'user', $1, event_seq, 'auth.' || $3::text, $4, $5, $6 from head"#,
+        user.0,
+        row.id,
+        row.name,
+        row.payload,
+        metadata,
+        now.to_sqlx() as _,
+    )
+    .execute(conn)
+    .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(Error::NotFound) }
+}
+
 /// Appends `rows` to the account's history and the outbox, and notes the time of a sign-in. `users.event_seq` is taken under the row's lock, so
 /// sequence numbers have no gap and two writers never share one.
 ///

@@ -34,8 +34,8 @@ pub async fn erase(conn: &mut PgConnection, user: UserId, now: Timestamp) -> Res
     sqlx::query!("delete from auth.social_accounts where user_id = $1", user.0).execute(&mut *conn).await?;
     sqlx::query!("delete from auth.totp_secrets where user_id = $1", user.0).execute(&mut *conn).await?;
     sqlx::query!("delete from auth.recovery_codes where user_id = $1", user.0).execute(&mut *conn).await?;
-    sqlx::query!("delete from auth.password_resets where user_id = $1", user.0).execute(&mut *conn).await?;
     super::admin_devices::forget(&mut *conn, user).await?;
+    sqlx::query!("delete from auth.password_resets where user_id = $1", user.0).execute(&mut *conn).await?;
     sqlx::query!("update auth.login_audits set ip = '', user_agent = '' where user_id = $1", user.0)
         .execute(conn)
         .await?;
