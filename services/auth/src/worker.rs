@@ -13,7 +13,9 @@ use crate::{App, Error, keys, store};
 const REVOCATIONS: Duration = Duration::from_millis(500);
 /// Between two sweeps.
 const SWEEP: Duration = Duration::from_secs(60);
-/// Ended and expired sessions are kept this long, so that a late replay is still told from an unknown token.
+/// Rows that one statement of a sweep drops at most, so that none holds many locks; it is asked again until it drops fewer.
+const SWEPT_AT_ONCE: u64 = 1_000;
+/// Sessions are kept this long after their time, ended or not, so that a late replay is still told from an unknown token.
 const KEEP_SESSIONS: SignedDuration = SignedDuration::from_hours(24);
 
 /// Audits of who withdrew this short a time ago are looked at again: one may have been stored while they did.
@@ -94,6 +96,12 @@ async fn tend_keys(app: &App) -> Result<(), Error> {
     }
 }
 
+/// Sweeps a table until nothing in it is over: what comes in a minute must go in a minute, however much it is.
+async fn drain<F: Future<Output = Result<u64, Error>>>(mut some: impl FnMut() -> F) -> Result<(), Error> {
+    while some().await? >= SWEPT_AT_ONCE {}
+    Ok(())
+}
+
 fn due(active_since: Option<Timestamp>, days: u32, now: Timestamp) -> bool {
     let age = SignedDuration::from_hours(i64::from(days) * 24);
     active_since.is_some_and(|since| now.duration_since(since) >= age)
@@ -101,7 +109,8 @@ fn due(active_since: Option<Timestamp>, days: u32, now: Timestamp) -> bool {
 
 async fn clean(app: Arc<App>, stop: CancellationToken) {
     loop {
-        if let Err(error) = sweep(&app).await {
+        // A stop does not wait for a table that is full of what is over.
+        if let Some(Err(error)) = stop.run_until_cancelled(sweep(&app)).await {
             tracing::warn!(%error, "what is over could not be swept");
         }
         tokio::select! {
@@ -115,12 +124,14 @@ async fn sweep(app: &App) -> Result<(), Error> {
     let now = app.now();
     let past = |ago: SignedDuration| now.checked_sub(ago).unwrap_or(now);
     app.metrics.active_sessions.set(store::sessions::count_live(&app.db, app.live_after()).await?);
-    store::sessions::sweep(&app.db, past(KEEP_SESSIONS)).await?;
-    store::revocations::sweep(&app.db, now).await?;
-    store::guards::sweep(&app.db, past(SignedDuration::from_secs(2 * i64::from(app.options.lockout_secs)))).await?;
+    let (sessions, resets) = (past(KEEP_SESSIONS), past(KEEP_RESETS));
+    let guards = past(SignedDuration::from_secs(2 * i64::from(app.options.lockout_secs)));
+    drain(|| store::sessions::sweep(&app.db, sessions)).await?;
+    drain(|| store::revocations::sweep(&app.db, now)).await?;
+    drain(|| store::guards::sweep(&app.db, guards)).await?;
+    drain(|| store::processed::sweep(&app.db, now)).await?;
     store::keys::sweep(&app.db, now).await?;
-    store::resets::sweep(&app.db, past(KEEP_RESETS)).await?;
-    store::processed::sweep(&app.db, now).await?;
+    store::resets::sweep(&app.db, resets).await?;
     store::audits::mask_withdrawn(&app.db, past(RECENTLY_WITHDRAWN)).await?;
     Ok(())
 }
