@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use coreloop_testkit::{TestMesh, run, wait_until};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use coreloop_testkit::{Persona, TestMesh, run, wait_until};
 use jiff::SignedDuration;
+
+const SOON: Duration = Duration::from_secs(10);
 
 #[test]
 fn one_session_too_many_ends_the_one_not_used_for_longest() {
@@ -81,4 +84,103 @@ fn what_is_over_is_swept_and_nothing_else() {
         assert_eq!(mesh.db.count("select count(*) from auth.password_resets where token_hash = 'new'").await, 1);
         assert_eq!(mesh.db.count("select count(*) from auth.processed_events where idempotency_key = 'new'").await, 1);
     });
+}
+
+#[test]
+fn whatever_is_over_goes_in_one_sweep() {
+    run(async {
+        let mut mesh = TestMesh::start().await;
+        let alice = mesh.persona("alice").await;
+        let now = format!("to_timestamp({})", mesh.now());
+        // More than two statements' worth of each.
+        for sql in [
+            format!(
+                "insert into auth.processed_events (idempotency_key, domain, processed_at, expires_at)
+                 select 'old ' || n, 'auth', {now}, {now} - interval '1 hour' from generate_series(1, 2500) n"
+            ),
+            format!(
+                "insert into auth.revocations (id, kind, user_id, reason, revoked_at, expires_at, published_at)
+                 select gen_random_uuid(), 'token', '{}', 'logout', {now}, {now} - interval '1 hour', {now}
+                   from generate_series(1, 2500)",
+                alice.user_id
+            ),
+            format!(
+                "insert into auth.sign_in_guards (bucket, tries, touched_at)
+                 select decode(lpad(to_hex(n), 8, '0'), 'hex'), '{{}}', {now} - interval '1 day' from generate_series(1, 2500) n"
+            ),
+            format!(
+                "insert into auth.sessions
+                 select old.* from auth.sessions s, generate_series(1, 2500) n, lateral jsonb_populate_record(s,
+                        jsonb_build_object('id', gen_random_uuid(), 'access_jti', gen_random_uuid(), 'device_name', 'old ' || n,
+                                           'refresh_jti', gen_random_uuid(), 'expires_at', {now} - interval '2 days')) old
+                  where s.user_id = '{}'",
+                alice.user_id
+            ),
+        ] {
+            mesh.db.execute(&sql).await;
+        }
+        mesh.node_mut(0, "auth").kill().await;
+        mesh.node_mut(0, "auth").start().await;
+        for (table, left) in [
+            ("auth.processed_events where idempotency_key like 'old %'", 0),
+            ("auth.revocations", 0),
+            ("auth.sign_in_guards where octet_length(bucket) = 4", 0),
+            ("auth.sessions", 1),
+        ] {
+            let count = format!("select count(*) from {table}");
+            wait_until(format!("{table} is swept"), Duration::from_secs(20), async || {
+                mesh.db.count(&count).await == left
+            })
+            .await;
+        }
+        assert!(alice.is_signed_in().await, "her session is not over");
+    });
+}
+
+/// `auth:user_tokens:{user_id}` is for operators: who has what token, for as long as one lives.
+#[test]
+fn the_list_of_a_persons_tokens_lives_as_long_as_the_longest_of_them() {
+    run(async {
+        let mesh = TestMesh::start().await;
+        let admin = mesh.admin_account().await;
+        let listed = async |list: &str| -> (Vec<(String, i64)>, i64) {
+            let mut redis = mesh.redis.connect().await;
+            let mut pipe = redis::pipe();
+            pipe.cmd("ZRANGE").arg(list).arg(0).arg(-1).arg("WITHSCORES").cmd("EXPIRETIME").arg(list);
+            pipe.query_async(&mut redis).await.unwrap()
+        };
+        let list = format!("auth:user_tokens:{}", admin.user_id);
+        // As somebody who plays, and then as an administrator, whose token lives for less.
+        let (mut player, tablet) = (admin.visitor.elsewhere().login().await, admin.visitor.elsewhere().login().await);
+        let answer = admin.try_login(&admin.code_at(mesh.now())).await.expect(200);
+        let office = Persona::signed_in(admin.visitor.clone(), &answer);
+        let (played, lent, worked) = (claims(&player), claims(&tablet), claims(&office));
+        assert!(worked.1 < played.1);
+        wait_until("all are listed", SOON, async || {
+            let (tokens, end) = listed(&list).await;
+            [&played, &lent, &worked].iter().all(|token| tokens.contains(token)) && end == played.1.max(lent.1)
+        })
+        .await;
+        mesh.clock.advance(SignedDuration::from_secs(30));
+        player.refresh().await;
+        let renewed = claims(&player);
+        wait_until("the new one is listed", SOON, async || {
+            let (tokens, end) = listed(&list).await;
+            tokens.contains(&renewed) && end == renewed.1
+        })
+        .await;
+        tablet.logout().await;
+        wait_until("what was ended is not listed", SOON, async || {
+            let (tokens, end) = listed(&list).await;
+            !tokens.contains(&lent) && tokens.contains(&renewed) && end == renewed.1
+        })
+        .await;
+    });
+}
+
+/// Id and end of a person's access token.
+fn claims(person: &Persona) -> (String, i64) {
+    let payload = person.access_token.split('.').nth(1).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    (claims["jti"].as_str().unwrap().to_owned(), claims["exp"].as_i64().unwrap())
 }

@@ -57,8 +57,9 @@ async fn deliver(app: &App, batch: &[Item]) -> Result<(), Error> {
                 let (key, end) = (list(user), expires_at.as_second());
                 pipe.zrembyscore(&key, "-inf", now).ignore();
                 pipe.zadd(&key, jti.to_string(), end).ignore();
-                // The newest token lives longest, so the list may go when it does.
-                pipe.cmd("EXPIREAT").arg(&key).arg(end).ignore();
+                // The list goes with the token that lives longest, which need not be the newest: an administrator's is short.
+                pipe.cmd("EXPIREAT").arg(&key).arg(end).arg("NX").ignore();
+                pipe.cmd("EXPIREAT").arg(&key).arg(end).arg("GT").ignore();
             }
             Item::Forgotten { user, ids } => {
                 let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
