@@ -6,26 +6,19 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request
 use crate::options;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
-const VARY: HeaderValue = HeaderValue::from_static("origin");
 const VARY_PREFLIGHT: HeaderValue =
     HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers");
 
 /// The allow-list, ready to compare.
 pub(crate) struct Cors {
     rule: coreloop_access::Cors,
-    /// Pages of some origins may read replies, so what is replied depends on the origin.
-    varies: bool,
     max_age: HeaderValue,
 }
 
 impl Cors {
     /// Takes the settings.
     pub(crate) fn new(options: &options::Cors) -> Self {
-        Self {
-            rule: coreloop_access::Cors::new(options),
-            varies: !options.origins.is_empty(),
-            max_age: HeaderValue::from(options.max_age_secs),
-        }
+        Self { rule: coreloop_access::Cors::new(options), max_age: HeaderValue::from(options.max_age_secs) }
     }
 
     /// The origin of a request that may read the reply; none for requests that are no page's or not admitted.
@@ -57,15 +50,8 @@ impl Cors {
         Some(response)
     }
 
-    /// Lets the page of `origin` read the reply. One that no page may read says too that another origin's may differ: a
-    /// cache between would else hand it to a page that may (Fetch standard, "CORS protocol and HTTP caches").
+    /// Lets the page of `origin` read the reply, and says that the reply depends on it.
     pub(crate) fn expose(&self, origin: Option<HeaderValue>, out: &mut HeaderMap) {
-        match origin {
-            Some(origin) => self.rule.expose(origin, out),
-            None if self.varies => {
-                out.append(header::VARY, VARY);
-            }
-            None => {}
-        }
+        self.rule.expose(origin, out);
     }
 }

@@ -63,11 +63,17 @@ impl Cors {
         }
     }
 
-    /// As [`Cors::permit`], with the headers of the answer that the page may read.
-    pub fn expose(&self, origin: HeaderValue, out: &mut HeaderMap) {
-        self.permit(origin, out);
-        out.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-        out.append(header::VARY, ORIGIN);
+    /// As [`Cors::permit`], with the headers of the answer that the page may read. None: no page of an admitted origin asks.
+    /// Where others may, such an answer says too that it depends on the origin: a cache between would else hand it to a page
+    /// that may read it (Fetch standard, "CORS protocol and HTTP caches").
+    pub fn expose(&self, admitted: Option<HeaderValue>, out: &mut HeaderMap) {
+        if let Some(origin) = admitted {
+            self.permit(origin, out);
+            out.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
+        if !self.origins.is_empty() {
+            out.append(header::VARY, ORIGIN);
+        }
     }
 
     fn permission(&self, origin: HeaderValue) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
@@ -94,6 +100,20 @@ mod tests {
             assert!(!cors.admits(other.as_bytes()), "{other}");
         }
         assert!(!Cors::default().admits(b"https://app.example.com"), "none by default");
+    }
+
+    #[test]
+    fn an_answer_depends_on_the_origin_where_any_may_read_it() {
+        let told = |cors: &Cors, origin: Option<&'static str>| {
+            let mut out = HeaderMap::new();
+            cors.expose(origin.map(HeaderValue::from_static), &mut out);
+            let has = |name| out.contains_key(name);
+            (has(header::VARY), has(header::ACCESS_CONTROL_ALLOW_ORIGIN), has(header::ACCESS_CONTROL_EXPOSE_HEADERS))
+        };
+        let some = cors(&["https://app.example.com"], false);
+        assert_eq!(told(&some, Some("https://app.example.com")), (true, true, true));
+        assert_eq!(told(&some, None), (true, false, false));
+        assert_eq!(told(&Cors::default(), None), (false, false, false));
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub(crate) async fn auth(settings: &Settings) -> anyhow::Result<Arc<App>> {
         links: Links::default(),
         gate: gate(settings, Keys::fixed(&Default::default()), Some(redis))?,
         limiter: Arc::new(Limiter::new(&LimitOptions::default(), None, 0)),
+        trusted: coreloop_access::address::TrustedProxies::default(),
         max_in_flight: ServerOptions::default().max_in_flight,
         cors: coreloop_access::Cors::default(),
         metrics: Metrics::default(),

@@ -141,6 +141,7 @@ impl Assembly {
             links: self.links.clone(),
             gate: Arc::clone(&self.gate),
             limiter: Arc::clone(&self.process.limiter),
+            trusted: self.process.trusted.clone(),
             max_in_flight: self.options.server.max_in_flight,
             cors: Cors::new(&self.options.cors),
             metrics: self.metrics.clone(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::Router;
-use coreloop_access::address::ClientAddress;
+use coreloop_access::address::{ClientAddress, PeerAddress};
 use coreloop_core::Problem;
 use coreloop_service::{Call, RouteName, Target, call::REQUEST_ID};
 use coreloop_transcode::descriptor;
@@ -19,12 +19,7 @@ use tokio::time::Instant;
 use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt as _};
 
-use crate::{
-    pipeline::{Peer, Process},
-    red::Red,
-    reply,
-    spans::Outcome,
-};
+use crate::{pipeline::Process, red::Red, reply, spans::Outcome};
 
 /// The edge's router with the layers around it. Cloning is cheap.
 #[derive(Clone)]
@@ -97,7 +92,7 @@ impl Inner {
     async fn serve(&self, mut request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
         let target = self.names.target(request.method());
-        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
         let call = self.process.call(request.headers(), target, peer);
         if let Some(rpc) = self.names.rpcs.get(request.uri().path()) {
             call.routed(Arc::clone(rpc));

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, time::Duration};
 
+use coreloop_access::address::PeerAddress;
 use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -13,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
-use crate::{StartError, opening::Opening, options::ServerOptions, pipeline::Peer};
+use crate::{StartError, opening::Opening, options::ServerOptions};
 
 const BACKLOG: u32 = 4096;
 /// HTTP/1 clients that send their headers slower than this are cut off.
@@ -174,6 +175,6 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Peer(peer.ip()));
+    request.extensions_mut().insert(PeerAddress(peer.ip()));
     service.oneshot(request)
 }

@@ -16,7 +16,7 @@ use std::{
 
 use coreloop_access::{
     Allowed, Caller, Decision, Gate, HeaderView,
-    address::{ClientAddress, TrustedProxies},
+    address::{ClientAddress, PeerAddress, TrustedProxies},
 };
 use coreloop_core::{Clock, Ids, Kind, Problem, Reason};
 use coreloop_db::deadline;
@@ -42,10 +42,6 @@ use crate::{
     spans::{Outcome, Span, Spans},
     within::{self, Late},
 };
-
-/// The other end of the connection; absent for a call in memory.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// What every service of the process shares.
 pub(crate) struct Process {
@@ -143,7 +139,7 @@ impl Layers {
     async fn serve(&self, request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
         let plan = self.plans.find(request.uri().path());
-        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
         let call = self.process.call(request.headers(), &plan.target, peer);
         let deadline = self.deadline(plan, request.headers(), started);
         let ending = Ending::new(Arc::clone(&call), Arc::clone(plan), started, Arc::clone(&self.process));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use coreloop_access::{Cors, Gate};
+use coreloop_access::{Cors, Gate, address::TrustedProxies};
 use coreloop_config::Section;
 use coreloop_core::{Clock, Ids};
 use coreloop_limit::Limiter;
@@ -47,6 +47,8 @@ pub struct Ctx {
     pub gate: Arc<Gate>,
     /// How often clients may call, shared by the process. The layers count every call that reaches an RPC.
     pub limiter: Arc<Limiter>,
+    /// Whose word about a client's address is believed.
+    pub trusted: TrustedProxies,
     /// Calls of the domain that may run at once; what it queues for longer than a moment is to be much less.
     pub max_in_flight: usize,
     /// Which web pages may read an answer.

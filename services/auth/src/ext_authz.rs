@@ -8,7 +8,8 @@
 //!
 //! On admission the client's own identity headers are removed in any spelling and ours are set; services do not believe them
 //! either way, they are for logs and for backends that are not ours. On denial the client gets the very error that the edge
-//! would give: `google.rpc.Status` as JSON, or for gRPC the status with its details.
+//! would give: `google.rpc.Status` as JSON, or for gRPC the status with its details. It costs the client's address what it
+//! would there: a request that is denied here is counted by nobody behind.
 
 mod reply;
 mod request;
@@ -18,17 +19,24 @@ mod tests;
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use coreloop_access::{Cors, Decision, Denied, Gate, HeaderView};
+use coreloop_access::{
+    Cors, Decision, Denied, Gate, HeaderView,
+    address::{PeerAddress, TrustedProxies},
+};
 use coreloop_auth_api::envoy::service::auth::v3::authorization_server;
 use coreloop_core::{Problem, Reason};
+use coreloop_limit::Limiter;
 use coreloop_service::frame;
 use futures::future::BoxFuture;
-use tonic::{Code, Status, body::Body};
+use tonic::{Status, body::Body};
+
+use self::{reply::Refusal, request::Scan};
 
 /// Largest `CheckRequest` read: Envoy bounds headers to 60 KiB and sends no body.
 const LARGEST: usize = 256 * 1024;
@@ -38,13 +46,21 @@ const LARGEST: usize = 256 * 1024;
 pub struct ExtAuthz {
     gate: Arc<Gate>,
     cors: Arc<Cors>,
+    budget: Option<Arc<Budget>>,
+}
+
+/// What refusals cost, and whom.
+#[derive(Debug)]
+struct Budget {
+    limiter: Arc<Limiter>,
+    trusted: TrustedProxies,
 }
 
 impl ExtAuthz {
     /// The service over the process's gate.
     #[must_use]
     pub fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, cors: Arc::default() }
+        Self { gate, cors: Arc::default(), budget: None }
     }
 
     /// Refusals can be read by the pages that `cors` admits, as those of the edge.
@@ -53,20 +69,29 @@ impl ExtAuthz {
         Self { cors: Arc::new(cors), ..self }
     }
 
+    /// Refusals count in the budget of the client's address, as those of the edge.
+    #[must_use]
+    pub fn with_budget(self, limiter: Arc<Limiter>, trusted: TrustedProxies) -> Self {
+        Self { budget: Some(Arc::new(Budget { limiter, trusted })), ..self }
+    }
+
     async fn answer(&self, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
         if request.uri().path() != "/envoy.service.auth.v3.Authorization/Check" {
             return Err(Problem::common(Reason::Unimplemented, "the service has no such method").into());
         }
+        // Not the client of this call: what Envoy calls itself may be none of the addresses that are trusted.
+        let asker = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
         let unary = frame::read(request.into_body(), LARGEST).await?;
-        Ok(frame::answer(&self.check(&unary.message).await?))
+        Ok(frame::answer(&self.check(&unary.message, asker).await?))
     }
 
-    /// Decides an encoded `CheckRequest`; answers an encoded `CheckResponse`.
+    /// Decides an encoded `CheckRequest`; answers an encoded `CheckResponse`. `asker` is where the question comes from: its
+    /// word about the client's address counts when it is a trusted proxy's.
     ///
     /// # Errors
     /// When the message cannot be read; Envoy then refuses the request (fail closed).
-    pub async fn check(&self, message: &[u8]) -> Result<Bytes, Status> {
-        let Some(scan) = request::Scan::of(message) else {
+    pub async fn check(&self, message: &[u8], asker: Option<IpAddr>) -> Result<Bytes, Status> {
+        let Some(scan) = Scan::of(message) else {
             return Err(Problem::common(Reason::MalformedRequest, "the CheckRequest cannot be read").into());
         };
         let decision = match scan.path() {
@@ -75,8 +100,23 @@ impl ExtAuthz {
         };
         Ok(match decision {
             Decision::Allow(allowed) => reply::admitted(&allowed, &scan),
-            Decision::Deny(denied) => reply::refused(denied, &scan, &self.cors),
+            // Boxed: most requests are admitted, and their future has no room for it.
+            Decision::Deny(denied) => {
+                reply::refused(Box::pin(self.charged(denied, &scan, asker)).await, &scan, &self.cors)
+            }
         })
+    }
+
+    /// The refusal of a request, counted in the budget of the client's address; when that is used up, it is what the client
+    /// hears. What cannot be told just now is nobody's fault and costs nothing.
+    async fn charged(&self, denied: Denied, scan: &Scan<'_>, asker: Option<IpAddr>) -> Refusal {
+        let ours = matches!(denied, Denied::RevocationUnknown | Denied::KeysUnknown);
+        let (Some(budget), Some(asker), false) = (&self.budget, asker, ours) else { return denied.into() };
+        let client = budget.trusted.client(asker, scan.external, scan.forwarded.into_iter());
+        match budget.limiter.check_address(client).await {
+            Ok(_) => denied.into(),
+            Err(limited) => limited.into(),
+        }
     }
 }
 
@@ -97,9 +137,4 @@ impl tonic::codegen::Service<http::Request<Body>> for ExtAuthz {
         let service = self.clone();
         Box::pin(async move { Ok(service.answer(request).await.unwrap_or_else(Status::into_http)) })
     }
-}
-
-/// The gRPC code of a denial.
-fn code_of(denied: &Denied) -> Code {
-    coreloop_core::Kind::of(denied.reason()).code()
 }

@@ -73,7 +73,9 @@ impl Module for Auth {
             let routes = Routes::new(AuthServiceServer::new(grpc.clone()))
                 .add_service(AuthAdminServiceServer::new(grpc.clone()))
                 .add_service(AuthInternalServiceServer::new(grpc))
-                .add_service(ExtAuthz::new(Arc::clone(&app.gate)).with_cors(ctx.cors));
+                .add_service(
+                    ExtAuthz::new(Arc::clone(&app.gate)).with_cors(ctx.cors).with_budget(ctx.limiter, ctx.trusted),
+                );
             let mut workers = worker::all(&app);
             workers.extend(audit::workers(&app));
             workers.push(mail::resets::worker(Arc::clone(&app)));

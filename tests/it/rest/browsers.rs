@@ -37,6 +37,11 @@ fn a_page_of_the_app_may_call_and_others_may_not() {
             assert!(refused.header("vary").to_lowercase().contains("origin"), "{base}");
             let hidden = rest.get("/api/v1/auth/me").header("origin", "https://evil.example").send().await;
             assert_eq!(hidden.header("access-control-allow-origin"), "", "{base}");
+            let plain = rest.get("/api/v1/auth/me").send().await;
+            for answer in [&hidden, &plain] {
+                answer.refused(401, "TOKEN_MISSING");
+                assert_eq!(answer.header("vary").to_lowercase(), "origin", "{base}: no cache hands it to the page");
+            }
             let other = rest.get("/healthz").header("origin", "https://evil.example").send().await;
             assert_eq!(other.header("access-control-allow-origin"), "");
         }

@@ -100,21 +100,27 @@ fn a_stranger_has_a_hundred_calls_a_minute_in_all() {
     });
 }
 
+/// Whoever refuses it: the edge, or auth for Envoy.
 #[test]
-fn what_the_edge_refuses_costs_a_stranger_as_much_as_what_is_served() {
+fn what_is_refused_costs_a_stranger_as_much_as_what_is_served() {
     run(async {
-        let mesh = TestMesh::start().await;
-        let visitor = mesh.visitor("eve");
-        let (visitor, paths) = (&visitor, ["/nothing", "/.well-known/jwks.json", "/api/v1/auth/tokens/%zz"]);
-        let calls = paths.into_iter().cycle().take(150).map(|path| async move { visitor.get(path).await });
-        let answers = futures::future::join_all(calls).await;
-        let limited: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
-        assert_eq!(limited.len(), 50, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
-        for answer in limited {
-            answer.refused(429, "RATE_LIMITED");
-            assert_eq!((answer.header("ratelimit-limit"), answer.header("ratelimit-remaining")), ("100", "0"));
+        let mesh = TestMesh::builder().envoy().start().await;
+        for base in [mesh.gateway(), mesh.front()] {
+            let visitor = mesh.visitor("eve").at(&base);
+            let paths = ["/nothing", "/.well-known/jwks.json", "/api/v1/auth/tokens/%zz", "/api/v1/auth/me"];
+            let (visitor, paths) = (&visitor, paths.into_iter().cycle());
+            let calls = paths.take(150).map(|path| async move { visitor.get(path).await });
+            let answers = futures::future::join_all(calls).await;
+            let limited: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+            let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+            assert_eq!(limited.len(), 50, "{base}: {statuses:?}");
+            for answer in limited {
+                answer.refused(429, "RATE_LIMITED");
+                assert_eq!((answer.header("ratelimit-limit"), answer.header("ratelimit-remaining")), ("100", "0"));
+                assert!(!answer.header("retry-after").is_empty());
+            }
+            assert_eq!(visitor.elsewhere().get("/nothing").await.status, 404, "another address is another count");
+            assert_eq!(mesh.persona("alice").await.at(&base).get("/api/v1/auth/me").await.status, 200);
         }
-        assert_eq!(visitor.elsewhere().get("/nothing").await.status, 404, "another address is another count");
-        assert_eq!(mesh.persona("alice").await.get("/api/v1/auth/me").await.status, 200);
     });
 }

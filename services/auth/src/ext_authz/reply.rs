@@ -11,6 +11,7 @@ use coreloop_auth_api::envoy::{
     r#type::v3::HttpStatus,
 };
 use coreloop_core::Problem;
+use coreloop_limit::{Headers as Window, Limited};
 use coreloop_transcode::{options::Lang, response::Encoder, router};
 use prost::{
     Message as _,
@@ -20,7 +21,7 @@ use prost_types::{Struct, Value, value::Kind};
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{code_of, request::Scan};
+use super::request::Scan;
 
 const USER: &str = "x-user-id";
 const ROLES: &str = "x-user-roles";
@@ -133,15 +134,37 @@ fn overwrite(name: &str, value: String) -> HeaderValueOption {
     }
 }
 
+/// Why a request is refused, and what the answer says beside.
+pub(super) struct Refusal {
+    problem: Problem,
+    /// Methods that there are at the path.
+    allow: Option<String>,
+    /// The budget that is used up.
+    window: Option<Window>,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        let allow = match &denied {
+            Denied::UnknownMethod { allow } => Some(allow.clone()),
+            _ => None,
+        };
+        Self { problem: denied.into(), allow, window: None }
+    }
+}
+
+impl From<Limited> for Refusal {
+    fn from(limited: Limited) -> Self {
+        Self { problem: limited.into(), allow: None, window: Some(limited.headers) }
+    }
+}
+
 /// A denial, with the error that the edge would give.
-pub(super) fn refused(denied: Denied, scan: &Scan<'_>, cors: &Cors) -> Bytes {
-    let code = code_of(&denied);
-    let reason = denied.reason().as_str_name();
-    let allow = match &denied {
-        Denied::UnknownMethod { allow } => Some(allow.clone()),
-        _ => None,
-    };
-    let status = Status::from(Problem::from(denied));
+pub(super) fn refused(refusal: Refusal, scan: &Scan<'_>, cors: &Cors) -> Bytes {
+    let Refusal { problem, allow, window } = refusal;
+    let code = problem.kind().code();
+    let reason = problem.reason().to_owned();
+    let status = Status::from(problem);
     let lang = Lang::from_accept_language(scan.accept_language);
     let error = Encoder::new(router::router()).error(code as i32, status.message(), status.details(), lang);
 
@@ -165,25 +188,28 @@ pub(super) fn refused(denied: Denied, scan: &Scan<'_>, cors: &Cors) -> Bytes {
     if let Some(secs) = error.retry_after_secs {
         headers.push(overwrite("retry-after", secs.to_string()));
     }
+    if let Some(window) = window {
+        headers.push(overwrite("ratelimit-limit", window.limit.to_string()));
+        headers.push(overwrite("ratelimit-remaining", window.remaining.to_string()));
+        headers.push(overwrite("ratelimit-reset", window.reset_secs.to_string()));
+    }
     headers.extend(readable(scan.picked.origin, cors));
     let denied_response =
         DeniedHttpResponse { status: Some(HttpStatus { code: error.http_status.into() }), headers, body };
     let response = CheckResponse {
         status: Some(tonic_types::pb::Status { code: code as i32, ..Default::default() }),
-        dynamic_metadata: Some(facts(&[("decision", "deny"), ("reason", reason.trim_start_matches("REASON_"))])),
+        dynamic_metadata: Some(facts(&[("decision", "deny"), ("reason", &reason)])),
         http_response: Some(HttpResponse::DeniedResponse(denied_response)),
     };
     response.encode_to_vec().into()
 }
 
-/// What lets the page of an admitted origin read the refusal.
+/// What lets the page of an admitted origin read the refusal, and says that it depends on the origin.
 fn readable(origin: Option<&str>, cors: &Cors) -> Vec<HeaderValueOption> {
     let admitted =
         origin.filter(|origin| cors.admits(origin.as_bytes())).and_then(|o| http::HeaderValue::try_from(o).ok());
     let mut headers = http::HeaderMap::new();
-    if let Some(origin) = admitted {
-        cors.expose(origin, &mut headers);
-    }
+    cors.expose(admitted, &mut headers);
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     headers.iter().map(|(name, value)| overwrite(name.as_str(), text(value))).collect()
 }

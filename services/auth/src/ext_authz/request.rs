@@ -12,6 +12,9 @@ pub(super) struct Scan<'a> {
     path: &'a [u8],
     pub(super) picked: Picked<'a>,
     pub(super) accept_language: Option<&'a str>,
+    /// What the proxies say of the client's address: `x-envoy-external-address`, and the last `x-forwarded-for`.
+    pub(super) external: Option<&'a str>,
+    pub(super) forwarded: Option<&'a str>,
     /// Names of headers by which the client speaks of identity, in whatever spelling, other than the four that are set.
     pub(super) strange: Vec<&'a str>,
 }
@@ -108,6 +111,8 @@ impl<'a> Scan<'a> {
             b"origin" => self.picked.origin = text(),
             b"access-control-request-method" => self.picked.access_control_request_method = text(),
             b"accept-language" => self.accept_language = text(),
+            b"x-envoy-external-address" => self.external = text(),
+            b"x-forwarded-for" => self.forwarded = text(),
             b"x-user-id" | b"x-user-roles" | b"x-session-id" | b"x-token-jti" => {}
             [b'x' | b'X', b'-' | b'_', ..] if speaks_of_identity(name) => {
                 self.strange.extend(std::str::from_utf8(name))

@@ -3,7 +3,8 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use coreloop_access::{
-    Keys, Metrics, Options, Policy, Revocations, Role,
+    Cors, CorsOptions, Keys, Metrics, Options, Policy, Revocations, Role,
+    address::TrustedProxies,
     gate::Parts,
     testing::{Expect, Issuer, bad_tokens},
 };
@@ -19,6 +20,7 @@ use coreloop_auth_api::envoy::{
     },
 };
 use coreloop_core::{Clock as _, SystemClock};
+use coreloop_limit::Limiter;
 use proptest::prelude::*;
 use prost::Message as _;
 use prost_types::value::Kind;
@@ -216,6 +218,59 @@ async fn a_grpc_denial_becomes_a_grpc_status() {
 }
 
 #[tokio::test]
+async fn a_denial_can_be_read_by_an_admitted_page_and_depends_on_the_origin_for_all() {
+    const APP: &str = "https://app.example.com";
+    let options = CorsOptions { origins: vec![APP.to_owned()], ..CorsOptions::default() };
+    let service = service().with_cors(Cors::new(&options));
+    for (origin, readable) in [(APP, true), ("https://evil.example", false), ("", false)] {
+        let response = check(&service, request("GET", ME, &[("origin", origin)])).await;
+        let headers = set(&refused(&response).headers);
+        assert_eq!(headers["vary"], "origin", "{origin:?}");
+        assert_eq!(
+            headers.get("access-control-allow-origin").map(String::as_str),
+            readable.then_some(APP),
+            "{origin:?}"
+        );
+        assert_eq!(headers.contains_key("access-control-expose-headers"), readable, "{origin:?}");
+    }
+}
+
+/// Each denial costs the client's address, as the proxy that asks tells it; a proxy that nobody trusts is the client.
+#[tokio::test]
+async fn denials_use_up_the_budget_of_the_address_that_they_are_of() {
+    let options = coreloop_limit::Options { anonymous_per_minute: 3, ..coreloop_limit::Options::default() };
+    let limiter = Arc::new(Limiter::new(&options, None, 1));
+    let trusted = TrustedProxies::parse(&["10.0.0.0/8"]).unwrap();
+    let service = service().with_budget(limiter, trusted);
+    let ask = async |asker: &str, path: &str, headers: &[(&str, &str)]| {
+        let message = request("GET", path, headers).encode_to_vec();
+        CheckResponse::decode(service.check(&message, Some(asker.parse().unwrap())).await.unwrap()).unwrap()
+    };
+    let status = |response: &CheckResponse| refused(response).status.unwrap().code;
+    let by = |client| [("x-forwarded-for", client)];
+    let mut heard = Vec::new();
+    for path in [ME, "/api/v1/auth/nothing", ME, ME] {
+        heard.push(status(&ask("10.0.0.1", path, &by("203.0.113.5, 10.0.0.7")).await));
+    }
+    assert_eq!(heard, [401, 404, 401, 429]);
+    let limited = ask("10.0.0.1", ME, &[("x-envoy-external-address", "203.0.113.5")]).await;
+    let headers = set(&refused(&limited).headers);
+    assert_eq!((status(&limited), headers["ratelimit-limit"].as_str()), (429, "3"));
+    assert_eq!(headers["ratelimit-remaining"], "0");
+    assert!(headers["retry-after"].parse::<u64>().unwrap() >= 1 && headers.contains_key("ratelimit-reset"));
+    assert_eq!(facts(&limited)["reason"], "RATE_LIMITED");
+    let body: serde_json::Value = serde_json::from_str(&refused(&limited).body).unwrap();
+    let mut reasons = body["details"].as_array().unwrap().iter().filter_map(|detail| detail["reason"].as_str());
+    assert_eq!((&body["code"], reasons.next()), (&8.into(), Some("RATE_LIMITED")));
+    assert_eq!(status(&ask("10.0.0.1", ME, &by("203.0.113.6")).await), 401, "another address");
+    assert_eq!(status(&ask("203.0.113.9", ME, &by("203.0.113.5")).await), 401, "a stranger's word does not count");
+    let claims = ISSUER.access(SystemClock.unix(), &[Role::Standard]);
+    let bearer = format!("Bearer {}", ISSUER.sign(&claims).unwrap());
+    let good = [("authorization", bearer.as_str()), ("x-forwarded-for", "203.0.113.5")];
+    admitted(&ask("10.0.0.1", ME, &good).await);
+}
+
+#[tokio::test]
 async fn no_bad_token_passes() {
     let service = service();
     for bad in bad_tokens(&ISSUER, SystemClock.unix()).unwrap() {
@@ -256,10 +311,10 @@ async fn two_authorization_headers_are_refused_in_either_form() {
 async fn what_is_no_check_request_is_an_error_and_other_methods_are_unknown() {
     let service = service();
     for bad in [&[0xff][..], &[0x0a, 0x05, 0x01], &[0x0b], &[0x08, 0x01][..1]] {
-        assert_eq!(service.check(bad).await.unwrap_err().code(), tonic::Code::InvalidArgument, "{bad:?}");
+        assert_eq!(service.check(bad, None).await.unwrap_err().code(), tonic::Code::InvalidArgument, "{bad:?}");
     }
     // Nothing in it: no path, so nothing to admit.
-    let empty = CheckResponse::decode(service.check(&[]).await.unwrap()).unwrap();
+    let empty = CheckResponse::decode(service.check(&[], None).await.unwrap()).unwrap();
     refused(&empty);
     let mut other = tonic::client::Grpc::new(service);
     let path = http::uri::PathAndQuery::from_static("/envoy.service.auth.v3.Authorization/Other");
