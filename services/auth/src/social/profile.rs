@@ -74,7 +74,9 @@ fn nickname(name: &str) -> String {
 
 fn is_image(image: &str) -> bool {
     // PostgreSQL keeps no U+0000, which the address's rules would escape.
-    image.chars().count() <= IMAGE_MAX && !image.contains('\0') && Url::parse(image).is_ok_and(|url| ["https", "http"].contains(&url.scheme()))
+    image.chars().count() <= IMAGE_MAX
+        && !image.contains('\0')
+        && Url::parse(image).is_ok_and(|url| ["https", "http"].contains(&url.scheme()))
 }
 
 /// Kakao's `/v2/user/me`.
