@@ -34,13 +34,21 @@ impl Secrets {
 }
 
 impl Played {
+    /// The settings wait for as long as a provider that plays by the rules may need on a busy machine: the impostor's key is
+    /// made with the first token it signs.
     async fn start() -> Self {
+        Self::waiting(30_000).await
+    }
+
+    /// One whose providers are given so many milliseconds for an answer.
+    async fn waiting(timeout_ms: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(Sandbox::serve(listener, coreloop_sandbox::Options::default()));
         let mut options = crate::Options::default();
         options.social.sandbox_url.clone_from(&base);
-        options.social.timeout_ms = 400;
+        options.social.timeout_ms = timeout_ms;
+        options.social.exchange_timeout_ms = 60_000;
         let registry = Registry::new(&options, &Metrics::default());
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { base, http, registry }
@@ -169,7 +177,7 @@ async fn an_id_token_that_lies_is_refused() {
 
 #[tokio::test]
 async fn a_provider_that_fails_is_asked_once_more() {
-    let played = Played::start().await;
+    let played = Played::waiting(400).await;
     for kind in ["error", "garbage", "reset", "timeout"] {
         for provider in ["google", "kakao", "naver"] {
             let secrets = Secrets::fresh();
@@ -185,7 +193,7 @@ async fn a_provider_that_fails_is_asked_once_more() {
 
 #[tokio::test]
 async fn a_provider_that_goes_on_failing_is_told_by_its_code() {
-    let played = Played::start().await;
+    let played = Played::waiting(400).await;
     for (kind, code) in [("error", "server_error"), ("garbage", "malformed_response"), ("timeout", "timeout")] {
         let secrets = Secrets::fresh();
         let granted = played.code("google", &secrets, "alice").await;
