@@ -205,14 +205,16 @@ fn is_right(gate: &Gate, message: &[u8], rpc: &str) {
 fn check_requests() {
     let gate = gate();
     let service = ExtAuthz::new(Arc::clone(&gate));
-    structured(("check requests", FEWER), corpus(), change, |message, _| match block_on(service.check(message, None)) {
-        Ok(answer) => {
-            let response = CheckResponse::decode(answer).expect("an answer is a CheckResponse");
-            admitted(&response).inspect(|rpc| is_right(&gate, message, rpc)).is_some()
-        }
-        Err(status) => {
-            assert_eq!(status.code(), tonic::Code::InvalidArgument);
-            false
+    structured(("check requests", FEWER), corpus(), change, |message, _| {
+        match block_on(service.check(message, None)) {
+            Ok(answer) => {
+                let response = CheckResponse::decode(answer).expect("an answer is a CheckResponse");
+                admitted(&response).inspect(|rpc| is_right(&gate, message, rpc)).is_some()
+            }
+            Err(status) => {
+                assert_eq!(status.code(), tonic::Code::InvalidArgument);
+                false
+            }
         }
     });
     assert!(gate.remembered() <= 1_000);
