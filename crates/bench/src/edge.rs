@@ -28,12 +28,10 @@ pub(crate) fn request(token: &str) -> Bytes {
 /// CPU microseconds a request: of the front alone, and of the front with the backend.
 pub(crate) async fn round(part: &Part, backend: Option<&Part>, request: &Bytes) -> Result<(f64, f64)> {
     let pids: Vec<u32> = backend.iter().map(|part| part.pid()).chain([part.pid()]).collect();
-    let (own, all) = (cpu::of(part.pid())?, cpu::of_all(&pids)?);
+    let (own, all) = (cpu::Turn::of(&[part.pid()])?, cpu::Turn::of(&pids)?);
     let seen = load::http1(&part.address, CONNECTIONS, CALLS, request.clone()).await?;
     anyhow::ensure!(seen.errors == 0, "{} of {CALLS} requests failed", seen.errors);
-    let each =
-        |before: std::time::Duration, now: std::time::Duration| (now - before).as_secs_f64() * 1e6 / CALLS as f64;
-    Ok((each(own, cpu::of(part.pid())?), each(all, cpu::of_all(&pids)?)))
+    Ok((own.each(CALLS)?, all.each(CALLS)?))
 }
 
 /// P6: two rows.

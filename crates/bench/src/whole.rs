@@ -72,11 +72,11 @@ pub(crate) async fn read_path(rounds: usize) -> Result<Row> {
         let (mut read, mut check, mut pace) = (0.0, 0.0, 0.0);
         for _ in 0..check::TURNS {
             read += edge::round(&part, None, &request).await?.0;
-            let before = cpu::of(part.pid())?;
+            let turn = cpu::Turn::of(&[part.pid()])?;
             let asked = checked.clone();
             let seen = load::grpc(&channels, check::CHECK, 32, CALLS, None, move |_| asked.clone()).await;
             anyhow::ensure!(seen.errors == 0, "{} checks failed", seen.errors);
-            check += (cpu::of(part.pid())? - before).as_secs_f64() * 1e6 / CALLS as f64;
+            check += turn.each(CALLS)?;
             pace += check::round(&empty, crate::empty::PATH, CALLS, |_| Bytes::new()).await?;
         }
         if round > 0 {
