@@ -1,10 +1,16 @@
 //! The one message of a unary call, as bytes in its frame (gRPC over HTTP/2, `Length-Prefixed-Message`).
 
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use coreloop_core::{Problem, Reason};
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
-use http_body::Body;
-use http_body_util::{BodyExt as _, Full};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
 use tonic::Status;
 
 /// Bytes of flag and length before a message (gRPC over HTTP/2).
@@ -100,12 +106,45 @@ pub fn write(message: &[u8]) -> Bytes {
 /// A unary answer with its one message, for a service that has it as bytes already: no codec, no copy beyond the frame.
 #[must_use]
 pub fn answer(message: &[u8]) -> Response<tonic::body::Body> {
-    let mut trailers = HeaderMap::with_capacity(1);
-    trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
-    let body = Full::new(write(message)).with_trailers(std::future::ready(Some(Ok(trailers))));
-    let mut response = Response::new(tonic::body::Body::new(body));
+    let mut response = Response::new(tonic::body::Body::new(Answer { frame: write(message), ended: false }));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
+}
+
+/// Largest part that h2 copies into the buffer that it is about to write. A longer one is handed to the system in place,
+/// and ends the write: then each answer pays for two writes of its own, which costs more than everything else about it.
+const GATHERED: usize = 255;
+/// Longest frame that is given in such parts; what a longer one would save is used up by the number of parts.
+const PARTED: usize = 4 * GATHERED;
+
+/// A frame and the trailers of success. Its length is not told: gRPC has no use for `content-length`.
+struct Answer {
+    frame: Bytes,
+    ended: bool,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = match self.frame.len() {
+            0 if self.ended => return Poll::Ready(None),
+            0 => {
+                self.ended = true;
+                let mut trailers = HeaderMap::with_capacity(1);
+                trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+                Frame::trailers(trailers)
+            }
+            GATHERED..=PARTED => Frame::data(self.frame.split_to(GATHERED)),
+            _ => Frame::data(std::mem::take(&mut self.frame)),
+        };
+        Poll::Ready(Some(Ok(next)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
 }
 
 fn malformed(text: &'static str) -> Problem {
@@ -117,10 +156,9 @@ fn too_large(most: usize) -> Problem {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use futures::stream;
-    use http_body::Frame;
     use http_body_util::StreamBody;
 
     use super::*;
@@ -138,6 +176,26 @@ mod tests {
             assert_eq!(read_parts(&parts).await.unwrap(), "abc");
         }
         assert_eq!(write(b"abc"), &b"\0\0\0\0\x03abc"[..]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_its_frame_and_the_trailers_of_success() {
+        for length in [0, 250, 251, 600, 1_015, 1_016, 70_000] {
+            let message = vec![b'x'; length];
+            let (mut largest, mut seen, mut body) = (0, Vec::new(), std::pin::pin!(answer(&message).into_body()));
+            let trailers = loop {
+                match body.frame().await.unwrap().unwrap().into_data() {
+                    Ok(data) => {
+                        largest = largest.max(data.len());
+                        seen.extend_from_slice(&data);
+                    }
+                    Err(frame) => break frame.into_trailers().unwrap(),
+                }
+            };
+            assert!(body.is_end_stream() && body.frame().await.is_none(), "{length}");
+            assert_eq!((&seen[..], &trailers["grpc-status"]), (&write(&message)[..], "0"), "{length}");
+            assert!(largest <= GATHERED || length + HEADER > PARTED, "{length}");
+        }
     }
 
     #[tokio::test]
