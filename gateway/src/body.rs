@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use coreloop_core::{Problem, Reason};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::body::Body;
 
 use crate::fail::Failure;
 

@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 
-use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body as _;
+use tonic::body::Body;
 use tower::ServiceExt as _;
 use tower_http::compression::Compression;
 

@@ -1,7 +1,7 @@
 //! CORS at the edge: the rule is [`coreloop_access::Cors`]'s, here is the reply to a preflight.
 
-use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use tonic::body::Body;
 
 use crate::options;
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use axum::body::Body;
+use bytes::Bytes;
 use coreloop_core::{Ids, Reason};
 use coreloop_limit::Limiter;
 use coreloop_service::{BuildError, Call, Links, Metrics, call::REQUEST_ID};
@@ -15,7 +15,8 @@ use coreloop_transcode::{options::Lang, request::Decoder, response::Encoder, rou
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use tokio_util::sync::CancellationToken;
-use tower::Service;
+use tonic::body::Body;
+use tower::{BoxError, Service};
 
 use crate::{
     Options,
@@ -90,7 +91,11 @@ impl Edge {
     }
 }
 
-impl Service<Request<Body>> for Edge {
+impl<B> Service<Request<B>> for Edge
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
@@ -99,8 +104,8 @@ impl Service<Request<Body>> for Edge {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let shared = Arc::clone(&self.0);
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (shared, request) = (Arc::clone(&self.0), request.map(Body::new));
         Box::pin(async move { Ok(shared.serve(request).await) })
     }
 }

@@ -1,6 +1,5 @@
 //! Failures on their way out: `google.rpc.Status` as JSON, whatever failed.
 
-use axum::body::Body;
 use coreloop_core::{Kind, Problem, Reason, problem::COMMON_DOMAIN};
 use coreloop_limit::Limited;
 use coreloop_transcode::{
@@ -9,7 +8,8 @@ use coreloop_transcode::{
     status::ErrorReply,
 };
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use tonic::{Code, Status};
+use http_body_util::Full;
+use tonic::{Code, Status, body::Body};
 
 use crate::{outbound, table::NO_STORE};
 
@@ -78,7 +78,7 @@ impl Failure {
         let error = encoder.error(status.code() as i32, status.message(), status.details(), lang);
         let http = http.or_else(|| StatusCode::from_u16(error.http_status).ok());
         let body = if in_stream { ndjson_error(&error.body) } else { error.body };
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(Body::new(Full::from(body)));
         *response.status_mut() = http.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let unauthenticated = response.status() == StatusCode::UNAUTHORIZED;
         let headers = response.headers_mut();

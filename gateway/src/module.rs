@@ -1,9 +1,8 @@
 //! The edge as a module of the process.
 
-use coreloop_service::{BuildError, Built, Ctx, Module};
+use coreloop_service::{BuildError, Built, Ctx, Local, Module, Rpcs};
 use coreloop_transcode::router;
 use futures::future::BoxFuture;
-use tonic::service::Routes;
 
 use crate::{
     Options,
@@ -44,9 +43,5 @@ fn build(ctx: Ctx) -> Result<Built, BuildError> {
         stopping: ctx.stopping,
     };
     let edge = Edge::new(options, ground)?;
-    Ok(Built {
-        routes: Some(Routes::new(EdgeServiceServer::new(own))),
-        http: Some(axum::Router::new().fallback_service(edge)),
-        ..Built::default()
-    })
+    Ok(Built { rpcs: Rpcs::new().with(EdgeServiceServer::new(own)), http: Some(Local::new(edge)), ..Built::default() })
 }

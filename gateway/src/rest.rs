@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::body::Body;
 use bytes::Bytes;
 use coreloop_core::{Problem, Reason};
 use coreloop_service::{Call, link::GRPC_TIMEOUT};
@@ -13,6 +12,7 @@ use coreloop_transcode::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Full};
+use tonic::body::Body;
 
 use crate::{
     body::{self, Held, Place},
@@ -183,7 +183,9 @@ fn respond(ready: &Ready<'_>, encoded: Reply, reply: &call::Reply) -> Result<Res
 fn with_trailers(asked: &HeaderMap, body: Bytes, trailers: &HeaderMap, headers: &mut HeaderMap) -> Body {
     let te = asked.get(header::TE).and_then(|te| te.to_str().ok()).unwrap_or_default();
     let wants = te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers"));
-    let Some(trailers) = wants.then(|| outbound::trailers(trailers)).flatten() else { return Body::from(body) };
+    let Some(trailers) = wants.then(|| outbound::trailers(trailers)).flatten() else {
+        return Body::new(Full::new(body));
+    };
     let names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
     if let Ok(names) = HeaderValue::try_from(names.join(", ")) {
         headers.insert(header::TRAILER, names);

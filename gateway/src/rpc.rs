@@ -2,11 +2,12 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use axum::body::Body;
 use coreloop_core::Reason;
 use coreloop_service::{Link, frame};
 use http::{HeaderMap, Method, Request, Response, Uri, Version, header, request::Parts};
-use tonic::{Status, body::Body as GrpcBody};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use tonic::{Status, body::Body};
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _};
 
@@ -68,7 +69,7 @@ pub(crate) async fn serve(
         Ok((link, body, place)) => (Ok(link), body, place),
         Err(failure) => (Err(Box::pin(shared.charged(failure)).await.into_status()), Body::empty(), None),
     };
-    let mut request = Request::new(GrpcBody::empty());
+    let mut request = Request::new(Body::empty());
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
     if let Some(path) = parts.uri.path_and_query() {
@@ -76,12 +77,12 @@ pub(crate) async fn serve(
     }
     *request.headers_mut() = inbound::grpc(&parts.headers, origin);
     let ends_with_us = rpc.is_some_and(|rpc| rpc.streaming).then(|| shared.stopping.clone());
-    let peer = tower::service_fn(move |request: Request<GrpcBody>| {
+    let peer = tower::service_fn(move |request: Request<Body>| {
         let (answer, stopping) = (hand_on(target.clone(), request), ends_with_us.clone());
         async move {
             let response = answer.await?;
             Ok::<_, Infallible>(match stopping {
-                Some(stopping) => response.map(|body| GrpcBody::new(Passing::new(body, stopping))),
+                Some(stopping) => response.map(|body| Body::new(Passing::new(body, stopping))),
                 None => response,
             })
         }
@@ -93,17 +94,17 @@ pub(crate) async fn serve(
         }
         _ => {
             shared.families.passed("grpc");
-            peer.oneshot(request.map(|_| GrpcBody::new(body))).await
+            peer.oneshot(request.map(|_| body)).await
         }
     };
     let Ok(mut response) = reply;
     if let Some(notice) = rpc.and_then(|rpc| rpc.notice.as_ref()) {
         notice.tell(response.headers_mut());
     }
-    response.map(Body::new)
+    response
 }
 
-async fn hand_on(target: Result<Link, Status>, request: Request<GrpcBody>) -> Result<Response<GrpcBody>, Infallible> {
+async fn hand_on(target: Result<Link, Status>, request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let link = match target {
         Ok(link) => link,
         Err(status) => return Ok(status.into_http()),
@@ -135,8 +136,8 @@ async fn admit(
     let held = shared.read(&parts.headers, body, web_limit(&parts.headers, message)).await?;
     // As a stream, which states no length: that of base64 text is not that of what it decodes to, and the peer's HTTP/2
     // would take the difference for a broken request.
-    let whole = futures::stream::once(std::future::ready(Ok::<_, Infallible>(held.bytes)));
-    Ok((link, Body::from_stream(whole), held.place))
+    let whole = futures::stream::once(std::future::ready(Ok::<_, Infallible>(Frame::data(held.bytes))));
+    Ok((link, Body::new(StreamBody::new(whole)), held.place))
 }
 
 /// Largest body that holds a message of this size: its frame, and four letters of text for three bytes.

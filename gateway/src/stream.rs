@@ -5,9 +5,8 @@
 //! a second: browsers report a stream as open only once its headers have come. Events carry no id, for the edge has no
 //! place to go on from: a stream begins with the state, and each of its messages is whole (docs/streams.md).
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use axum::body::Body;
 use bytes::Bytes;
 use coreloop_core::Problem;
 use coreloop_transcode::{
@@ -17,9 +16,11 @@ use coreloop_transcode::{
 };
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Response, header};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Status, body::Body};
 
 use crate::{
     call::{self, Messages},
@@ -82,7 +83,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, ready: Ready<'_>) -> Result<Resp
         }
         First::Later => None,
     };
-    Ok(respond(&metadata, kind, Body::from_stream(pump.chunks(first))))
+    Ok(respond(&metadata, kind, Body::new(StreamBody::new(pump.chunks(first)))))
 }
 
 fn respond(metadata: &HeaderMap, kind: HeaderValue, body: Body) -> Response<Body> {
@@ -202,7 +203,7 @@ impl Pump {
         }
     }
 
-    fn chunks(self, first: Option<Bytes>) -> impl futures::Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    fn chunks(self, first: Option<Bytes>) -> impl futures::Stream<Item = Result<Frame<Bytes>, Infallible>> {
         futures::stream::unfold((self, first), |(mut pump, first)| async move {
             let chunk = match first {
                 Some(first) => Some(first),
@@ -212,7 +213,7 @@ impl Pump {
                     pump.last_words(Problem::internal("panic").into())
                 }),
             };
-            chunk.map(|chunk| (Ok(chunk), (pump, None)))
+            chunk.map(|chunk| (Ok(Frame::data(chunk)), (pump, None)))
         })
     }
 }

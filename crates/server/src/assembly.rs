@@ -209,18 +209,16 @@ impl Assembly {
     }
 
     /// A module's gRPC with health, reflection and every layer around it, and its plain HTTP.
-    fn layer(&self, plans: Plans, member: Member, inside: &Inside) -> (Layered, Option<axum::Router>) {
+    fn layer(&self, plans: Plans, member: Member, inside: &Inside) -> (Layered, Option<Local>) {
         let Member { name, foreign, built } = member;
         let services = services_of(name, foreign);
         let health = ModuleHealth::new(name, services.clone(), inside.checks.clone());
         let shown = reflection::Shown::new(services, name == EDGE);
-        let routes = built
-            .routes
-            .unwrap_or_default()
-            .add_service(HealthServer::new(health))
-            .add_service(ReflectionV1::new(reflection::v1::Service(shown.clone())))
-            .add_service(ReflectionV1Alpha::new(reflection::v1alpha::Service(shown)))
-            .prepare();
+        let rpcs = built
+            .rpcs
+            .with(HealthServer::new(health))
+            .with(ReflectionV1::new(reflection::v1::Service(shown.clone())))
+            .with(ReflectionV1Alpha::new(reflection::v1alpha::Service(shown)));
         let layered = Layered::new(Layers {
             process: Arc::clone(&self.process),
             plans,
@@ -232,7 +230,7 @@ impl Assembly {
                 self.red.shed(name),
                 inside.stopping.clone(),
             ),
-            routes,
+            rpcs,
         });
         (layered, built.http)
     }

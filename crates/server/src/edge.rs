@@ -8,33 +8,32 @@ use std::{
     task::{Context, Poll},
 };
 
-use axum::Router;
 use coreloop_access::address::{ClientAddress, PeerAddress};
 use coreloop_core::Problem;
-use coreloop_service::{Call, RouteName, Target, call::REQUEST_ID};
+use coreloop_service::{Call, Local, RouteName, Target, call::REQUEST_ID};
 use coreloop_transcode::descriptor;
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use tokio::time::Instant;
 use tonic::{Status, body::Body};
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
 use crate::{pipeline::Process, red::Red, reply, spans::Outcome};
 
-/// The edge's router with the layers around it. Cloning is cheap.
+/// The edge with the layers around it. Cloning is cheap.
 #[derive(Clone)]
 pub(crate) struct Edge(Arc<Inner>);
 
 struct Inner {
     process: Arc<Process>,
     red: Red,
-    router: Router,
+    edge: Local,
     names: Names,
 }
 
 impl Edge {
-    pub(crate) fn new(process: Arc<Process>, red: Red, router: Router) -> Self {
-        Self(Arc::new(Inner { process, red, router, names: Names::new() }))
+    pub(crate) fn new(process: Arc<Process>, red: Red, edge: Local) -> Self {
+        Self(Arc::new(Inner { process, red, edge, names: Names::new() }))
     }
 }
 
@@ -101,10 +100,9 @@ impl Inner {
             request.extensions_mut().insert(ClientAddress(client));
         }
         let ending = Ending { inner: self, call: Arc::clone(&call), started, told: false };
-        let request = request.map(axum::body::Body::new);
-        let work = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
+        let work = AssertUnwindSafe(async { self.edge.call(request).await }).catch_unwind();
         let mut response = match Arc::clone(&call).scope(work).await {
-            Ok(Ok(response)) => response.map(Body::new),
+            Ok(Ok(response)) => response,
             Err(_) => {
                 Arc::clone(&call).within(|| tracing::error!(target: "coreloop::http", "the edge panicked"));
                 panicked()

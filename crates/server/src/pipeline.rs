@@ -22,7 +22,7 @@ use coreloop_core::{Clock, Ids, Kind, Problem, Reason};
 use coreloop_db::deadline;
 use coreloop_limit::{Headers as LimitHeaders, Limited, Limiter, Subject};
 use coreloop_service::{
-    Call, Target, Trace,
+    Call, Rpcs, Target, Trace,
     call::{FORWARDED_FOR, TRACEPARENT, request_id},
     frame,
     link::{GRPC_TIMEOUT, parse_timeout},
@@ -30,7 +30,7 @@ use coreloop_service::{
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use tokio::time::Instant;
-use tonic::{Status, body::Body, service::Routes};
+use tonic::{Status, body::Body};
 use tower::Service;
 
 use crate::{
@@ -111,7 +111,7 @@ pub(crate) struct Layers {
     pub(crate) house: House,
     pub(crate) bodies: Bodies,
     pub(crate) streams: OpenStreams,
-    pub(crate) routes: Routes,
+    pub(crate) rpcs: Rpcs,
 }
 
 impl Layered {
@@ -199,8 +199,7 @@ impl Layers {
         if let Some(arrived) = &arrived {
             *request.body_mut() = checked(plan, arrived)?;
         }
-        let mut routes = self.routes.clone();
-        let Ok(mut response) = routes.call(request).await;
+        let Ok(mut response) = self.rpcs.call(request).await;
         if let Some(stream) = stream {
             response = stream.keep(response);
         }

@@ -1,12 +1,13 @@
 //! The layers around a tiny fake service, through real sockets and through a link.
 
-use std::{sync::Arc, time::Duration};
-
-use axum::{
-    Router,
-    response::IntoResponse,
-    routing::{get as get_route, post},
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
 };
+
+use axum::{Router, response::IntoResponse, routing::post};
 use coreloop_access::{
     Keys,
     keys::JwkSet,
@@ -18,12 +19,12 @@ use coreloop_auth_api::v1::{
 };
 use coreloop_config::Settings;
 use coreloop_core::{Problem, Reason};
-use coreloop_service::{BuildError, Built, Call, Ctx, Module, Worker};
+use coreloop_service::{Answering, BuildError, Built, Call, Ctx, Local, Module, Rpcs, Worker};
 use futures::{StreamExt as _, future::BoxFuture};
 use tokio::sync::Notify;
-use tonic::{Code, Status, body::Body, service::Routes, transport::Channel};
+use tonic::{Code, Status, body::Body, server::NamedService, service::Routes, transport::Channel};
 use tonic_types::StatusExt as _;
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 
 use crate::{Running, Server, StartError};
 
@@ -77,8 +78,30 @@ impl Module for Fake {
                 seen.worker_ended.notify_one();
             }
         });
-        let built = Built { routes: Some(Routes::from(router)), workers: vec![worker], ..Built::default() };
+        let built = Built { rpcs: Rpcs::new().with(Routed(router.into())), workers: vec![worker], ..Built::default() };
         Box::pin(std::future::ready(Ok(built)))
+    }
+}
+
+/// The fake's routes as one gRPC service.
+#[derive(Clone)]
+struct Routed(Routes);
+
+impl NamedService for Routed {
+    const NAME: &'static str = "coreloop.auth.v1.AuthService";
+}
+
+impl Service<http::Request<Body>> for Routed {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Answering {
+        Box::pin(self.0.clone().call(request))
     }
 }
 
@@ -92,11 +115,11 @@ impl Module for Door {
 
     fn build(self: Box<Self>, _: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
         let seen = self.0;
-        let wait = get_route(move || {
+        let wait = tower::service_fn(move |_| -> Answering {
             seen.began.notify_one();
-            std::future::pending::<()>()
+            Box::pin(std::future::pending())
         });
-        let built = Built { http: Some(Router::new().route("/wait", wait)), ..Built::default() };
+        let built = Built { http: Some(Local::new(wait)), ..Built::default() };
         Box::pin(std::future::ready(Ok(built)))
     }
 }

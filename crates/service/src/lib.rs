@@ -9,13 +9,15 @@ pub mod call;
 pub mod ctx;
 pub mod frame;
 pub mod link;
+pub mod local;
 pub mod module;
 pub mod readiness;
 pub mod worker;
 
 pub use call::{Call, Target, Trace};
 pub use ctx::{Ctx, Metrics, Mode};
-pub use link::{Link, Links, Local};
+pub use link::{Link, Links};
+pub use local::{Answering, Local, Rpcs};
 pub use module::{BuildError, Built, Check, Module, RouteName};
 pub use readiness::{Component, Readiness};
 pub use worker::Worker;

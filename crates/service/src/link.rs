@@ -2,6 +2,8 @@
 
 use std::{
     collections::HashMap,
+    future::Future,
+    pin::Pin,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -15,12 +17,12 @@ use coreloop_db::deadline;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tonic::{Status, body::Body, transport::Channel};
-use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
+use tower::{Service, ServiceExt as _};
 
-use crate::Call;
-
-/// A service in this process, with the server's layers around it.
-pub type Local = BoxCloneSyncService<Request<Body>, Response<Body>, std::convert::Infallible>;
+use crate::{
+    Call,
+    local::{Answering, Local},
+};
 
 /// Header of the time a call may take (gRPC over HTTP/2).
 pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -124,7 +126,7 @@ impl Link {
 impl Service<Request<Body>> for Link {
     type Response = Response<Body>;
     type Error = tonic::transport::Error;
-    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -132,17 +134,13 @@ impl Service<Request<Body>> for Link {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if deadline::passed() {
-            let late = Status::from(Problem::common(Reason::DeadlineExceeded, "the deadline passed"));
-            return Box::pin(std::future::ready(Ok(late.into_http())));
+            return Answer::failed(Problem::common(Reason::DeadlineExceeded, "the deadline passed"));
         }
         pass_on(request.headers_mut());
         match self.links.get(&self.name) {
-            Some(Peer::Local(service)) => Box::pin(async move {
-                let Ok(response) = service.oneshot(request).await;
-                Ok(response)
-            }),
+            Some(Peer::Local(service)) => Answer::Local(service.call(request)),
             Some(Peer::Remote(channels)) => match channels.pick() {
-                Some(channel) => Box::pin(channel.oneshot(request)),
+                Some(channel) => Answer::Remote(Box::pin(channel.oneshot(request))),
                 None => self.away(),
             },
             None => self.away(),
@@ -150,12 +148,43 @@ impl Service<Request<Body>> for Link {
     }
 }
 
+/// The answer of a peer that is to come.
+pub enum Answer {
+    /// Of this process, as it stands: no box around its box.
+    Local(Answering),
+    /// Of another.
+    Remote(BoxFuture<'static, Result<Response<Body>, tonic::transport::Error>>),
+}
+
+impl Answer {
+    fn failed(problem: Problem) -> Self {
+        Self::Local(Box::pin(std::future::ready(Ok(Status::from(problem).into_http()))))
+    }
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Body>, tonic::transport::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Local(answer) => answer.as_mut().poll(context).map(|Ok(response)| Ok(response)),
+            Self::Remote(answer) => answer.as_mut().poll(context),
+        }
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Local(_)) { "Local" } else { "Remote" })
+    }
+}
+
 impl Link {
-    fn away(&self) -> BoxFuture<'static, Result<Response<Body>, tonic::transport::Error>> {
+    fn away(&self) -> Answer {
         tracing::error!(peer = %self.name, "peer is neither local nor has an address");
         let away = Problem::common(Reason::DependencyUnavailable, "a part that this call needs is away")
             .retry_after(Duration::from_secs(1));
-        Box::pin(std::future::ready(Ok(Status::from(away).into_http())))
+        Answer::failed(away)
     }
 }
 

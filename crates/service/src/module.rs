@@ -2,10 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
+use crate::{
+    Ctx, Worker,
+    local::{Local, Rpcs},
+};
 use futures::future::BoxFuture;
-use tonic::service::Routes;
-
-use crate::{Ctx, Worker};
 
 /// A domain. Its gRPC services are those of the proto packages `coreloop.<name>.…`.
 pub trait Module: Send + 'static {
@@ -38,9 +39,9 @@ pub type BuildError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Default)]
 pub struct Built {
     /// Its gRPC services, bare: the server puts the layers (trace, deadline, caller, access, limit, validation, metrics) around.
-    pub routes: Option<Routes>,
+    pub rpcs: Rpcs,
     /// Plain HTTP, for the edge alone.
-    pub http: Option<axum::Router>,
+    pub http: Option<Local>,
     /// Loops it runs while the process serves.
     pub workers: Vec<Worker>,
     /// What it needs to be ready. Liveness never depends on these.
@@ -50,7 +51,7 @@ pub struct Built {
 impl fmt::Debug for Built {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Built")
-            .field("routes", &self.routes.is_some())
+            .field("rpcs", &self.rpcs)
             .field("http", &self.http.is_some())
             .field("workers", &self.workers)
             .field("checks", &self.checks)

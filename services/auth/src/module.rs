@@ -8,10 +8,9 @@ use coreloop_auth_api::v1::{
     auth_service_server::AuthServiceServer,
 };
 use coreloop_db::Coalesced;
-use coreloop_service::{BuildError, Built, Check, Ctx, Mode, Module};
+use coreloop_service::{BuildError, Built, Check, Ctx, Mode, Module, Rpcs};
 use futures::future::BoxFuture;
 use sqlx::{PgPool, migrate::Migrator};
-use tonic::service::Routes;
 use uuid::Uuid;
 
 use crate::{
@@ -70,19 +69,18 @@ impl Module for Auth {
                 seed::demo(&app).await?;
             }
             let grpc = Grpc(Arc::clone(&app));
-            let routes = Routes::new(AuthServiceServer::new(grpc.clone()))
-                .add_service(AuthAdminServiceServer::new(grpc.clone()))
-                .add_service(AuthInternalServiceServer::new(grpc))
-                .add_service(
-                    ExtAuthz::new(Arc::clone(&app.gate)).with_cors(ctx.cors).with_budget(ctx.limiter, ctx.trusted),
-                );
+            let rpcs = Rpcs::new()
+                .with(AuthServiceServer::new(grpc.clone()))
+                .with(AuthAdminServiceServer::new(grpc.clone()))
+                .with(AuthInternalServiceServer::new(grpc))
+                .with(ExtAuthz::new(Arc::clone(&app.gate)).with_cors(ctx.cors).with_budget(ctx.limiter, ctx.trusted));
             let mut workers = worker::all(&app);
             workers.extend(audit::workers(&app));
             workers.push(mail::resets::worker(Arc::clone(&app)));
             if let Some(redis) = ctx.redis_client {
                 workers.push(watch::news::worker(&app, redis));
             }
-            Ok(Built { routes: Some(routes), http: None, workers, checks: checks(&app) })
+            Ok(Built { rpcs, http: None, workers, checks: checks(&app) })
         })
     }
 }
