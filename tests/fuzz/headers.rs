@@ -1,7 +1,6 @@
 //! Headers and frames: each reader by itself, and the edge as a whole for one input in so many.
 
 use std::{
-    convert::Infallible,
     net::IpAddr,
     sync::{Arc, LazyLock},
     time::Duration,
@@ -12,10 +11,10 @@ use coreloop_access::address::TrustedProxies;
 use coreloop_core::id::SystemIds;
 use coreloop_gateway::{Edge, Ground, Options};
 use coreloop_limit::{Limiter, Options as Limits};
-use coreloop_service::{Links, Metrics, Trace, link};
+use coreloop_service::{Answering, Links, Local, Metrics, Trace, link};
 use coreloop_transcode::options::Lang;
-use http::{HeaderName, HeaderValue, Request, Response};
-use tower::{Service as _, util::BoxCloneSyncService};
+use http::{HeaderName, HeaderValue, Request};
+use tower::Service as _;
 
 use crate::{drive::fuzz, mutate::Random, odd};
 
@@ -152,10 +151,10 @@ fn readers(text: &str) -> bool {
 /// The edge before a service that answers nothing.
 fn edge() -> Edge {
     let links = Links::default();
-    let nobody = tower::service_fn(|_: Request<tonic::body::Body>| async {
-        Ok::<Response<tonic::body::Body>, Infallible>(tonic::Status::not_found("nobody").into_http())
+    let nobody = tower::service_fn(|_| -> Answering {
+        Box::pin(std::future::ready(Ok(tonic::Status::not_found("nobody").into_http())))
     });
-    links.set_local("odd", BoxCloneSyncService::new(nobody));
+    links.set_local("odd", Local::new(nobody));
     let ground = Ground {
         router: odd::router(),
         links,
@@ -199,7 +198,7 @@ fn headers_and_frames() {
             let answer = runtime.block_on(async {
                 let Ok(answer) = edge.call(request).await;
                 let (parts, body) = answer.into_parts();
-                let body = axum::body::to_bytes(body, 1 << 20).await;
+                let body = axum::body::to_bytes(Body::new(body), 1 << 20).await;
                 (parts, body.map(|body| body.len()))
             });
             assert_ne!(answer.0.status.as_u16(), 500, "{method} {target}: {answer:?}");

@@ -10,7 +10,7 @@ use axum::body::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use coreloop_core::id::SystemIds;
 use coreloop_limit::Limiter;
-use coreloop_service::{Call, Links, Metrics, Target, Trace};
+use coreloop_service::{Answering, Call, Links, Local, Metrics, Target, Trace};
 use coreloop_transcode::router::Router;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Frame;
@@ -20,7 +20,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body as GrpcBody};
-use tower::{Service as _, util::BoxCloneSyncService};
+use tower::Service as _;
 
 use crate::{Edge, Options, edge::Ground};
 
@@ -147,9 +147,10 @@ impl Scene {
         let (peer, links, metrics, stopping) =
             (Peer::default(), Links::default(), Metrics::default(), CancellationToken::new());
         let served = peer.clone();
-        let local = tower::service_fn(move |request| served.clone().serve(request));
-        links.set_local("probe", BoxCloneSyncService::new(local.clone()));
-        links.set_local("edge", BoxCloneSyncService::new(local));
+        let local =
+            Local::new(tower::service_fn(move |request| -> Answering { Box::pin(served.clone().serve(request)) }));
+        links.set_local("probe", local.clone());
+        links.set_local("edge", local);
         let limits = coreloop_limit::Options { anonymous_per_minute: BUDGET, ..Default::default() };
         let ground = Ground {
             router: router(),
@@ -162,7 +163,7 @@ impl Scene {
         Self { edge: Edge::new(options, ground).unwrap(), peer, metrics, stopping }
     }
 
-    pub(super) async fn send(&self, request: Request<Body>) -> Response<Body> {
+    pub(super) async fn send(&self, request: Request<Body>) -> Response<GrpcBody> {
         let Ok(response) = self.edge.clone().call(request).await;
         response
     }
