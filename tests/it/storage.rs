@@ -8,7 +8,7 @@ use coreloop_idempotency::{Claim, Error, Keys, Scope};
 use coreloop_testkit::{TestDb, run};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgPoolOptions};
 use uuid::Uuid;
 
 /// The table as the crate's documentation gives it.
@@ -118,6 +118,30 @@ fn keys_expire_and_unfinished_claims_are_taken_up() {
         assert_eq!(keys.sweep(&mut connection, now() + SignedDuration::from_hours(24), 10).await.unwrap(), 1);
         assert_eq!(db.count("select count(*) from auth.idempotency_keys").await, 1);
         drop(connection);
+        pool.close().await;
+    });
+}
+
+/// Whoever gives up waiting for a transaction leaves none behind: what the next one writes on the connection lasts.
+#[test]
+fn a_transaction_given_up_while_it_begins_is_not_the_next_ones() {
+    run(async {
+        let (db, pool) = database().await;
+        let one = PgPoolOptions::new().max_connections(1).connect(&db.url()).await.unwrap();
+        for patience in 0..150 {
+            let mut begin = Box::pin(coreloop_db::begin(&one));
+            for _ in 0..patience {
+                if futures::poll!(&mut begin).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(begin);
+            one.execute("insert into auth.effects default values").await.unwrap();
+            let lasting: i64 = sqlx::query_scalar("select count(*) from auth.effects").fetch_one(&pool).await.unwrap();
+            assert_eq!(lasting, patience + 1, "given up after {patience} looks");
+        }
+        one.close().await;
         pool.close().await;
     });
 }

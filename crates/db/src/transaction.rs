@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 
 use crate::{DbError, deadline};
 
@@ -20,11 +20,20 @@ pub async fn begin(pool: &PgPool) -> Result<Transaction, DbError> {
     if deadline::passed() {
         return Err(DbError::Deadline);
     }
-    match deadline::within(pool.options().get_acquire_timeout(), pool.begin()).await {
+    let begun = async { opened(pool.acquire().await?).await };
+    match deadline::within(pool.options().get_acquire_timeout(), begun).await {
         Some(begun) => Ok(Transaction(begun?)),
         None if deadline::passed() => Err(DbError::Deadline),
         None => Err(DbError::Sqlx(sqlx::Error::PoolTimedOut)),
     }
+}
+
+/// `BEGIN`, in a task of its own: a caller who gives up does not cut it off. sqlx counts a transaction as open once Postgres
+/// has said so; dropped before, it gives back a connection that nobody rolls back, and what the next caller writes on it
+/// lasts only if some later transaction happens to commit. Here the answer is always heard, and then dropped.
+async fn opened(connection: PoolConnection<Postgres>) -> Result<sqlx::Transaction<'static, Postgres>, sqlx::Error> {
+    let begun = tokio::spawn(sqlx::Transaction::begin(connection, None));
+    begun.await.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed))
 }
 
 impl Transaction {
