@@ -166,10 +166,14 @@ fn many_processes_make_one_role_and_migrate_once() {
         let (db, pool) = database().await;
         let url = db.url();
         sqlx::raw_sql("drop schema auth cascade").execute(&pool).await.unwrap();
-        let text = format!("url = \"{url}\"\nadmin_url = \"{url}\"");
+        // The role is the cluster's and other tests' too, who give it the password of the address.
+        let address: url::Url = url.parse().unwrap();
+        let password = address.password().map(|password| format!("password = \"{password}\"")).unwrap_or_default();
+        let text = format!("url = \"{url}\"\nadmin_url = \"{url}\"\n{password}");
         let options = Options::read(&Section::from_toml("database", &text).unwrap()).unwrap();
         let start = async || {
-            coreloop_db::bootstrap(options.admin_url.as_ref().unwrap(), "auth", None).await.unwrap();
+            let admin = options.admin_url.as_ref().unwrap();
+            coreloop_db::bootstrap(admin, "auth", options.password.as_ref()).await.unwrap();
             coreloop_db::migrate(&options, "auth", &coreloop_auth::module::MIGRATIONS).await.unwrap();
         };
         join_all((0..6).map(|_| start())).await;
