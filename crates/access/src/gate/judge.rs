@@ -19,10 +19,7 @@ pub(super) struct Judged {
 impl Gate {
     /// Judges a token for an RPC.
     pub(super) async fn judge(&self, token: &[u8], rpc: &RpcPolicy) -> Result<Judged, Denied> {
-        let entry = match self.recall(token) {
-            Some(entry) => entry,
-            None => Box::pin(self.verify_anew(token)).await?,
-        };
+        let entry = self.entry(token).await?;
         let question = question(&entry);
         if self.revocations.knows(&question) {
             return Err(Denied::TokenRevoked);
@@ -39,16 +36,16 @@ impl Gate {
 
     /// A token that counts, but for revocations and the call's level.
     pub(super) async fn entry(&self, token: &[u8]) -> Result<Entry, Denied> {
-        match self.recall(token) {
+        let fingerprint = Fingerprint::of(token);
+        match self.recall(&fingerprint) {
             Some(entry) => Ok(entry),
-            None => Box::pin(self.verify_anew(token)).await,
+            None => Box::pin(self.verify_anew(token, fingerprint)).await,
         }
     }
 
     /// A token verified before, if it still counts: its time and its key are looked at on every hit.
-    fn recall(&self, token: &[u8]) -> Option<Entry> {
-        let fingerprint = Fingerprint::of(token);
-        let entry = self.cache.get(&fingerprint)?;
+    fn recall(&self, fingerprint: &Fingerprint) -> Option<Entry> {
+        let entry = self.cache.get(fingerprint)?;
         let (now, leeway) = (self.clock.unix(), self.rules.leeway_secs());
         let in_time = now < i64::from(entry.expires_at) + leeway && i64::from(entry.not_before) <= now + leeway;
         if in_time && self.keys.holds(entry.key_serial) {
@@ -56,11 +53,11 @@ impl Gate {
             return Some(entry);
         }
         // Verified anew, it gets the reason that is true now.
-        self.cache.remove(&fingerprint);
+        self.cache.remove(fingerprint);
         None
     }
 
-    async fn verify_anew(&self, token: &[u8]) -> Result<Entry, Denied> {
+    async fn verify_anew(&self, token: &[u8], fingerprint: Fingerprint) -> Result<Entry, Denied> {
         self.metrics.cache_misses.inc();
         let mut outcome = verify(token, &self.rules, &self.keys, self.clock.unix());
         if matches!(outcome, Err(VerifyError::Invalid(Invalid::UnknownKey))) && self.keys.refresh_for_unknown().await {
@@ -76,7 +73,7 @@ impl Gate {
             return Err(Denied::TokenInvalid(Invalid::Kind));
         }
         let entry = Entry::new(&claims, key.serial());
-        self.cache.insert(Fingerprint::of(token), entry.clone());
+        self.cache.insert(fingerprint, entry.clone());
         Ok(entry)
     }
 
