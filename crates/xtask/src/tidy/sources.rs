@@ -74,6 +74,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ),
     ("crates/server/src/reply.rs", "Status::cancelled(", "is logged and counted; nobody is there to be sent it"),
     (
+        "crates/db/src/transaction.rs",
+        "tokio::spawn(sqlx::Transaction::begin(connection, None))",
+        "one answer of Postgres is awaited; a caller who gives up must not cut it off",
+    ),
+    (
         "services/auth/src/revoke.rs",
         "tokio::spawn(",
         "the task is waited for; it is one so that publishing goes on when the caller goes away",
