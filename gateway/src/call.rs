@@ -3,9 +3,9 @@
 //! A gRPC message is a flag, a length and a payload (PROTOCOL-HTTP2). A unary call is one such frame each way, so it is
 //! written and read here without a codec: one allocation out, none in when the reply arrives in one chunk.
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use coreloop_core::{Problem, Reason};
-use coreloop_service::Link;
+use coreloop_service::{Link, frame};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use http_body_util::{BodyExt as _, Full};
 use tonic::{Code, Status, body::Body};
@@ -13,9 +13,6 @@ use tower::Service as _;
 
 /// Times a call is sent whose peer cannot have seen it: a few, for each of a peer's connections may end at once.
 const TRIES: u32 = 4;
-/// Flag and length before a message.
-const PREFIX: usize = 5;
-/// Enough for a one-frame message to be copied behind its prefix without a second chunk.
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
@@ -104,11 +101,7 @@ fn unsent(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn request(path: PathAndQuery, metadata: HeaderMap, message: &[u8]) -> Request<Body> {
-    let mut frame = BytesMut::with_capacity(PREFIX + message.len());
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    frame.put_slice(message);
-    let mut request = Request::new(Body::new(Full::new(frame.freeze())));
+    let mut request = Request::new(Body::new(Full::new(frame::write(message))));
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() = Uri::from(path);
@@ -162,7 +155,9 @@ impl Messages {
     }
 
     fn take(&mut self) -> Result<Option<Bytes>, Status> {
-        let Some((&[flag, a, b, c, d], _)) = self.held.split_first_chunk::<PREFIX>() else { return Ok(None) };
+        let Some((&[flag, a, b, c, d], _)) = self.held.split_first_chunk::<{ frame::HEADER }>() else {
+            return Ok(None);
+        };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if flag != 0 {
             return Err(broken("a compressed reply that was not asked for"));
@@ -170,10 +165,10 @@ impl Messages {
         if length > self.limit {
             return Err(broken("a reply larger than gateway.reply_limit_bytes"));
         }
-        if self.held.len() < PREFIX + length {
+        if self.held.len() < frame::HEADER + length {
             return Ok(None);
         }
-        self.held.advance(PREFIX);
+        self.held.advance(frame::HEADER);
         Ok(Some(self.held.split_to(length)))
     }
 
