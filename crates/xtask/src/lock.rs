@@ -58,6 +58,8 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // An empty file is a holder that cleaned up. The file stays: removing it would race with the next holder.
         let _ = self.write("");
+        // Closing it would not do: a process that was started just now holds it too, until it is its own program.
+        let _ = self.file.unlock();
     }
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask prove`: the tests of the promises with the figures of chapter 09, on throw-away servers.
 //!
-//! Which tests have a long form is read from them: those of every file that asks the test kit for it (`deep()`, `Rounds`).
+//! Which tests have a long form is read from them: those of every file that asks the test kit for it (`deep()`, `figure()`, `Rounds`).
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{child, progress::say, test::Surroundings, tools};
 
 /// What a test that has a long form says.
-const ASKS: [&str; 2] = ["deep()", "Rounds::of("];
+const ASKS: [&str; 3] = ["deep()", "figure(", "Rounds::of("];
 
 /// Runs the long forms, one test at a time and with all that they print (their seeds, what they saw): those that have
 /// one, or of all tests those whose name contains `filter`.

@@ -3,8 +3,9 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -116,24 +117,23 @@ impl State {
     }
 }
 
-/// Whether nothing listens on the port here.
+/// Whether nothing listens on the port here. It is asked, not tried: a process that is started meanwhile would hold the socket
+/// of a trial until it is its own program, and its server would find the port taken.
 pub(crate) fn free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+    let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+    TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), Duration::from_secs(1)).is_err_and(refused)
 }
 
-/// A free port outside `others`.
+/// A free port outside `others`; each call of a process answers another one. They are below the range that outgoing
+/// connections take theirs from, so that one found free stays free until its server has it, and while that starts again.
 pub(crate) fn any_free(others: &[u16]) -> Option<u16> {
-    // Held while searching, so that the same one is not offered twice.
-    let mut held = Vec::new();
-    for _ in 0..64 {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
-        let port = listener.local_addr().ok()?.port();
-        if !others.contains(&port) {
-            return Some(port);
-        }
-        held.push(listener);
-    }
-    None
+    const FIRST: u32 = 15_000;
+    const COUNT: u32 = 16_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Far from where another process begins.
+    let begin = std::process::id().wrapping_mul(64);
+    let next = || FIRST + begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+    (0..COUNT).filter_map(|_| u16::try_from(next()).ok()).find(|port| !others.contains(port) && free(*port))
 }
 
 /// Who listens on a port, as far as /proc tells us.
@@ -177,6 +177,8 @@ fn start_time(pid: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     // A port that was free a moment ago is no ground to stand on here: a process that another test starts holds this
