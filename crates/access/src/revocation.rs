@@ -25,7 +25,7 @@ use coreloop_core::{SessionId, TokenId, UserId};
 
 pub use holds::Hold;
 pub use standing::{Revocations, Standing};
-pub use writer::{RevocationWriter, WriteError, Written};
+pub use writer::{RevocationWriter, Run, WriteError, Written};
 
 pub(crate) use holds::{Slot, Terms, Why};
 pub(crate) use standing::Verdict;

@@ -233,9 +233,7 @@ impl Publisher {
     /// # Errors
     /// When a store does not answer.
     pub async fn rebuild_if_lost(&self) -> Result<bool, Error> {
-        if !self.writer.needs_rebuild().await.map_err(away)? {
-            return Ok(false);
-        }
+        let Some(run) = self.writer.needs_rebuild().await.map_err(away)? else { return Ok(false) };
         let mut all = Vec::new();
         let mut after = None;
         loop {
@@ -246,7 +244,7 @@ impl Publisher {
                 break;
             }
         }
-        self.writer.rebuild(&all).await.map_err(away)?;
+        self.writer.rebuild(&run, &all).await.map_err(away)?;
         tracing::info!(revocations = all.len(), "revocations rebuilt in redis");
         Ok(true)
     }

@@ -26,9 +26,9 @@ pub(super) fn epoch(run: &str, id: Uuid) -> String {
     format!("{run}/{id}")
 }
 
-/// The epoch is of this run.
+/// The epoch is of this run. No epoch holds for a Redis that does not tell its run.
 pub(super) fn holds_for(epoch: &str, run: &str) -> bool {
-    epoch.split_once('/').is_some_and(|(of, _)| of == run)
+    !run.is_empty() && epoch.split_once('/').is_some_and(|(of, _)| of == run)
 }
 
 /// Key under which a replica says how far it has read.
@@ -120,6 +120,8 @@ mod tests {
         }
         // As it was written before it named a run.
         assert!(!holds_for(&Uuid::from_u128(7).to_string(), "5f1c"));
+        // One that does not tell its run is never believed, whatever it holds.
         assert_eq!(run_of("# Server\r\nredis_version:7.0.15\r\n"), "");
+        assert!(!holds_for("/epoch", ""));
     }
 }

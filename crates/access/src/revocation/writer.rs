@@ -36,7 +36,7 @@ for i = 4, #ARGV, 4 do
 end
 local run = string.match(redis.call('info', 'server'), 'run_id:(%w*)') or ''
 local epoch = redis.call('get', KEYS[3]) or ''
-return {id, string.sub(epoch, 1, #run + 1) == run .. '/' and 1 or 0}
+return {id, run ~= '' and string.sub(epoch, 1, #run + 1) == run .. '/' and 1 or 0}
 ",
     )
 });
@@ -88,6 +88,10 @@ pub struct Written {
     pub needs_rebuild: bool,
 }
 
+/// One run of a Redis, from its start to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run(String);
+
 /// Writes revocations. Cloning shares the connection.
 #[derive(Clone)]
 pub struct RevocationWriter {
@@ -132,32 +136,31 @@ impl RevocationWriter {
     }
 
     /// Redis holds no snapshot that is surely complete: it is new, has lost its data, or was started again with what it had
-    /// on disk, which may lack what was written last.
+    /// on disk, which may lack what was written last. Answers the run of Redis to [`rebuild`](Self::rebuild).
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn needs_rebuild(&self) -> Result<bool, WriteError> {
+    pub async fn needs_rebuild(&self) -> Result<Option<Run>, WriteError> {
         let (run, epoch) = self.run().await?;
-        Ok(!epoch.is_some_and(|epoch| wire::holds_for(&epoch, &run)))
+        Ok((!epoch.is_some_and(|epoch| wire::holds_for(&epoch, &run.0))).then_some(run))
     }
 
-    /// Puts every live revocation in Redis and begins a new epoch, so that replicas load it. `all` must hold everything that
-    /// was committed before this was called; what is revoked meanwhile adds to it. Only one replica of auth should (a lease),
-    /// though two do no harm.
+    /// Puts every live revocation in Redis and begins a new epoch of that run, so that replicas load it. `all` must be read
+    /// after the run was asked for, and hold everything that was committed by then; what is revoked meanwhile adds to it. A
+    /// Redis that is started again on the way has an epoch that does not hold for it, and needs a rebuild again. Only one
+    /// replica of auth should (a lease), though two do no harm.
     ///
     /// # Errors
     /// When Redis fails on the way; there is no epoch then, and it must be tried again.
-    pub async fn rebuild(&self, all: &[Revocation]) -> Result<(), WriteError> {
+    pub async fn rebuild(&self, run: &Run, all: &[Revocation]) -> Result<(), WriteError> {
         for revocation in all {
             self.local.learn(revocation);
         }
-        // Asked first: one that is started again on the way has an epoch that does not hold for it.
-        let (run, _) = self.run().await?;
         for chunk in all.chunks(CHUNK) {
             self.write(chunk, 0).await?;
         }
         let mut redis = self.redis.clone();
-        let command = redis::cmd("SET").arg(wire::EPOCH).arg(wire::epoch(&run, self.ids.uuid())).to_owned();
+        let command = redis::cmd("SET").arg(wire::EPOCH).arg(wire::epoch(&run.0, self.ids.uuid())).to_owned();
         bounded(command.query_async::<()>(&mut redis)).await
     }
 
@@ -179,12 +182,16 @@ impl RevocationWriter {
     }
 
     /// The run of Redis, and the epoch it has.
-    async fn run(&self) -> Result<(String, Option<String>), WriteError> {
+    async fn run(&self) -> Result<(Run, Option<String>), WriteError> {
         let mut redis = self.redis.clone();
         let mut pipe = redis::pipe();
         pipe.cmd("INFO").arg("server").cmd("GET").arg(wire::EPOCH);
         let (info, epoch): (String, Option<String>) = bounded(pipe.query_async(&mut redis)).await?;
-        Ok((wire::run_of(&info).to_owned(), epoch))
+        let run = wire::run_of(&info);
+        if run.is_empty() {
+            tracing::error!("redis tells no run_id (INFO server); no snapshot of it is believed");
+        }
+        Ok((Run(run.to_owned()), epoch))
     }
 
     async fn write(&self, chunk: &[Revocation], stream_length: usize) -> Result<(String, bool), WriteError> {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{GET_ME, ISSUER, LOGOUT, World};
 use crate::{
     Denied, HeaderView, Hold, Metrics, Options, Revocation, RevocationWriter, Revocations, Role,
-    revocation::{Revoked, Standing},
+    revocation::{Revoked, Standing, WriteError},
     token::Claims,
 };
 
@@ -161,6 +161,16 @@ impl Drop for Replica {
     }
 }
 
+impl Replica {
+    /// Does what auth does: asks for the run, then rebuilds.
+    async fn rebuild(&self, all: &[Revocation]) -> Result<(), WriteError> {
+        match self.writer.needs_rebuild().await? {
+            Some(run) => self.writer.rebuild(&run, all).await,
+            None => Ok(()),
+        }
+    }
+}
+
 fn of_token(claims: &Claims) -> Revocation {
     Revocation { what: Revoked::Token(claims.id), expires_at: claims.expires_at }
 }
@@ -173,11 +183,29 @@ async fn nobody_passes_before_revocations_were_read_once() {
     // There is no epoch: what Redis does not say proves nothing.
     assert_eq!(replica.get_me(&token).await, Err(Denied::RevocationUnknown));
     assert!(!replica.world.gate.revocations().has_loaded());
-    assert!(replica.writer.needs_rebuild().await.unwrap());
-    replica.writer.rebuild(&[]).await.unwrap();
-    assert!(!replica.writer.needs_rebuild().await.unwrap());
+    assert!(replica.writer.needs_rebuild().await.unwrap().is_some());
+    replica.rebuild(&[]).await.unwrap();
+    assert!(replica.writer.needs_rebuild().await.unwrap().is_none());
     replica.live().await;
     assert!(replica.world.gate.revocations().has_loaded());
+    assert_eq!(replica.get_me(&token).await, Ok(()));
+}
+
+/// What was read from Postgres before Redis started again may lack what was written since, and is not believed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_for_an_earlier_run_is_asked_for_again() {
+    let mut redis = Redis::start().await;
+    let replica = Replica::start(&redis, "a").await;
+    let (_, token) = replica.user();
+    let run = replica.writer.needs_rebuild().await.unwrap().unwrap();
+    redis.restart().await;
+    eventually("it is written", async || replica.writer.rebuild(&run, &[]).await.is_ok()).await;
+    assert_eq!(replica.get_me(&token).await, Err(Denied::RevocationUnknown));
+    assert!(!replica.world.gate.revocations().has_loaded());
+    let next = replica.writer.needs_rebuild().await.unwrap().unwrap();
+    assert_ne!(next, run);
+    replica.writer.rebuild(&next, &[]).await.unwrap();
+    replica.live().await;
     assert_eq!(replica.get_me(&token).await, Ok(()));
 }
 
@@ -186,7 +214,7 @@ async fn none_is_accepted_anywhere_after_the_revoke_call_returned() {
     let redis = Redis::start().await;
     let replicas =
         [Replica::start(&redis, "a").await, Replica::start(&redis, "b").await, Replica::start(&redis, "c").await];
-    replicas[0].writer.rebuild(&[]).await.unwrap();
+    replicas[0].rebuild(&[]).await.unwrap();
     for replica in &replicas {
         replica.live().await;
     }
@@ -215,7 +243,7 @@ async fn none_is_accepted_anywhere_after_the_revoke_call_returned() {
 async fn a_replica_that_stopped_reading_asks_redis_itself() {
     let redis = Redis::start().await;
     let (reader, deaf) = (Replica::start(&redis, "a").await, Replica::start(&redis, "b").await);
-    reader.writer.rebuild(&[]).await.unwrap();
+    reader.rebuild(&[]).await.unwrap();
     reader.live().await;
     deaf.live().await;
     let (claims, token) = deaf.user();
@@ -233,7 +261,7 @@ async fn a_replica_that_stopped_reading_asks_redis_itself() {
 async fn a_new_replica_knows_what_was_revoked_before_it_began() {
     let redis = Redis::start().await;
     let first = Replica::start(&redis, "a").await;
-    first.writer.rebuild(&[]).await.unwrap();
+    first.rebuild(&[]).await.unwrap();
     first.live().await;
     let users: Vec<_> = (0..3_000).map(|_| ISSUER.access(first.world.now(), &[Role::Standard])).collect();
     let revocations: Vec<_> = users.iter().map(of_token).collect();
@@ -249,7 +277,7 @@ async fn a_new_replica_knows_what_was_revoked_before_it_began() {
 async fn an_emptied_redis_is_not_believed_and_nothing_revoked_comes_back() {
     let mut redis = Redis::start().await;
     let replica = Replica::start(&redis, "a").await;
-    replica.writer.rebuild(&[]).await.unwrap();
+    replica.rebuild(&[]).await.unwrap();
     replica.live().await;
     let (claims, token) = replica.user();
     let (_, other) = replica.user();
@@ -265,8 +293,9 @@ async fn an_emptied_redis_is_not_believed_and_nothing_revoked_comes_back() {
     // One that starts now knows nothing and admits nobody.
     let fresh = Replica::start(&_redis, "b").await;
     assert_eq!(fresh.get_me(&other).await, Err(Denied::RevocationUnknown));
-    eventually("the writer sees it", async || replica.writer.needs_rebuild().await.unwrap_or(false)).await;
-    replica.writer.rebuild(&[of_token(&claims)]).await.unwrap();
+    eventually("the writer sees it", async || replica.writer.needs_rebuild().await.is_ok_and(|run| run.is_some()))
+        .await;
+    replica.rebuild(&[of_token(&claims)]).await.unwrap();
     fresh.live().await;
     replica.live().await;
     for replica in [&fresh, &replica] {
@@ -279,7 +308,7 @@ async fn an_emptied_redis_is_not_believed_and_nothing_revoked_comes_back() {
 async fn a_redis_that_comes_back_with_what_it_saved_is_not_believed() {
     let mut redis = Redis::start().await;
     let replica = Replica::start(&redis, "a").await;
-    replica.writer.rebuild(&[]).await.unwrap();
+    replica.rebuild(&[]).await.unwrap();
     replica.live().await;
     let (claims, token) = replica.user();
     let (_, other) = replica.user();
@@ -302,8 +331,9 @@ async fn a_redis_that_comes_back_with_what_it_saved_is_not_believed() {
     for token in [&token, &other] {
         assert_eq!(fresh.get_me(token).await, Err(Denied::RevocationUnknown));
     }
-    eventually("the writer sees it", async || replica.writer.needs_rebuild().await.unwrap_or(false)).await;
-    replica.writer.rebuild(&[of_token(&claims)]).await.unwrap();
+    eventually("the writer sees it", async || replica.writer.needs_rebuild().await.is_ok_and(|run| run.is_some()))
+        .await;
+    replica.rebuild(&[of_token(&claims)]).await.unwrap();
     for replica in [&fresh, &replica] {
         replica.live().await;
         assert_eq!(replica.get_me(&token).await, Err(Denied::TokenRevoked));
@@ -315,7 +345,7 @@ async fn a_redis_that_comes_back_with_what_it_saved_is_not_believed() {
 async fn a_replica_whose_word_was_lost_is_waited_for() {
     let mut redis = Redis::start().await;
     let (writing, deaf) = (Replica::start(&redis, "a").await, Replica::start(&redis, "b").await);
-    writing.writer.rebuild(&[]).await.unwrap();
+    writing.rebuild(&[]).await.unwrap();
     writing.live().await;
     deaf.live().await;
     let (claims, token) = deaf.user();
@@ -336,7 +366,7 @@ async fn a_replica_whose_word_was_lost_is_waited_for() {
 async fn blind_refuses_fresh_calls_after_ten_seconds_and_all_after_five_minutes() {
     let redis = Redis::start().await;
     let replica = Replica::start(&redis, "a").await;
-    replica.writer.rebuild(&[]).await.unwrap();
+    replica.rebuild(&[]).await.unwrap();
     replica.live().await;
     let (claims, token) = replica.user();
     let (_, other) = replica.user();
@@ -372,7 +402,7 @@ async fn blind_refuses_fresh_calls_after_ten_seconds_and_all_after_five_minutes(
 async fn a_hung_redis_costs_one_time_out_and_not_one_a_call() {
     let redis = Redis::start().await;
     let replica = Replica::start(&redis, "a").await;
-    replica.writer.rebuild(&[]).await.unwrap();
+    replica.rebuild(&[]).await.unwrap();
     replica.live().await;
     let (_, token) = replica.user();
     redis.signal(Signal::STOP);
@@ -389,7 +419,7 @@ async fn a_hung_redis_costs_one_time_out_and_not_one_a_call() {
 async fn a_revocation_that_redis_does_not_take_is_an_error_and_holds_here() {
     let mut redis = Redis::start().await;
     let replica = Replica::start(&redis, "a").await;
-    replica.writer.rebuild(&[]).await.unwrap();
+    replica.rebuild(&[]).await.unwrap();
     replica.live().await;
     let (claims, token) = replica.user();
     redis.stop();
@@ -402,7 +432,7 @@ async fn a_revocation_that_redis_does_not_take_is_an_error_and_holds_here() {
 async fn an_open_call_ends_by_the_stream_and_by_redis_itself_when_that_is_late() {
     let redis = Redis::start().await;
     let (reader, deaf) = (Replica::start(&redis, "a").await, Replica::start(&redis, "b").await);
-    reader.writer.rebuild(&[]).await.unwrap();
+    reader.rebuild(&[]).await.unwrap();
     reader.live().await;
     deaf.live().await;
     // By the stream: nothing else runs here.
@@ -431,7 +461,7 @@ async fn an_open_call_ends_by_the_stream_and_by_redis_itself_when_that_is_late()
 async fn open_calls_that_must_be_fresh_end_before_others_when_nothing_can_be_read() {
     let mut redis = Redis::start().await;
     let replica = Replica::start(&redis, "a").await;
-    replica.writer.rebuild(&[]).await.unwrap();
+    replica.rebuild(&[]).await.unwrap();
     replica.live().await;
     let (_, token) = replica.user();
     let (fresh, other) = (replica.hold_at(LOGOUT, &token).await, replica.hold(&token).await);
