@@ -15,3 +15,4 @@ mod sessions;
 mod signing_in;
 mod social;
 mod streams;
+mod used_up;

@@ -108,10 +108,14 @@ impl ExtAuthz {
     }
 
     /// The refusal of a request, counted in the budget of the client's address; when that is used up, it is what the client
-    /// hears. What cannot be told just now is nobody's fault and costs nothing.
+    /// hears. What cannot be told just now is nobody's fault and costs nothing; neither does what somebody asks whose word
+    /// about the client is not trusted: the address would be the asker's, and all its clients would share one budget.
     async fn charged(&self, denied: Denied, scan: &Scan<'_>, asker: Option<IpAddr>) -> Refusal {
         let ours = matches!(denied, Denied::RevocationUnknown | Denied::KeysUnknown);
         let (Some(budget), Some(asker), false) = (&self.budget, asker, ours) else { return denied.into() };
+        if !budget.trusted.trusts(asker) {
+            return denied.into();
+        }
         let client = budget.trusted.client(asker, scan.external, scan.forwarded.into_iter());
         match budget.limiter.check_address(client).await {
             Ok(_) => denied.into(),

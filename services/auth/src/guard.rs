@@ -108,23 +108,63 @@ struct Unsettled {
     _turn: OwnedSemaphorePermit,
 }
 
+/// What became of a try.
+#[derive(Debug, Clone, Copy)]
+enum Became {
+    Right,
+    Wrong,
+    /// It was not evaluated, or nobody is told.
+    Untold,
+}
+
 impl Attempt {
-    fn settled(mut self) {
-        self.open = None;
+    /// Only a try that was wrong and is not counted is settled again, when it is dropped.
+    async fn settle(self, db: &PgPool, became: Became, lock: guards::Lock, now: Timestamp) -> Result<(), Error> {
+        let mut connection = db.acquire().await?;
+        apart(async move {
+            let mut attempt = self;
+            let settled = match became {
+                Became::Right => guards::empty(&mut *connection, &attempt.bucket, now).await,
+                Became::Wrong => guards::failed(&mut *connection, &attempt.bucket, attempt.at, lock, now).await,
+                Became::Untold => guards::forgiven(&mut *connection, &attempt.bucket, attempt.at, now).await,
+            };
+            if settled.is_ok() || !matches!(became, Became::Wrong) {
+                attempt.open.take();
+            }
+            settled
+        })
+        .await
     }
+}
+
+/// Runs one statement to its end though the caller hangs up: what it did is known to whoever must undo it, and done once.
+async fn apart<T: Send + 'static>(
+    statement: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(statement).await.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed.into()))
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let (Some(open), Ok(runtime)) = (self.open.take(), Handle::try_current()) else { return };
+        // Outside a runtime, as when the process ends, it counts as stale in a while.
+        let (Some(open), Ok(_)) = (self.open.take(), Handle::try_current()) else { return };
         let (bucket, at) = (std::mem::take(&mut self.bucket), self.at);
-        runtime.spawn(async move {
+        tokio::spawn(async move {
             let now = open.clock.now();
             if let Err(error) = guards::failed(&open.db, &bucket, at, open.guard.lock(now), now).await {
                 tracing::warn!(%error, "a try that was given up is not settled before it is stale");
             }
         });
     }
+}
+
+/// What became of asking for a place.
+enum Reserved {
+    Taken(Attempt),
+    /// None is free; the turn comes back.
+    Full(OwnedSemaphorePermit),
+    /// The address has failed too often, first then.
+    AddressFull(Timestamp),
 }
 
 /// The limits. Clones share the turns.
@@ -165,30 +205,28 @@ impl Guard {
     pub async fn begin(&self, app: &App, account: &Account, client: &Client) -> Result<Attempt, Error> {
         let bucket = account.bucket(client);
         let patience = Instant::now() + PATIENCE;
-        let turn = self.turn(&bucket, patience).await?;
+        let mut turn = self.turn(&bucket, patience).await?;
         let address = address_bucket(&client.ip).unwrap_or_default();
         let mut pause = Duration::from_millis(15);
         loop {
             let at = app.now();
+            let stale = at.checked_sub(SignedDuration::from_secs(UNDECIDED_SECS)).unwrap_or(at);
             let ask = guards::Ask {
-                bucket: &bucket,
-                address: &address,
+                bucket: bucket.clone(),
+                address: address.clone(),
                 at,
                 since: self.since(at),
-                stale: at.checked_sub(SignedDuration::from_secs(UNDECIDED_SECS)).unwrap_or(at),
+                stale,
                 limit: self.limit.into(),
                 address_limit: self.address_limit,
             };
-            let answer = guards::reserve(&app.db, &ask).await?;
-            if let Some(oldest) = answer.address_full {
-                return Err(self.address_limited(Some(oldest), at));
+            match self.reserve(app, ask, turn).await? {
+                Reserved::Taken(attempt) => return Ok(attempt),
+                Reserved::AddressFull(oldest) => return Err(self.address_limited(Some(oldest), at)),
+                Reserved::Full(back) => turn = back,
             }
-            if answer.taken {
-                let (guard, db, clock) = (self.clone(), app.db.clone(), Arc::clone(&app.clock));
-                return Ok(Attempt { bucket, at, open: Some(Unsettled { guard, db, clock, _turn: turn }) });
-            }
-            let Some(standing) = guards::standing(&app.db, &bucket, ask.since).await? else { continue };
-            match standing.verdict(at, ask.stale, self.window) {
+            let Some(standing) = guards::standing(&app.db, &bucket, self.since(at)).await? else { continue };
+            match standing.verdict(at, stale, self.window) {
                 // Another replica evaluates.
                 Verdict::Wait if Instant::now() < patience => tokio::time::sleep(pause).await,
                 Verdict::Wait => return Err(Error::Overloaded),
@@ -196,6 +234,24 @@ impl Guard {
             }
             pause = (pause * 2).min(Duration::from_millis(120));
         }
+    }
+
+    /// Asks once for a place. One that is taken has an owner, who settles it, though the caller hangs up meanwhile.
+    async fn reserve(&self, app: &App, ask: guards::Ask, turn: OwnedSemaphorePermit) -> Result<Reserved, Error> {
+        let mut connection = app.db.acquire().await?;
+        let (guard, db, clock) = (self.clone(), app.db.clone(), Arc::clone(&app.clock));
+        apart(async move {
+            let answer = guards::reserve(&mut *connection, &ask).await?;
+            Ok(match answer.address_full {
+                Some(oldest) => Reserved::AddressFull(oldest),
+                None if answer.taken => {
+                    let open = Some(Unsettled { guard, db, clock, _turn: turn });
+                    Reserved::Taken(Attempt { bucket: ask.bucket, at: ask.at, open })
+                }
+                None => Reserved::Full(turn),
+            })
+        })
+        .await
     }
 
     /// Of this process no more tries of a bucket run at once than it has places.
@@ -249,19 +305,19 @@ impl Guard {
             Err(error @ (Error::Refused(_) | Error::LockedByAdmin)) => Err(self.tell(app, client, error).await),
             other => other,
         };
+        let became = match &outcome {
+            Ok(_) => Became::Right,
+            Err(Error::Refused(_) | Error::LockedByAdmin) => Became::Wrong,
+            Err(_) => Became::Untold,
+        };
         let now = app.now();
-        match &outcome {
-            Ok(_) => guards::empty(&app.db, &attempt.bucket, now).await?,
-            Err(Error::Refused(_) | Error::LockedByAdmin) => {
-                guards::failed(&app.db, &attempt.bucket, attempt.at, self.lock(now), now).await?;
-            }
-            Err(_) => match guards::forgiven(&app.db, &attempt.bucket, attempt.at, now).await {
-                Ok(()) => {}
-                // Why it was not evaluated is what the caller is told.
-                Err(error) => tracing::warn!(%error, "a try that was not evaluated stays counted"),
-            },
+        match (attempt.settle(&app.db, became, self.lock(now), now).await, became) {
+            // Nobody is told that a try was wrong without its being counted.
+            (Err(error), Became::Wrong) => return Err(error),
+            // What was done by a right one is done, and why one was not evaluated is what the caller is told.
+            (Err(error), _) => tracing::warn!(%error, "a try stays counted"),
+            (Ok(()), _) => {}
         }
-        attempt.settled();
         outcome
     }
 

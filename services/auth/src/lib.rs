@@ -6,7 +6,7 @@
 //! **What it promises.**
 //! * *A revoked token is refused everywhere from the answer on.* A revocation is written in the transaction of its cause
 //!   and published before the call returns; what could not be published is published by [`revoke`]'s worker, and all of
-//!   them again when Redis comes back empty. Redis is a fast form, Postgres the truth.
+//!   them again when Redis comes back empty or with older data. Redis is a fast form, Postgres the truth.
 //! * *A refresh token is good once.* The session's row is locked, [`refresh`]'s pure rule decides, and the new pair is
 //!   kept for ten seconds sealed by the old token itself: only who holds the old token can be answered the same pair.
 //! * *Guessing is bounded over all replicas.* A try is counted before it is evaluated ([`guard`]), in Postgres, so neither

@@ -110,9 +110,7 @@ fn due(active_since: Option<Timestamp>, days: u32, now: Timestamp) -> bool {
 async fn clean(app: Arc<App>, stop: CancellationToken) {
     loop {
         // A stop does not wait for a table that is full of what is over.
-        if let Some(Err(error)) = stop.run_until_cancelled(sweep(&app)).await {
-            tracing::warn!(%error, "what is over could not be swept");
-        }
+        stop.run_until_cancelled(sweep(&app)).await;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SWEEP) => {}
@@ -120,19 +118,30 @@ async fn clean(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-async fn sweep(app: &App) -> Result<(), Error> {
+/// One table that fails, as when somebody holds it locked, keeps no other from being swept.
+async fn sweep(app: &App) {
     let now = app.now();
     let past = |ago: SignedDuration| now.checked_sub(ago).unwrap_or(now);
+    let (db, guards) = (&app.db, SignedDuration::from_secs(2 * i64::from(app.options.lockout_secs)));
+    let swept = [
+        ("sessions", drain(|| store::sessions::sweep(db, past(KEEP_SESSIONS))).await),
+        ("revocations", drain(|| store::revocations::sweep(db, now)).await),
+        ("guards", drain(|| store::guards::sweep(db, past(guards))).await),
+        ("processed", drain(|| store::processed::sweep(db, now)).await),
+        ("keys", store::keys::sweep(db, now).await.map(drop)),
+        ("resets", store::resets::sweep(db, past(KEEP_RESETS)).await.map(drop)),
+        ("audits of the withdrawn", store::audits::mask_withdrawn(db, past(RECENTLY_WITHDRAWN)).await.map(drop)),
+        ("count of sessions", count_sessions(app).await),
+    ];
+    for (what, outcome) in swept {
+        if let Err(error) = outcome {
+            tracing::warn!(%error, what, "what is over could not be swept");
+        }
+    }
+}
+
+async fn count_sessions(app: &App) -> Result<(), Error> {
     app.metrics.active_sessions.set(store::sessions::count_live(&app.db, app.live_after()).await?);
-    let (sessions, resets) = (past(KEEP_SESSIONS), past(KEEP_RESETS));
-    let guards = past(SignedDuration::from_secs(2 * i64::from(app.options.lockout_secs)));
-    drain(|| store::sessions::sweep(&app.db, sessions)).await?;
-    drain(|| store::revocations::sweep(&app.db, now)).await?;
-    drain(|| store::guards::sweep(&app.db, guards)).await?;
-    drain(|| store::processed::sweep(&app.db, now)).await?;
-    store::keys::sweep(&app.db, now).await?;
-    store::resets::sweep(&app.db, resets).await?;
-    store::audits::mask_withdrawn(&app.db, past(RECENTLY_WITHDRAWN)).await?;
     Ok(())
 }
 

@@ -235,7 +235,8 @@ async fn a_denial_can_be_read_by_an_admitted_page_and_depends_on_the_origin_for_
     }
 }
 
-/// Each denial costs the client's address, as the proxy that asks tells it; a proxy that nobody trusts is the client.
+/// Each denial costs the client's address, as the proxy that asks tells it. What one asks that nobody trusts costs nothing:
+/// all its clients would share its address.
 #[tokio::test]
 async fn denials_use_up_the_budget_of_the_address_that_they_are_of() {
     let options = coreloop_limit::Options { anonymous_per_minute: 3, ..coreloop_limit::Options::default() };
@@ -263,7 +264,10 @@ async fn denials_use_up_the_budget_of_the_address_that_they_are_of() {
     let mut reasons = body["details"].as_array().unwrap().iter().filter_map(|detail| detail["reason"].as_str());
     assert_eq!((&body["code"], reasons.next()), (&8.into(), Some("RATE_LIMITED")));
     assert_eq!(status(&ask("10.0.0.1", ME, &by("203.0.113.6")).await), 401, "another address");
-    assert_eq!(status(&ask("203.0.113.9", ME, &by("203.0.113.5")).await), 401, "a stranger's word does not count");
+    for _ in 0..5 {
+        let heard = status(&ask("203.0.113.9", ME, &by("203.0.113.5")).await);
+        assert_eq!(heard, 401, "a stranger's word does not count, nor do its questions");
+    }
     let claims = ISSUER.access(SystemClock.unix(), &[Role::Standard]);
     let bearer = format!("Bearer {}", ISSUER.sign(&claims).unwrap());
     let good = [("authorization", bearer.as_str()), ("x-forwarded-for", "203.0.113.5")];

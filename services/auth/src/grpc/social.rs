@@ -249,7 +249,8 @@ async fn exchange(
     let client = client.clone().with_device(&request.device_id, &login.device_name);
     let how = SignIn { provider: &login.provider, ..SignIn::by("exchange", &client) };
     let mut tx = app.begin().await?;
-    // Whoever removes the link or sets a password locks the account too: either it is seen here, or it ends the session.
+    // Whoever removes the link or sets a password locks the account too: what came before is seen here. A removal that comes
+    // after leaves the session, as it leaves every other; a new password ends it.
     store::users::lock(&mut tx, login.user).await?;
     let standing = store::social::standing(&mut tx, login.user, &login.provider, &login.provider_user_id).await?;
     if standing != Some(login.standing) {

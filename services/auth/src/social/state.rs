@@ -1,14 +1,20 @@
 //! What a sign-in knows between its two calls: `oauth:state:{state}` and the one-time login code. Each is taken by one
-//! atomic GETDEL, so whoever comes second finds nothing. What a start asked for, without any secret, outlives its state at
+//! atomic GETDEL, so whoever comes second finds nothing; and Postgres remembers what was taken until it has expired, so a
+//! Redis that comes back as it was a while ago brings nothing back. What a start asked for, without any secret, outlives its state at
 //! `oauth:asked:{state}`: who comes too late or twice is offered a fresh start that asks the same.
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use coreloop_core::UserId;
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::flow::Ask;
-use crate::{App, Error, store::social::Standing, vault};
+use crate::{
+    App, Error,
+    store::{processed, social::Standing},
+    vault,
+};
 
 /// What a start asked for is remembered for so many lives of its state.
 const ASKED_LIVES: u32 = 3;
@@ -82,7 +88,11 @@ fn asked_key(state: &str) -> String {
 
 /// By digest: who reads Redis cannot trade the code.
 fn code_key(code: &str) -> String {
-    format!("auth:login_code:{}", hex::encode(digest::digest(&digest::SHA256, code.as_bytes())))
+    format!("auth:login_code:{}", hashed(code))
+}
+
+fn hashed(secret: &str) -> String {
+    hex::encode(digest::digest(&digest::SHA256, secret.as_bytes()))
 }
 
 /// Keeps a started sign-in, and what it asked for.
@@ -106,13 +116,16 @@ pub async fn asked(app: &App, state: &str) -> Result<Option<Ask>, Error> {
 /// Takes a started sign-in. None when it is unknown, used or expired.
 ///
 /// # Errors
-/// When Redis does not answer.
+/// When Redis or the database does not answer.
 pub async fn take(app: &App, state: &str) -> Result<Option<Pending>, Error> {
     if !is_secret(state) {
         return Ok(None);
     }
     let pending: Option<Pending> = get(app, "GETDEL", state_key(state)).await?;
-    Ok(pending.filter(|pending| app.clock.unix() < pending.expires_at))
+    match pending.filter(|pending| app.clock.unix() < pending.expires_at) {
+        Some(pending) if first_use(app, "oauth_state", state, pending.expires_at).await? => Ok(Some(pending)),
+        _ => Ok(None),
+    }
 }
 
 /// Looks at a started sign-in without using it up.
@@ -140,13 +153,24 @@ pub async fn keep_login(app: &App, login: &LoginCode) -> Result<String, Error> {
 /// Takes a finished sign-in. None when the code is unknown, used or expired.
 ///
 /// # Errors
-/// When Redis does not answer.
+/// When Redis or the database does not answer.
 pub async fn take_login(app: &App, code: &str) -> Result<Option<LoginCode>, Error> {
     if !is_secret(code) {
         return Ok(None);
     }
     let login: Option<LoginCode> = get(app, "GETDEL", code_key(code)).await?;
-    Ok(login.filter(|login| app.clock.unix() < login.expires_at))
+    match login.filter(|login| app.clock.unix() < login.expires_at) {
+        Some(login) if first_use(app, "login_code", code, login.expires_at).await? => Ok(Some(login)),
+        _ => Ok(None),
+    }
+}
+
+/// Whether a secret, good until `expires_at`, is used for the first time. Nothing of it is kept but its digest.
+async fn first_use(app: &App, kind: &str, secret: &str, expires_at: i64) -> Result<bool, Error> {
+    let now = app.now();
+    // The clocks of replicas may differ by a little.
+    let until = now.checked_add(SignedDuration::from_secs(expires_at - now.as_second() + 60)).unwrap_or(now);
+    processed::first(&app.db, &format!("{kind}:{}", hashed(secret)), now, until).await
 }
 
 async fn put<T: Serialize>(app: &App, key: String, value: &T, ttl_secs: u32) -> Result<(), Error> {

@@ -177,13 +177,13 @@ async fn an_id_token_that_lies_is_refused() {
 
 #[tokio::test]
 async fn a_provider_that_fails_is_asked_once_more() {
-    let played = Played::waiting(400).await;
+    let played = Played::waiting(2_000).await;
     for kind in ["error", "garbage", "reset", "timeout"] {
         for provider in ["google", "kakao", "naver"] {
             let secrets = Secrets::fresh();
             let code = played.code(provider, &secrets, "alice").await;
             let before = played.requests(&format!("{provider}/token")).await;
-            let fault = json!({ "provider": provider, "endpoint": "token", "kind": kind, "times": 1, "ms": 2000 });
+            let fault = json!({ "provider": provider, "endpoint": "token", "kind": kind, "times": 1, "ms": 10_000 });
             played.post("/_sandbox/faults", fault).await;
             played.identify(provider, &secrets, &code).await.unwrap_or_else(|code| panic!("{kind} {provider}: {code}"));
             assert_eq!(played.requests(&format!("{provider}/token")).await, before + 2);
@@ -193,11 +193,11 @@ async fn a_provider_that_fails_is_asked_once_more() {
 
 #[tokio::test]
 async fn a_provider_that_goes_on_failing_is_told_by_its_code() {
-    let played = Played::waiting(400).await;
+    let played = Played::waiting(2_000).await;
     for (kind, code) in [("error", "server_error"), ("garbage", "malformed_response"), ("timeout", "timeout")] {
         let secrets = Secrets::fresh();
         let granted = played.code("google", &secrets, "alice").await;
-        let fault = json!({ "provider": "google", "endpoint": "token", "kind": kind, "times": 2, "ms": 2000 });
+        let fault = json!({ "provider": "google", "endpoint": "token", "kind": kind, "times": 2, "ms": 10_000 });
         played.post("/_sandbox/faults", fault).await;
         assert_eq!(played.identify("google", &secrets, &granted).await.unwrap_err(), code);
     }

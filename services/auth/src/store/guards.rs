@@ -7,12 +7,12 @@ use sqlx::PgExecutor;
 use crate::{Error, guard::Standing};
 
 /// Asks for a place.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+#[derive(Debug, Clone)]
+pub struct Ask {
     /// Whose password is tried.
-    pub bucket: &'a [u8],
+    pub bucket: Vec<u8>,
     /// From where; empty: not known.
-    pub address: &'a [u8],
+    pub address: Vec<u8>,
     /// When.
     pub at: Timestamp,
     /// Tries before this do not count.
@@ -38,7 +38,7 @@ pub struct Answer {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn reserve(db: impl PgExecutor<'_>, ask: &Ask<'_>) -> Result<Answer, Error> {
+pub async fn reserve(db: impl PgExecutor<'_>, ask: &Ask) -> Result<Answer, Error> {
     let row = sqlx::query!(
         r#"with address as (
              select count(t) as failed, min(t) as oldest
@@ -57,12 +57,12 @@ pub async fn reserve(db: impl PgExecutor<'_>, ask: &Ask<'_>) -> Result<Answer, E
            )
            select exists (select from place) as "taken!", failed as "failed!", oldest as "oldest: jiff_sqlx::Timestamp"
              from address"#,
-        ask.bucket,
+        ask.bucket.as_slice(),
         ask.at.to_sqlx() as _,
         ask.since.to_sqlx() as _,
         ask.stale.to_sqlx() as _,
         ask.limit,
-        ask.address,
+        ask.address.as_slice(),
         ask.address_limit,
     )
     .fetch_one(db)
