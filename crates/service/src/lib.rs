@@ -1,6 +1,6 @@
 //! What a domain may ask for and must hand back.
 //!
-//! A domain is a [`Module`]: it names itself, its migrations and the peers it needs, and builds gRPC routes, workers and
+//! A domain is a [`Module`]: it names itself, its migrations and the peers it needs, and builds gRPC services, workers and
 //! readiness checks from a [`Ctx`]. It learns nothing of sockets, signals or exporters, so the same module runs alone,
 //! with others in one process, or under test. Peers are reached through a [`Link`]: the stock generated client over
 //! either a slot in this process or a remote channel, with the same layers, metadata and status codes in both.
