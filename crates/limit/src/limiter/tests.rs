@@ -1,81 +1,45 @@
 //! The limiter over a Redis of its own and without any.
 
-use std::{
-    net::TcpListener,
-    process::{Child, Command, Stdio},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use coreloop_core::{Ids as _, id::SystemIds};
 use redis::aio::ConnectionManagerConfig;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::*;
+
+#[path = "../../../../tests/private_redis.rs"]
+mod private_redis;
+
+use private_redis::Redis;
 
 const LOGIN: &str = "/coreloop.auth.v1.AuthService/Login";
 const CHANGE_PASSWORD: &str = "/coreloop.auth.v1.AuthService/ChangePassword";
 const GET_ME: &str = "/coreloop.auth.v1.AuthService/GetMe";
 const MINT: &str = "/coreloop.auth.v1.AuthInternalService/MintInternalToken";
 
-struct Redis {
-    port: u16,
-    process: Child,
+async fn manager(redis: &Redis) -> ConnectionManager {
+    let config = ConnectionManagerConfig::new()
+        .set_max_delay(Duration::from_millis(50))
+        .set_response_timeout(Some(Duration::from_secs(10)));
+    redis.client().get_connection_manager_with_config(config).await.unwrap()
 }
 
-impl Redis {
-    async fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let redis = Self { port, process };
-        let end = Instant::now() + Duration::from_secs(10);
-        while redis.client().get_multiplexed_async_connection().await.is_err() {
-            assert!(Instant::now() < end, "redis does not answer");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        redis
-    }
-
-    fn client(&self) -> redis::Client {
-        redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap()
-    }
-
-    async fn manager(&self) -> ConnectionManager {
-        let config = ConnectionManagerConfig::new().set_max_delay(Duration::from_millis(50));
-        self.client().get_connection_manager_with_config(config).await.unwrap()
-    }
-
-    /// Makes every admitted call of a key older by `by`.
-    async fn age(&self, key: &str, by: Duration) {
-        let mut connection = self.client().get_multiplexed_async_connection().await.unwrap();
-        let calls: Vec<(String, f64)> =
-            redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES").query_async(&mut connection).await.unwrap();
-        assert!(!calls.is_empty(), "{key} holds nothing");
-        for (member, at) in calls {
-            let at = format!("{:.0}", at - by.as_micros() as f64);
-            redis::cmd("ZADD").arg(key).arg(at).arg(member).query_async::<()>(&mut connection).await.unwrap();
-        }
-    }
-
-    fn stop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+/// Makes every admitted call of a key older by `by`.
+async fn age(redis: &Redis, key: &str, by: Duration) {
+    let mut connection = redis.connect().await;
+    let calls: Vec<(String, f64)> =
+        redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES").query_async(&mut connection).await.unwrap();
+    assert!(!calls.is_empty(), "{key} holds nothing");
+    for (member, at) in calls {
+        let at = format!("{:.0}", at - by.as_micros() as f64);
+        redis::cmd("ZADD").arg(key).arg(at).arg(member).query_async::<()>(&mut connection).await.unwrap();
     }
 }
 
 /// Enough time for a busy machine; what a slow Redis does is tested apart.
 fn options() -> Options {
-    Options { redis_timeout_ms: 2_000, ..Options::default() }
+    Options { redis_timeout_ms: 10_000, ..Options::default() }
 }
 
 fn user() -> Subject {
@@ -90,8 +54,8 @@ fn address(text: &str) -> Subject {
 async fn parallel_calls_through_replicas_get_exactly_the_limit() {
     let redis = Redis::start().await;
     let replicas = [
-        Arc::new(Limiter::new(&options(), Some(redis.manager().await), 1)),
-        Arc::new(Limiter::new(&options(), Some(redis.manager().await), 1 << 40)),
+        Arc::new(Limiter::new(&options(), Some(manager(&redis).await), 1)),
+        Arc::new(Limiter::new(&options(), Some(manager(&redis).await), 1 << 40)),
     ];
     let subject = user();
     let calls = (0..100).map(|n| {
@@ -122,20 +86,20 @@ async fn futures_join<T>(tasks: impl Iterator<Item = tokio::task::JoinHandle<T>>
 #[tokio::test]
 async fn the_window_slides() {
     let redis = Redis::start().await;
-    let limiter = Limiter::new(&options(), Some(redis.manager().await), 1);
+    let limiter = Limiter::new(&options(), Some(manager(&redis).await), 1);
     let subject = user();
     let key = format!("rl:auth.v1.AuthService.ChangePassword:user:{}", subject.user.unwrap());
     for _ in 0..5 {
         limiter.check(CHANGE_PASSWORD, &subject).await.unwrap();
     }
-    redis.age(&key, Duration::from_secs(30)).await;
+    age(&redis, &key, Duration::from_secs(30)).await;
     for _ in 0..5 {
         limiter.check(CHANGE_PASSWORD, &subject).await.unwrap();
     }
     let limited = limiter.check(CHANGE_PASSWORD, &subject).await.unwrap_err();
     assert!((25..=30).contains(&limited.retry_after.as_secs()), "{limited:?}");
     // A refused call is not counted: when the first five leave, five fit again and no more.
-    redis.age(&key, Duration::from_secs(31)).await;
+    age(&redis, &key, Duration::from_secs(31)).await;
     for _ in 0..5 {
         limiter.check(CHANGE_PASSWORD, &subject).await.unwrap();
     }
@@ -145,7 +109,7 @@ async fn the_window_slides() {
 #[tokio::test]
 async fn every_window_must_have_room() {
     let redis = Redis::start().await;
-    let limiter = Limiter::new(&options(), Some(redis.manager().await), 1);
+    let limiter = Limiter::new(&options(), Some(manager(&redis).await), 1);
     let subject = address("203.0.113.5");
     let key = "rl:auth.v1.AuthService.Login:ip:203.0.113.5";
     // Login: 10 a minute, 100 an hour.
@@ -154,8 +118,8 @@ async fn every_window_must_have_room() {
             limiter.check(LOGIN, &subject).await.unwrap();
         }
         assert!(limiter.check(LOGIN, &subject).await.is_err());
-        redis.age(key, Duration::from_secs(61)).await;
-        redis.age("rl:api:ip:203.0.113.5", Duration::from_secs(61)).await;
+        age(&redis, key, Duration::from_secs(61)).await;
+        age(&redis, "rl:api:ip:203.0.113.5", Duration::from_secs(61)).await;
     }
     let limited = limiter.check(LOGIN, &subject).await.unwrap_err();
     assert_eq!(limited.headers.limit, 100);
@@ -165,7 +129,7 @@ async fn every_window_must_have_room() {
 #[tokio::test]
 async fn an_anonymous_address_has_a_budget_over_the_whole_api() {
     let redis = Redis::start().await;
-    let limiter = Limiter::new(&Options { anonymous_per_minute: 20, ..options() }, Some(redis.manager().await), 1);
+    let limiter = Limiter::new(&Options { anonymous_per_minute: 20, ..options() }, Some(manager(&redis).await), 1);
     let subject = address("2001:db8::1");
     for n in 0..20 {
         let path = if n % 2 == 0 { GET_ME } else { "/coreloop.auth.v1.AuthService/GetJwks" };
@@ -183,7 +147,7 @@ async fn an_anonymous_address_has_a_budget_over_the_whole_api() {
 #[tokio::test]
 async fn what_no_rpc_answers_for_draws_on_the_same_budget() {
     let redis = Redis::start().await;
-    let limiter = Limiter::new(&Options { anonymous_per_minute: 20, ..options() }, Some(redis.manager().await), 1);
+    let limiter = Limiter::new(&Options { anonymous_per_minute: 20, ..options() }, Some(manager(&redis).await), 1);
     let eve = address("203.0.113.5");
     for _ in 0..10 {
         limiter.check(GET_ME, &eve).await.unwrap();
@@ -197,7 +161,7 @@ async fn what_no_rpc_answers_for_draws_on_the_same_budget() {
 #[tokio::test]
 async fn local_limits_hold_when_redis_is_away() {
     let mut redis = Redis::start().await;
-    let limiter = Limiter::new(&Options::default(), Some(redis.manager().await), 1);
+    let limiter = Limiter::new(&Options::default(), Some(manager(&redis).await), 1);
     redis.stop();
     let begun = Instant::now();
     let subject = user();
@@ -217,14 +181,14 @@ async fn local_limits_hold_when_redis_is_away() {
 #[tokio::test]
 async fn a_frozen_redis_does_not_hold_calls_up() {
     let redis = Redis::start().await;
-    let limiter = Limiter::new(&Options::default(), Some(redis.manager().await), 1);
-    kill_process(Pid::from_child(&redis.process), Signal::STOP).unwrap();
+    let limiter = Limiter::new(&Options::default(), Some(manager(&redis).await), 1);
+    redis.signal(Signal::STOP);
     let begun = Instant::now();
     for _ in 0..50 {
         let _ = limiter.check(CHANGE_PASSWORD, &user()).await;
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    kill_process(Pid::from_child(&redis.process), Signal::CONT).unwrap();
+    redis.signal(Signal::CONT);
 }
 
 #[tokio::test]

@@ -1,0 +1,96 @@
+//! A Redis of one test's own, for the crates below the test kit: `#[path]` brings it into their tests.
+//!
+//! It is reached by a socket in its folder. A port that was free a moment ago may be another test's by now, who would share
+//! the server and not know.
+
+#![allow(dead_code, reason = "whoever brings it in uses some of it")]
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// Two cores run every test at once.
+const LONG: Duration = Duration::from_secs(30);
+
+/// A Redis that ends with the test, and its data with it.
+pub(super) struct Redis {
+    home: TempDir,
+    process: Child,
+}
+
+impl Redis {
+    pub(super) async fn start() -> Self {
+        let home = TempDir::new().unwrap();
+        let mut redis = Self { process: serve(&home), home };
+        redis.answers().await;
+        redis
+    }
+
+    /// Kills it and starts it again with what it saved.
+    pub(super) async fn restart(&mut self) {
+        self.stop();
+        self.process = serve(&self.home);
+        self.answers().await;
+    }
+
+    /// Keeps on disk what it holds; nothing else does.
+    pub(super) async fn save(&self) {
+        let () = redis::cmd("SAVE").query_async(&mut self.connect().await).await.unwrap();
+    }
+
+    pub(super) fn client(&self) -> redis::Client {
+        redis::Client::open(format!("redis+unix://{}", self.home.path().join("socket").display())).unwrap()
+    }
+
+    pub(super) async fn connect(&self) -> MultiplexedConnection {
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(LONG)).set_response_timeout(Some(LONG));
+        self.client().get_multiplexed_async_connection_with_config(&config).await.unwrap()
+    }
+
+    /// `STOP` freezes it: connections stay open, nothing is answered.
+    pub(super) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    async fn answers(&mut self) {
+        let end = Instant::now() + LONG;
+        let client = self.client();
+        let ping = async || {
+            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+            redis::cmd("PING").query_async::<String>(&mut connection).await.ok()
+        };
+        while ping().await.is_none() {
+            assert!(self.process.try_wait().unwrap().is_none(), "redis ended");
+            assert!(Instant::now() < end, "redis does not answer");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn serve(home: &TempDir) -> Child {
+    Command::new("redis-server")
+        .args(["--port", "0", "--save", "", "--appendonly", "no", "--dir"])
+        .arg(home.path())
+        .arg("--unixsocket")
+        .arg(home.path().join("socket"))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
