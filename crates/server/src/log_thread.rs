@@ -123,8 +123,22 @@ mod tests {
             self.0.1.notify_all();
         }
 
-        fn lines(&self) -> Vec<String> {
-            String::from_utf8(self.0.0.lock().unwrap().1.clone()).unwrap().lines().map(str::to_owned).collect()
+        /// What was read, and how many were lost, once both make up what was given.
+        fn all_of(&self, given: usize) -> (Vec<usize>, usize) {
+            let told = |bytes: &[u8]| {
+                let lines = std::str::from_utf8(bytes).unwrap().lines();
+                let (lost, read): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with("lost "));
+                let lost = lost.iter().map(|line| line.trim_start_matches("lost ").parse::<usize>().unwrap()).sum();
+                (read.iter().map(|line| line.parse().unwrap()).collect::<Vec<usize>>(), lost)
+            };
+            let less = |(_, bytes): &mut Read| {
+                let (read, lost) = told(bytes);
+                read.len() + lost < given
+            };
+            let state = self.0.0.lock().unwrap();
+            let (state, late) = self.0.1.wait_timeout_while(state, Duration::from_secs(30), less).unwrap();
+            assert!(!late.timed_out(), "not all of {given} is read or told lost");
+            told(&state.1)
         }
     }
 
@@ -133,6 +147,7 @@ mod tests {
             let state = self.0.0.lock().unwrap();
             let mut state = self.0.1.wait_while(state, |(reads, _)| !*reads).unwrap();
             state.1.extend_from_slice(bytes);
+            self.0.1.notify_all();
             Ok(bytes.len())
         }
 
@@ -151,10 +166,7 @@ mod tests {
             log.write_all(format!("{number}\n").as_bytes()).unwrap();
         }
         reader.read_on();
-        log.flush();
-        let lines = reader.lines();
-        let lost: usize = lines.iter().filter_map(|line| line.strip_prefix("lost ")?.parse::<usize>().ok()).sum();
-        let written: Vec<usize> = lines.iter().filter_map(|line| line.parse().ok()).collect();
+        let (written, lost) = reader.all_of(given);
         assert!(lost > 0 && written.len() >= QUEUE, "{lost} lost, {} written", written.len());
         assert_eq!(written.len() + lost, given);
         assert!(written.is_sorted());
