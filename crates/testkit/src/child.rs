@@ -17,12 +17,24 @@ static STARTER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
         .name("children".into())
         .spawn(move || {
             for (mut command, reply) in inbox {
-                let _ = reply.send(command.spawn());
+                let spawned = {
+                    let _until_it_is_a_program = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
+                    command.spawn()
+                };
+                let _ = reply.send(spawned);
             }
         })
         .expect("the thread that starts children starts");
     Mutex::new(orders)
 });
+
+static SPAWNING: Mutex<()> = Mutex::new(());
+
+/// Waits for children that are being started. Until it is its own program a child holds all that this process has open: a port
+/// whose listener was closed here meanwhile is not free before.
+pub(crate) fn settled() {
+    drop(SPAWNING.lock().unwrap_or_else(PoisonError::into_inner));
+}
 
 /// A running child process. Dropping it kills it.
 #[derive(Debug)]

@@ -7,6 +7,8 @@ use coreloop_core::ManualClock;
 use coreloop_server::{OtlpOptions, Running, Server, StartError, Telemetry};
 use coreloop_service::Module;
 
+use crate::child;
+
 /// A process of a mesh.
 #[derive(Debug)]
 pub struct Node {
@@ -70,6 +72,8 @@ impl Node {
     /// # Errors
     /// Why it does not start.
     pub async fn try_start(&self) -> Result<Running, StartError> {
+        // Its ports may be those of one that has just ended.
+        child::settled();
         Server::builder(self.settings.clone())
             .modules(self.modules.iter().map(|name| module(name)).collect())
             .clock(Arc::new(self.clock.clone()))
