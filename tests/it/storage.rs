@@ -1,11 +1,11 @@
 //! What the database decides: idempotency keys, leases, roles and migrations, on the real Postgres.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use coreloop_config::Section;
 use coreloop_db::{Options, lease::Lease};
 use coreloop_idempotency::{Claim, Error, Keys, Scope};
-use coreloop_testkit::{TestDb, run};
+use coreloop_testkit::{Fault, FaultProxy, TestDb, run};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgPoolOptions};
@@ -127,19 +127,16 @@ fn keys_expire_and_unfinished_claims_are_taken_up() {
 fn a_transaction_given_up_while_it_begins_is_not_the_next_ones() {
     run(async {
         let (db, pool) = database().await;
-        let one = PgPoolOptions::new().max_connections(1).connect(&db.url()).await.unwrap();
-        for patience in 0..150 {
-            let mut begin = Box::pin(coreloop_db::begin(&one));
-            for _ in 0..patience {
-                if futures::poll!(&mut begin).is_ready() {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
-            drop(begin);
+        let proxy = FaultProxy::before(db.server()).await;
+        let one = PgPoolOptions::new().max_connections(1).connect(&db.url_at(proxy.port())).await.unwrap();
+        // Postgres hears of it after 20 ms, and says so after 40.
+        proxy.set(Fault::Delay(Duration::from_millis(20)));
+        for (given_up, patience) in (0..60).step_by(3).enumerate() {
+            let begun = tokio::time::timeout(Duration::from_millis(patience), coreloop_db::begin(&one)).await;
+            drop(begun);
             one.execute("insert into auth.effects default values").await.unwrap();
             let lasting: i64 = sqlx::query_scalar("select count(*) from auth.effects").fetch_one(&pool).await.unwrap();
-            assert_eq!(lasting, patience + 1, "given up after {patience} looks");
+            assert_eq!(usize::try_from(lasting).unwrap(), given_up + 1, "given up after {patience} ms");
         }
         one.close().await;
         pool.close().await;
@@ -176,7 +173,7 @@ fn many_processes_make_one_role_and_migrate_once() {
             coreloop_db::bootstrap(admin, "auth", options.password.as_ref()).await.unwrap();
             coreloop_db::migrate(&options, "auth", &coreloop_auth::module::MIGRATIONS).await.unwrap();
         };
-        join_all((0..6).map(|_| start())).await;
+        db.undisturbed(join_all((0..6).map(|_| start()))).await;
         let applied = db.count("select count(*) from auth._migrations").await;
         assert_eq!(usize::try_from(applied).unwrap(), coreloop_auth::module::MIGRATIONS.iter().count());
 
