@@ -1,14 +1,16 @@
 //! The meshes that tests share.
 
-use coreloop_testkit::{Shared, TestMesh};
+use coreloop_testkit::{Shared, TestMesh, mesh::Builder};
 
 /// Every module in one process, behind Envoy, with the stand-ins of third parties.
-pub static TOGETHER: Shared<TestMesh> =
-    Shared::new(|| Box::pin(async { TestMesh::builder().envoy().stand_ins().start().await }));
+pub static TOGETHER: Shared<TestMesh> = Shared::new(|| Box::pin(fronted().start()));
 
 /// Each module in a process of its own, two of each, behind Envoy, with the stand-ins.
-pub static APART: Shared<TestMesh> =
-    Shared::new(|| Box::pin(async { TestMesh::builder().split().replicas(2).envoy().stand_ins().start().await }));
+pub static APART: Shared<TestMesh> = Shared::new(|| Box::pin(fronted().split().replicas(2).start()));
+
+fn fronted() -> Builder {
+    TestMesh::builder().exact_limits().envoy().stand_ins()
+}
 
 /// A test that holds in both topologies: it becomes one test for each.
 macro_rules! in_both_topologies {

@@ -15,18 +15,10 @@ use coreloop_testkit::{Answer, TestMesh, Visitor, mesh::Builder};
 use futures::future::join_all;
 use serde_json::Value;
 
-/// So many replicas on one database and Redis, without rate limits, which would hide a race, and with patience: two cores
-/// run every test at once, and who loses a race is told so however late.
+/// So many replicas on one database and Redis, without rate limits, which would hide a race, and with patience: who loses a
+/// race is told so however late.
 fn replicas(count: usize) -> Builder {
-    TestMesh::builder()
-        .replicas(count)
-        .setting("limit.enabled", false)
-        .setting("gateway.deadline_secs", 28_i64)
-        .setting("server.default_deadline_ms", 28_000_i64)
-        .setting("server.max_wait_ms", 10_000_i64)
-        .setting("database.acquire_timeout_ms", 20_000_i64)
-        .setting("database.lock_timeout_ms", 20_000_i64)
-        .setting("database.statement_timeout_ms", 20_000_i64)
+    TestMesh::builder().replicas(count).setting("limit.enabled", false).setting("server.max_wait_ms", 10_000_i64)
 }
 
 /// Callers who are each at an address of their own, in turn at each of the replicas; `seed` says who begins where.

@@ -45,7 +45,7 @@ in_both_topologies! {
 #[test]
 fn parallel_calls_on_two_replicas_share_one_count() {
     run(async {
-        let mesh = TestMesh::builder().replicas(2).start().await;
+        let mesh = TestMesh::builder().exact_limits().replicas(2).start().await;
         let visitor = mesh.visitor("eve");
         let gateways = [mesh.gateway_on(0), mesh.gateway_on(1)];
         let tries = (0..60).map(|number| {
@@ -80,7 +80,7 @@ fn limits_hold_about_as_well_without_redis() {
 #[test]
 fn a_stranger_has_a_hundred_calls_a_minute_in_all() {
     run(async {
-        let mesh = TestMesh::start().await;
+        let mesh = TestMesh::builder().exact_limits().start().await;
         let visitor = mesh.visitor("eve");
         let calls = (0..130).map(|_| async { visitor.get("/.well-known/jwks.json").await.status.as_u16() });
         let statuses = futures::future::join_all(calls).await;
@@ -104,7 +104,7 @@ fn a_stranger_has_a_hundred_calls_a_minute_in_all() {
 #[test]
 fn what_is_refused_costs_a_stranger_as_much_as_what_is_served() {
     run(async {
-        let mesh = TestMesh::builder().envoy().start().await;
+        let mesh = TestMesh::builder().exact_limits().envoy().start().await;
         for base in [mesh.gateway(), mesh.front()] {
             let visitor = mesh.visitor("eve").at(&base);
             let paths = ["/nothing", "/.well-known/jwks.json", "/api/v1/auth/tokens/%zz", "/api/v1/auth/me"];

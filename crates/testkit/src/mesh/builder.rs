@@ -96,6 +96,12 @@ impl Builder {
         self
     }
 
+    /// With limits that count every call: Redis is given time to answer, for it is never away.
+    #[must_use]
+    pub fn exact_limits(self) -> Self {
+        self.setting("limit.redis_timeout_ms", 10_000_i64).setting("redis.response_timeout_ms", 10_000_i64)
+    }
+
     /// With one setting changed, by its dotted key.
     #[must_use]
     pub fn setting(mut self, key: &str, value: impl Into<coreloop_config::Value>) -> Self {
@@ -188,7 +194,13 @@ impl Builder {
             .with("mode", "local")
             .with("auth.master_key", MASTER_KEY)
             .with("auth.mesh_secret", MESH_SECRET)
-            // Two cores run every test at once: Redis may answer later than anywhere else and is not away.
+            // Two cores run every test at once: everything may answer later than anywhere else and is not away. Hashes, which
+            // run only where nothing else does, come last of all.
+            .with("gateway.deadline_secs", 28_i64)
+            .with("server.default_deadline_ms", 28_000_i64)
+            .with("database.acquire_timeout_ms", 20_000_i64)
+            .with("database.lock_timeout_ms", 20_000_i64)
+            .with("database.statement_timeout_ms", 20_000_i64)
             .with("limit.redis_timeout_ms", 500_i64)
             .with("access.ask_timeout_ms", 500_i64);
         if let Some(password) = server.password() {
