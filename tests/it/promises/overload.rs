@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 
 use coreloop_testkit::{Before, Fault, Persona, TestMesh, deep, run};
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use tokio::time::MissedTickBehavior;
 
 const PLACES: i64 = 8;
 const WAITING: i64 = 8;
 /// What each piece to or from Postgres is delayed by.
 const DELAY: Duration = Duration::from_millis(25);
+
+/// Most time whose calls are made at once: at half the peak they find a place each, or may wait for one.
+const STALL: Duration = Duration::from_millis(100);
 
 /// What callers saw.
 #[derive(Debug, Default)]
@@ -69,16 +73,20 @@ async fn closed(alice: &Persona, callers: usize, long: Duration) -> Seen {
     sort(calls, begin.elapsed())
 }
 
-/// Calls that come at `rate` a second, answered or not.
+/// Calls that come at `rate` a second, answered or not. What was due while nothing here ran for a while is not made up for:
+/// all of it at once would be another load.
 async fn open(alice: &Persona, rate: f64, long: Duration) -> Seen {
     let begin = Instant::now();
-    let (mut running, mut calls, mut sent) = (FuturesUnordered::new(), Vec::new(), 0_u32);
+    let (mut running, mut calls, mut due, mut last) = (FuturesUnordered::new(), Vec::new(), 0_f64, begin);
     let mut tick = tokio::time::interval(Duration::from_millis(5));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while begin.elapsed() < long {
         tokio::select! {
             _ = tick.tick() => {
-                while f64::from(sent) < begin.elapsed().as_secs_f64() * rate {
-                    sent += 1;
+                due += last.elapsed().min(STALL).as_secs_f64() * rate;
+                last = Instant::now();
+                while due >= 1.0 {
+                    due -= 1.0;
                     running.push(call(alice));
                 }
             }
