@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coreloop_testkit::{deep, seed};
+use coreloop_testkit::{deep, memory::peak_kib, seed};
 
 use crate::mutate::{Random, mutate};
 
@@ -79,10 +79,4 @@ pub fn structured(
     );
     assert!(accepted > count / 1_000, "{name}: hardly anything was accepted, so hardly anything was tried: {accepted}");
     assert!(peak < MEMORY_KIB, "{name}: the process used {peak} KiB");
-}
-
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
 }

@@ -1,8 +1,9 @@
 //! One request is one trace, one request id, one line; metrics count it.
 
-use std::time::Duration;
-
-use coreloop_testkit::{Before, Fault, Rest, TestMesh, logs, run, wait::wait_for};
+use coreloop_testkit::{
+    Before, Fault, Rest, TestMesh, logs, run,
+    wait::{PATIENCE, wait_for},
+};
 
 fn admin(mesh: &TestMesh, module: &str) -> Rest {
     Rest::to(format!("http://{}", mesh.node(0, module).running().admin_addr))
@@ -41,7 +42,7 @@ in_both_topologies! {
         alice.logout().await;
         mesh.rest().get("/api/v1/auth/callback/google?state=nobody-made-this-state&code=x").send().await;
         // A revocation is known when its stream was read.
-        let after = wait_for("all of them moved", Duration::from_secs(10), async || {
+        let after = wait_for("all of them moved", PATIENCE, async || {
             let after = metrics(mesh).await;
             MOVED.iter().all(|name| value(&after, name) > value(&before, name)).then_some(after)
         })
@@ -71,7 +72,7 @@ in_both_topologies! {
         alice.visitor.elsewhere().login().await;
         let admin = mesh.admin().await;
         let path = format!("/api/v1/auth/admin/login-audits?user_id={}", alice.user_id);
-        let audits = wait_for("the audit has all three", Duration::from_secs(5), async || {
+        let audits = wait_for("the audit has all three", PATIENCE, async || {
             let audits = admin.get(&path).await.expect(200)["audits"].as_array().cloned().unwrap_or_default();
             (audits.len() >= 3).then_some(audits)
         })
@@ -94,7 +95,7 @@ fn one_request_is_one_trace_from_envoy_to_the_service_and_its_log() {
         let answer = call.send().await;
         assert_eq!(answer.status, 200);
         let names = ["ingress", "GET /api/v1/auth/me", "coreloop.auth.v1.AuthService/GetMe"];
-        let spans = wait_for("spans of Envoy, edge and auth have come", Duration::from_secs(20), async || {
+        let spans = wait_for("spans of Envoy, edge and auth have come", PATIENCE, async || {
             let spans = mesh.otlp.as_ref().unwrap().trace(trace);
             names.iter().all(|name| spans.iter().any(|received| received.span.name == *name)).then_some(spans)
         })
@@ -114,7 +115,7 @@ fn one_request_is_one_trace_from_envoy_to_the_service_and_its_log() {
             serde_json::json!({"current_password": "not the password", "new_password": "another fine passphrase"});
         let answer = call.json(&body).send().await;
         answer.refused(401, "INVALID_CREDENTIALS");
-        let lines = wait_for("the refused call is in the log", Duration::from_secs(10), async || {
+        let lines = wait_for("the refused call is in the log", PATIENCE, async || {
             let lines = logs::lines_with(failed);
             (!lines.is_empty()).then_some(lines)
         })
@@ -150,7 +151,7 @@ fn failed_calls_are_exported_whatever_is_sampled() {
         let call = visitor.rest().post("/api/v1/auth/signup", &visitor.sign_up_body());
         assert_eq!(call.header("traceparent", &unsampled(failed)).send().await.status, 503);
         let otlp = mesh.otlp.as_ref().unwrap();
-        let spans = wait_for("edge and auth have told of the failure", Duration::from_secs(10), async || {
+        let spans = wait_for("edge and auth have told of the failure", PATIENCE, async || {
             let spans = otlp.trace(failed);
             (spans.len() >= 2).then_some(spans)
         })
@@ -194,12 +195,12 @@ fn what_a_client_types_is_in_no_log_and_no_span() {
         let made_up = logs::lines_with(&id(2));
         assert!(made_up.iter().any(|line| line["method"] == "other"), "{made_up:?}");
         // Envoy writes its access log every ten seconds.
-        let written = wait_for("Envoy wrote of both", Duration::from_secs(30), async || {
+        let written = wait_for("Envoy wrote of both", PATIENCE, async || {
             let log = mesh.envoy.as_ref().unwrap().log();
             (log.contains(&id(3)) && log.contains(&id(4))).then_some(log)
         })
         .await;
-        let spans = wait_for("the spans have come", Duration::from_secs(20), async || {
+        let spans = wait_for("the spans have come", PATIENCE, async || {
             let spans = mesh.otlp.as_ref().unwrap().trace(trace);
             let named = |name: &str| spans.iter().any(|received| received.span.name == name);
             ["GET unknown", "DELETE /api/v1/auth/tokens/{jti}", "ingress"]
@@ -221,7 +222,7 @@ fn the_log_never_tells_a_secret() {
         let alice = mesh.persona("alice").await;
         alice.visitor.elsewhere().try_login("a password that is wrong 93").await.refused(401, "INVALID_CREDENTIALS");
         // A log that says nothing keeps every secret: the call must be in it.
-        wait_for("sign-ins are in the log", Duration::from_secs(10), async || {
+        wait_for("sign-ins are in the log", PATIENCE, async || {
             (!logs::lines_with("AuthService/Login").is_empty()).then_some(())
         })
         .await;

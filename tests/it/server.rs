@@ -1,10 +1,8 @@
 //! Processes: start, readiness, drain, deadlines.
 
-use std::time::Duration;
-
 use coreloop_config::Settings;
 use coreloop_server::Server;
-use coreloop_testkit::{Before, Fault, Rest, TestMesh, rpc, run, wait_until};
+use coreloop_testkit::{Before, Fault, Rest, TestMesh, rpc, run, wait::PATIENCE, wait_until};
 use serde_json::json;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt as _;
@@ -21,19 +19,15 @@ fn readiness_follows_postgres_and_redis_while_liveness_stays() {
             let proxy = proxy.as_ref().unwrap();
             assert_eq!(mesh.rest().get("/readyz").send().await.status, 200);
             proxy.set(Fault::Cut);
-            wait_until("it is not ready", Duration::from_secs(5), async || {
-                mesh.rest().get("/readyz").send().await.status == 503
-            })
-            .await;
+            wait_until("it is not ready", PATIENCE, async || mesh.rest().get("/readyz").send().await.status == 503)
+                .await;
             mesh.rest().get("/readyz").send().await.refused(503, "DEPENDENCY_UNAVAILABLE");
             assert_eq!(mesh.rest().get("/healthz").send().await.status, 200);
             assert_eq!(admin(&mesh, "auth").get("/livez").send().await.status, 200);
             assert_eq!(admin(&mesh, "auth").get("/readyz").send().await.status, 503);
             proxy.heal();
-            wait_until("it is ready again", Duration::from_secs(5), async || {
-                mesh.rest().get("/readyz").send().await.status == 200
-            })
-            .await;
+            wait_until("it is ready again", PATIENCE, async || mesh.rest().get("/readyz").send().await.status == 200)
+                .await;
         }
     });
 }
@@ -83,7 +77,7 @@ fn a_drain_lets_running_calls_end_and_refuses_new_ones() {
                 })
             })
             .collect();
-        wait_until("the calls run", Duration::from_secs(5), async || {
+        wait_until("the calls run", PATIENCE, async || {
             mesh.db.count("select count(*) from auth.users where nickname = 'alice'").await > 0
         })
         .await;
@@ -108,10 +102,7 @@ fn no_statement_starts_after_the_callers_deadline() {
         let answer = call.send().await;
         assert!([503, 504].contains(&answer.status.as_u16()), "{} {}", answer.status, answer.text());
         mesh.postgres_proxy.as_ref().unwrap().heal();
-        wait_until("Postgres is back", Duration::from_secs(5), async || {
-            mesh.rest().get("/readyz").send().await.status == 200
-        })
-        .await;
+        wait_until("Postgres is back", PATIENCE, async || mesh.rest().get("/readyz").send().await.status == 200).await;
         let made = format!("select count(*) from auth.users where email = '{}'", visitor.email);
         assert_eq!(mesh.db.count(&made).await, 0, "nothing happens after the deadline");
         assert_eq!(visitor.post("/api/v1/auth/signup", &visitor.sign_up_body()).await.status, 201);
@@ -150,7 +141,7 @@ fn grpcurl_works_against_every_service_and_envoy() {
         let bearer = format!("Bearer {}", alice.access_token);
         for base in [mesh.address_on(0, "auth"), mesh.front(), mesh.gateway()] {
             let service = "coreloop.auth.v1.AuthService";
-            let reflected = rpc::Reflected::learn(&rpc::channel(None, &base), &[service]).await.unwrap();
+            let reflected = rpc::Reflected::learn(&rpc::channel(&base), &[service]).await.unwrap();
             assert!(reflected.services.iter().any(|name| name == service), "{base}: {:?}", reflected.services);
             let me = reflected.call(service, "GetMe", &json!({}), &[("authorization", &bearer)]).await.unwrap();
             assert_eq!(me["user"]["id"], alice.user_id, "{base}");

@@ -7,6 +7,8 @@ use std::{
 
 /// Time that the short form of a test of many rounds takes, about.
 const SHORT: Duration = Duration::from_secs(10);
+/// What the other tests may cost this one.
+const NOISE: Duration = Duration::from_secs(4);
 /// Most rounds of the short form: what is wrong one time in ten is found by these.
 const SHORT_ROUNDS: usize = 30;
 
@@ -15,6 +17,13 @@ const SHORT_ROUNDS: usize = 30;
 #[allow(clippy::disallowed_methods, reason = "tests are told by their environment how much to prove")]
 pub fn deep() -> bool {
     std::env::var_os("CORELOOP_TEST_DEEP").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Time that a promise allows: the figure itself when [`deep`], one test at a time; else with room for the other tests, which
+/// two cores run at once with this one.
+#[must_use]
+pub fn figure(time: Duration) -> Duration {
+    if deep() { time } else { time + NOISE }
 }
 
 /// The seed of a test of `name`: `CORELOOP_TEST_SEED` to run again what failed, else another each time. It is printed,

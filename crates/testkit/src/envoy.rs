@@ -4,7 +4,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use tempfile::TempDir;
 
-use crate::{Rest, child::Child, port, surroundings, wait::wait_for};
+use crate::{
+    Rest,
+    child::Child,
+    port, surroundings,
+    wait::{PATIENCE, wait_for},
+};
 
 /// A running Envoy. Gone when dropped.
 #[derive(Debug)]
@@ -40,7 +45,7 @@ impl Envoy {
         let mut process =
             Child::start(&surroundings::envoy_binary(), &args, std::fs::File::create(&log).expect("log file"));
         let admin = Rest::to(format!("http://127.0.0.1:{}", ports.admin));
-        wait_for("envoy is ready", Duration::from_secs(20), async || {
+        wait_for("envoy is ready", PATIENCE, async || {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             assert!(process.runs(), "envoy ended: {said}");
             let ready = admin.get("/ready").within(Duration::from_secs(1)).try_send().await;

@@ -105,7 +105,7 @@ impl TestMesh {
     /// A channel straight to a module of a replica, from an address of its own.
     #[must_use]
     pub fn grpc_on(&self, replica: usize, module: &str) -> Channel {
-        rpc::channel(Some(self.visitor("caller").source), &self.address_on(replica, module))
+        rpc::channel(&self.address_on(replica, module))
     }
 
     /// Somebody who is not signed in.

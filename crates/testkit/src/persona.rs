@@ -5,6 +5,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::{Answer, Rest, rest::Call};
@@ -53,6 +54,15 @@ impl Visitor {
             source,
             rest: Rest::from(Some(source), base),
         }
+    }
+
+    /// A name at a provider that no other test uses; the email there is the person's.
+    ///
+    /// # Panics
+    /// Never: the email has one.
+    #[must_use]
+    pub fn handle(&self) -> String {
+        self.email.split('@').next().expect("a name").to_owned()
     }
 
     /// The same person calling another address (another replica, Envoy, the gateway).
@@ -187,9 +197,27 @@ impl Persona {
         self.get("/api/v1/auth/me").await.expect(200)["user"].clone()
     }
 
-    /// The person's token is accepted.
+    /// The person's token is accepted. Not being answered is not being refused.
+    ///
+    /// # Panics
+    /// When the answer is neither.
     pub async fn is_signed_in(&self) -> bool {
-        self.get("/api/v1/auth/me").await.status == 200
+        let answer = self.get("/api/v1/auth/me").await;
+        match answer.status.as_u16() {
+            200 => true,
+            401 => false,
+            _ => panic!("neither accepted nor refused: {} {}", answer.status, answer.text()),
+        }
+    }
+
+    /// What the person's access token says.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use]
+    pub fn claims(&self) -> Value {
+        let payload = self.access_token.split('.').nth(1).expect("a token");
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64")).expect("JSON")
     }
 
     /// Tries to trade the refresh token, from the person's device.

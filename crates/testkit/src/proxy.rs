@@ -119,7 +119,8 @@ async fn pump(
         }
         let now = *fault.borrow();
         if let Fault::Delay(by) = now {
-            tokio::time::sleep(by).await;
+            // Once it behaves again nothing is held up any more.
+            let _ = tokio::time::timeout(by, fault.wait_for(|fault| *fault != now)).await;
         }
         if now == Fault::Garbage && towards_client {
             piece[..read].iter_mut().for_each(|byte| *byte ^= 0xa5);

@@ -1,11 +1,14 @@
 //! A Redis of one test's own, to be killed, emptied and frozen at will.
 
-use std::{net::TcpStream, time::Duration};
-
+use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::{child::Child, port, wait::wait_for};
+use crate::{
+    child::Child,
+    port,
+    wait::{PATIENCE, wait_for},
+};
 
 /// A private Redis server. Gone when dropped.
 #[derive(Debug)]
@@ -35,23 +38,31 @@ impl TestRedis {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Kills it; what it held is lost.
+    /// Kills it; what it held and did not save is lost.
     pub fn kill(&mut self) {
         self.server = None;
     }
 
-    /// Starts it again on the same port, empty.
+    /// Starts it again on the same port, with what it saved.
+    ///
+    /// # Panics
+    /// When it does not come; the panic carries its log.
     pub async fn resurrect(&mut self) {
         let args = format!("--port {} --bind 127.0.0.1 --daemonize no --save  --appendonly no --dir", self.port);
         let mut args: Vec<String> = args.split(' ').map(str::to_owned).collect();
         args.push(self.home.path().display().to_string());
-        let log = std::fs::File::create(self.home.path().join("log")).expect("log file");
-        self.server = Some(Child::start("redis-server", &args, log));
-        let port = self.port;
-        wait_for("redis accepts connections", Duration::from_secs(10), async || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(())
+        let log = self.home.path().join("log");
+        let mut server = Child::start("redis-server", &args, std::fs::File::create(&log).expect("log file"));
+        let client = redis::Client::open(self.url()).expect("address");
+        wait_for("redis answers", PATIENCE, async || {
+            // Whoever else answers at this port is not ours.
+            assert!(server.runs(), "redis ended: {}", std::fs::read_to_string(&log).unwrap_or_default());
+            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+            // Not while it reads what it saved.
+            redis::cmd("PING").query_async::<String>(&mut connection).await.ok().map(drop)
         })
         .await;
+        self.server = Some(server);
     }
 
     /// Freezes it: connections stay open, nothing is answered.
@@ -65,9 +76,11 @@ impl TestRedis {
     }
 
     /// A connection of the test's own.
-    pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
+    pub async fn connect(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("address");
-        client.get_multiplexed_async_connection().await.expect("redis answers")
+        let patient =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
+        client.get_multiplexed_async_connection_with_config(&patient).await.expect("redis answers")
     }
 
     /// Empties it.

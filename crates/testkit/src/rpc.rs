@@ -19,15 +19,27 @@ use tonic_reflection::pb::v1::{
 };
 use tonic_types::StatusExt as _;
 
-/// A channel to `base` (`http://host:port`), from `source` when given, with keepalive; it connects when first used.
+use crate::persona::own_address;
+
+/// A channel to `base` (`http://host:port`), from an address that nobody else calls from, with keepalive; it connects when
+/// first used.
 ///
 /// # Panics
 /// When `base` is not an address.
 #[must_use]
-pub fn channel(source: Option<IpAddr>, base: &str) -> Channel {
+pub fn channel(base: &str) -> Channel {
+    channel_from(own_address(), base)
+}
+
+/// A channel as [`channel`], from `source`.
+///
+/// # Panics
+/// When `base` is not an address.
+#[must_use]
+pub fn channel_from(source: IpAddr, base: &str) -> Channel {
     Endpoint::from_shared(base.to_owned())
         .expect("an address")
-        .local_address(source)
+        .local_address(Some(source))
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(1))
         .keep_alive_timeout(Duration::from_secs(2))

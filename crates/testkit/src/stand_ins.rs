@@ -4,7 +4,47 @@ use coreloop_sandbox::{Options, Sandbox};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::{Answer, Rest};
+use crate::{Answer, Persona, Rest};
+
+/// Where a browser is sent back to, with what it is given for the app.
+#[derive(Debug)]
+pub struct Back(url::Url);
+
+impl Back {
+    /// Where the edge's own callback sends it.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    #[track_caller]
+    pub fn by(redirect: &Answer) -> Self {
+        assert_eq!(redirect.status, 302, "{}", redirect.text());
+        Self(redirect.header("location").parse().expect("an address"))
+    }
+
+    /// All that it is given, as a query.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        self.0.query().unwrap_or_default()
+    }
+
+    /// One thing that it is given.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[must_use]
+    #[track_caller]
+    pub fn param(&self, name: &str) -> String {
+        let mut of = self.0.query_pairs().filter_map(|(key, value)| (key == name).then(|| value.into_owned()));
+        of.next().unwrap_or_else(|| panic!("no {name} in {}", self.0))
+    }
+
+    /// What the app sends on: code and state.
+    #[must_use]
+    pub fn answer(&self) -> Value {
+        json!({"code": self.param("code"), "state": self.param("state")})
+    }
+}
 
 /// Running stand-ins: sign-in providers, mail, age verification.
 #[derive(Debug)]
@@ -66,6 +106,31 @@ impl StandIns {
             None => address.path().to_owned(),
         };
         self.rest().get(&path).send().await
+    }
+
+    /// Consents as `persona` to what an app has begun (an answer with an `authorization_url`): where the provider sends the
+    /// browser back to.
+    ///
+    /// # Panics
+    /// When the provider does not.
+    pub async fn consent(&self, begun: &Value, persona: &str) -> Back {
+        let address = begun["authorization_url"].as_str().expect("an address to open");
+        Back(self.open(address, persona).await)
+    }
+
+    /// What `person` finishes a link with, having consented to it at the provider.
+    pub async fn consent_to_link(&self, person: &Persona, provider: &str) -> Value {
+        let path = format!("/api/v1/auth/authorize/{provider}?link=true");
+        self.consent(&person.get(&path).await.expect(200), &person.visitor.handle()).await.answer()
+    }
+
+    /// Links the account of `person` with the one of their handle at a provider.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn link(&self, person: &Persona, provider: &str) {
+        let answer = self.consent_to_link(person, provider).await;
+        person.post(&format!("/api/v1/auth/links/{provider}"), &answer).await.expect(200);
     }
 
     /// Says something of a persona, as `{"id": "bob", "email_verified": false}`.

@@ -13,7 +13,7 @@ use crate::{
     Persona,
     rest::Open,
     rpc::{self, frame},
-    wait::within,
+    wait::{PATIENCE, within},
 };
 
 /// The RPC.
@@ -137,7 +137,7 @@ impl Watcher {
         let inner = match way {
             Way::Grpc => {
                 let metadata: Vec<_> = [("authorization", token.as_str())].iter().chain(headers).copied().collect();
-                let channel = rpc::channel(Some(persona.visitor.source), base);
+                let channel = rpc::channel_from(persona.visitor.source, base);
                 match rpc::open(&channel, WATCH, &[], &metadata).await {
                     Ok(stream) => Inner::Grpc(Box::new(stream)),
                     Err(status) => Inner::Refused(Some(Heard::of(&status))),
@@ -177,7 +177,7 @@ impl Watcher {
     /// When it is refused.
     pub async fn open(persona: &Persona, base: &str, way: Way) -> Self {
         let mut watcher = Self::open_with(persona, base, way, &[]).await;
-        let first = watcher.next(Duration::from_secs(5)).await;
+        let first = watcher.next(PATIENCE).await;
         assert_eq!(first.cause(), "WATCH_CAUSE_OPENED", "{way:?}");
         watcher
     }

@@ -125,11 +125,6 @@ pub(super) fn target(method: &MethodDescriptor) -> String {
     method.parent_service().full_name().split('.').nth(1).unwrap().to_owned()
 }
 
-/// A channel from an address of its own, so that no limit by address answers instead of the gate.
-pub(super) fn from_elsewhere(mesh: &TestMesh, base: impl AsRef<str>) -> Channel {
-    rpc::channel(Some(mesh.visitor("caller").source), base.as_ref())
-}
-
 /// A call over gRPC with a message that is none, so that nothing is done by a call that passes.
 async fn over_grpc(channel: &Channel, method: &MethodDescriptor, token: &str) -> Said {
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
@@ -185,7 +180,7 @@ fn every_role_at_every_rpc_straight_at_the_service() {
             let access = options::access(&method).unwrap();
             for role in ROLES {
                 let token = callers.token(role, &target(&method)).await;
-                let channel = from_elsewhere(mesh, mesh.address_on(0, &target(&method)));
+                let channel = mesh.grpc(&target(&method));
                 let said = over_grpc(&channel, &method, &token).await;
                 assert_eq!(said, expected(&access, role, false), "{role:?} at {}", method.full_name());
             }
@@ -202,7 +197,7 @@ fn every_role_at_every_rpc_through_envoy() {
             let access = options::access(&method).unwrap();
             for role in ROLES {
                 let token = callers.token(role, &target(&method)).await;
-                let channel = from_elsewhere(mesh, mesh.front());
+                let channel = rpc::channel(&mesh.front());
                 let said = over_grpc(&channel, &method, &token).await;
                 assert_eq!(said, expected(&access, role, true), "{role:?} at {}", method.full_name());
             }

@@ -4,7 +4,7 @@ use coreloop_testkit::{Rest, rpc, run};
 use coreloop_transcode::{options, router};
 
 use super::{
-    decisions::{Callers, from_elsewhere, good_enough, target},
+    decisions::{Callers, good_enough, target},
     policy::methods,
 };
 use crate::meshes::{APART, TOGETHER};
@@ -27,7 +27,7 @@ fn every_rpc_refuses_an_oversized_message() {
             let bearer = format!("Bearer {token}");
             let metadata: &[(&str, &str)] = if token.is_empty() { &[] } else { &[("authorization", &bearer)] };
             let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-            let channel = from_elsewhere(mesh, mesh.address_on(0, &target));
+            let channel = mesh.grpc(&target);
             let status = rpc::call(&channel, &path, &message, metadata).await.expect_err(&path);
             assert_eq!(rpc::reason(&status), "BODY_TOO_LARGE", "{path}: {status}");
         }

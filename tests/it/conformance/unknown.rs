@@ -17,7 +17,7 @@ in_both_topologies! {
             "/",
         ] {
             for base in [mesh.front(), mesh.gateway(), mesh.address_on(0, "auth")] {
-                let answer = rpc::call(&rpc::channel(None, &base), path, &[], &[("authorization", &token)]).await;
+                let answer = rpc::call(&rpc::channel(&base), path, &[], &[("authorization", &token)]).await;
                 let status = answer.expect_err(path);
                 let expected = [
                     tonic::Code::Unimplemented, tonic::Code::NotFound, tonic::Code::PermissionDenied, tonic::Code::InvalidArgument,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coreloop_auth_api::v1::LoginRequest;
-use coreloop_testkit::{raw, rpc, run, wait_until};
+use coreloop_testkit::{raw, rpc, run, wait::PATIENCE, wait_until};
 use futures::{StreamExt as _, future::join_all, stream};
 use prost::Message as _;
 use tonic::{Code, Status, body::Body, transport::Channel};
@@ -45,7 +45,7 @@ async fn sign_in(channel: &Channel, number: usize) -> (u32, u32) {
 fn a_storm_of_sign_ins_takes_nothing_from_who_is_signed_in() {
     run(async {
         let stage = Stage::with(PLACES).await;
-        let [envoy, _, auth] = stage.fronts.each_ref().map(|front| rpc::channel(None, &format!("http://{front}")));
+        let [envoy, _, auth] = stage.fronts.each_ref().map(|front| rpc::channel(&format!("http://{front}")));
         let crowd = (0..128).map(|number| sign_in(if number % 2 == 0 { &envoy } else { &auth }, number));
         let (heard, shed) = stage
             .goes_on(join_all(crowd))
@@ -79,7 +79,7 @@ fn messages_that_never_end_take_no_place() {
         let stage = Stage::with(PLACES).await;
         let crowd = (0..16).flat_map(|number| {
             let front = &stage.fronts[if number % 2 == 0 { 0 } else { 2 }];
-            let channel = rpc::channel(None, &format!("http://{front}"));
+            let channel = rpc::channel(&format!("http://{front}"));
             std::iter::repeat_n((front, channel), 50)
         });
         let crowd = join_all(crowd.map(async |(front, channel)| {
@@ -100,7 +100,7 @@ fn messages_that_never_end_take_no_place() {
 fn watches_of_health_are_counted_and_bounded() {
     run(async {
         let stage = Stage::with("[server]\nmax_open_streams = 40\n").await;
-        let mut client = HealthClient::new(rpc::channel(None, &format!("http://{}", stage.fronts[0])));
+        let mut client = HealthClient::new(rpc::channel(&format!("http://{}", stage.fronts[0])));
         let mut watches = Vec::new();
         for _ in 0..40 {
             let mut watch = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
@@ -113,7 +113,7 @@ fn watches_of_health_are_counted_and_bounded() {
         client.check(HealthCheckRequest::default()).await.unwrap();
         assert_eq!(raw_status(&stage.fronts[0]).await, 200);
         watches.clear();
-        wait_until("a place among the streams is free again", Duration::from_secs(5), || {
+        wait_until("a place among the streams is free again", PATIENCE, || {
             let mut client = client.clone();
             async move { client.watch(HealthCheckRequest::default()).await.is_ok() }
         })

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coreloop_testkit::{TestMesh, raw, run, wait_until};
+use coreloop_testkit::{TestMesh, memory::resident_kib, raw, run, wait::PATIENCE, wait_until};
 use futures::future::join_all;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -78,12 +78,6 @@ impl Stage {
         assert!(grown < MEMORY_KIB, "the process grew by {grown} KiB");
         outcome
     }
-}
-
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// Connects, writes `first` and then `drop` each half second until the peer closes; answers how long that took.
@@ -308,7 +302,7 @@ fn idle_connections_take_nothing_from_others() {
                 }
             }
             let rest = stage.mesh.rest();
-            wait_until("the service answers beside them", Duration::from_secs(5), async || {
+            wait_until("the service answers beside them", PATIENCE, async || {
                 rest.get("/healthz").try_send().await.is_ok_and(|answer| answer.status == 200)
             })
             .await;

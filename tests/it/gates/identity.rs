@@ -43,7 +43,7 @@ in_both_topologies! {
         let forged: Vec<(String, &str)> = NAMES.iter().map(|name| (name.to_lowercase(), admin.user_id.as_str())).collect();
         let forged: Vec<(&str, &str)> = forged.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         for base in [mesh.front(), mesh.address_on(0, "auth")] {
-            let me = rpc::call(&rpc::channel(None, &base), "/coreloop.auth.v1.AuthService/GetMe", &[], &forged).await;
+            let me = rpc::call(&rpc::channel(&base), "/coreloop.auth.v1.AuthService/GetMe", &[], &forged).await;
             assert_eq!(me.unwrap_err().code(), tonic::Code::Unauthenticated, "{base}");
         }
     }

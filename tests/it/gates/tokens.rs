@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coreloop_access::testing::{Bad, Expect, Issuer, bad_tokens};
-use coreloop_testkit::{Answer, Rest, Shared, TestMesh, persona::own_address, rpc, run};
+use coreloop_testkit::{Answer, Rest, Shared, TestMesh, rpc, run};
 use http::header::AUTHORIZATION;
 
 /// A mesh that also publishes the keys of an issuer of ours, so that we can sign what auth never would.
@@ -65,13 +65,13 @@ async fn at_rest(stage: &Stage, base: &str) -> usize {
 }
 
 async fn at_grpc(stage: &Stage, base: &str) -> usize {
-    let elsewhere = || rpc::channel(Some(own_address()), base);
     let mut sent = 0;
     for bad in bad_tokens(&stage.issuer, stage.mesh.now()).unwrap() {
         let Some(header) = bad.as_header().filter(|_| fits_a_header(&bad)) else { continue };
         let Ok(header) = header.to_str() else { continue };
         let refused =
-            rpc::call(&elsewhere(), "/coreloop.auth.v1.AuthService/GetMe", &[], &[("authorization", header)]).await;
+            rpc::call(&rpc::channel(base), "/coreloop.auth.v1.AuthService/GetMe", &[], &[("authorization", header)])
+                .await;
         let status = refused.expect_err(&bad.name);
         let code = if bad.expect == Expect::RoleRequired {
             tonic::Code::PermissionDenied
@@ -85,7 +85,7 @@ async fn at_grpc(stage: &Stage, base: &str) -> usize {
     for (name, token) in stage.issuer.good_tokens(stage.mesh.now()).unwrap() {
         let bearer = format!("Bearer {token}");
         let metadata = [("authorization", bearer.as_str())];
-        rpc::call(&elsewhere(), "/coreloop.auth.v1.AuthService/ListTokens", &[], &metadata)
+        rpc::call(&rpc::channel(base), "/coreloop.auth.v1.AuthService/ListTokens", &[], &metadata)
             .await
             .unwrap_or_else(|s| panic!("{name}: {s}"));
     }

@@ -1,8 +1,6 @@
 //! Administrators: second factor, recovery codes, what only they may do (A6, A12).
 
-use std::time::Duration;
-
-use coreloop_testkit::{PASSWORD, Persona, TestMesh, run, wait_until};
+use coreloop_testkit::{PASSWORD, Persona, TestMesh, run, wait::PATIENCE, wait_until};
 use http::Method;
 use jiff::SignedDuration;
 use serde_json::json;
@@ -162,7 +160,7 @@ fn keys_rotate_without_a_good_token_refused() {
             let rotated =
                 admin.at(&front[round % 2]).post("/api/v1/auth/admin/keys/rotate", &json!({})).await.expect(200);
             for base in &front {
-                wait_until("every replica publishes both keys", Duration::from_secs(4), async || {
+                wait_until("every replica publishes both keys", PATIENCE, async || {
                     let jwks =
                         mesh.visitor("verifier").at(base).get("/.well-known/jwks.json").await.expect(200).to_string();
                     ["active_kid", "next_kid"].iter().all(|kid| jwks.contains(rotated[kid].as_str().unwrap()))

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use coreloop_auth_api::v1::LoginRequest;
-use coreloop_testkit::{PASSWORD, TestMesh, Visitor, rpc, run, wait::within, wait_until};
+use coreloop_testkit::{
+    PASSWORD, TestMesh, Visitor, rpc, run,
+    wait::{PATIENCE, within},
+    wait_until,
+};
 use futures::future::join_all;
 use jiff::SignedDuration;
 use prost::Message as _;
@@ -56,7 +60,7 @@ fn lockout_outlives_an_empty_redis() {
 
 /// Hashes so slow and places so few that of several tries at once most are sent away.
 const CRAMPED: &str = "[limit]\nenabled = false\n[auth]\nhash_threads = 1\nhash_queue = 1\n\
-                       argon2_memory_kib = 65536\nargon2_passes = 8\n";
+                       argon2_memory_kib = 8192\nargon2_passes = 16\n";
 
 #[test]
 fn a_try_that_finds_no_place_is_no_guess() {
@@ -84,9 +88,9 @@ fn a_try_that_finds_no_place_is_no_guess() {
 #[test]
 fn who_hangs_up_has_failed_and_keeps_nobody_waiting() {
     run(async {
-        // One hash outlasts the test: whoever comes later waits for it.
+        // A hash outlasts the look that sees its place taken: nobody is answered before they hang up.
         let slow = "[limit]\nenabled = false\n[auth]\nhash_threads = 1\nhash_queue = 16\n\
-                    argon2_memory_kib = 131072\nargon2_passes = 16\n";
+                    argon2_memory_kib = 65536\nargon2_passes = 16\n";
         let mesh = TestMesh::builder().toml(slow).start().await;
         let (auth, path) = (mesh.grpc("auth"), "/coreloop.auth.v1.AuthService/Login");
         let (email, password) = ("nobody@example.com".to_owned(), "not the password".to_owned());
@@ -96,10 +100,11 @@ fn who_hangs_up_has_failed_and_keeps_nobody_waiting() {
             let counted = async || mesh.db.count(counted).await == taken;
             tokio::select! {
                 answer = rpc::call(&auth, path, &login, &[]) => panic!("it was heard to the end: {answer:?}"),
-                _ = wait_until(format!("place {taken} is taken"), Duration::from_secs(5), counted) => {}
+                _ = wait_until(format!("place {taken} is taken"), PATIENCE, counted) => {}
             }
         }
-        let next = within("the next one's answer", Duration::from_secs(4), rpc::call(&auth, path, &login, &[])).await;
+        // Whoever had to wait for a place would do so for eight seconds.
+        let next = within("the next one's answer", Duration::from_secs(7), rpc::call(&auth, path, &login, &[])).await;
         assert_eq!(rpc::reason(&next.unwrap_err()), "ACCOUNT_LOCKED");
     });
 }

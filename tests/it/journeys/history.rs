@@ -1,8 +1,6 @@
 //! What is kept of what happened: the history of an account, its events on their way out, the audit of sign-ins.
 
-use std::time::Duration;
-
-use coreloop_testkit::{PASSWORD, Persona, StandIns, TestMesh, run, wait_until};
+use coreloop_testkit::{PASSWORD, Persona, StandIns, TestMesh, run, wait::PATIENCE, wait_until};
 use http::Method;
 use serde_json::{Value, json};
 use sqlx::Executor as _;
@@ -38,13 +36,7 @@ async fn outgoing(mesh: &TestMesh, user: &str) -> Vec<(String, Value)> {
 }
 
 async fn link_and_unlink(mesh: &TestMesh, person: &Persona, provider: &str) {
-    let started = person.get(&format!("/api/v1/auth/authorize/{provider}?link=true")).await.expect(200);
-    let name = person.visitor.email.split('@').next().unwrap();
-    let address = started["authorization_url"].as_str().unwrap();
-    let back = mesh.stand_ins.as_ref().unwrap().open(address, name).await;
-    let param = |of: &str| back.query_pairs().find_map(|(key, value)| (key == of).then(|| value.into_owned())).unwrap();
-    let answer = json!({"code": param("code"), "state": param("state")});
-    person.post(&format!("/api/v1/auth/links/{provider}"), &answer).await.expect(200);
+    mesh.stand_ins.as_ref().unwrap().link(person, provider).await;
     person.delete(&format!("/api/v1/auth/links/{provider}")).await.expect(200);
 }
 
@@ -123,7 +115,7 @@ fn history_and_audit_are_only_added_to() {
         let mesh = TestMesh::start().await;
         mesh.persona("alice").await;
         let audits = "select count(*) from auth.login_audits where ip <> ''";
-        wait_until("an audit is stored", Duration::from_secs(10), async || mesh.db.count(audits).await > 0).await;
+        wait_until("an audit is stored", PATIENCE, async || mesh.db.count(audits).await > 0).await;
         let mut connection = mesh.db.connect().await;
         for change in [
             "update auth.auth_events set payload = '{}'",
@@ -154,7 +146,7 @@ fn sign_ins_are_audited_while_redis_is_away() {
         let stored = async |db: &coreloop_testkit::TestDb, good: i64, bad: i64| {
             let ok = format!("{of_alice} and outcome = 'ok'");
             let wrong = format!("{of_alice} and outcome = 'INVALID_CREDENTIALS'");
-            wait_until(format!("{good} good and {bad} bad tries are stored"), Duration::from_secs(15), async || {
+            wait_until(format!("{good} good and {bad} bad tries are stored"), PATIENCE, async || {
                 (db.count(&ok).await, db.count(&wrong).await) == (good, bad)
             })
             .await;

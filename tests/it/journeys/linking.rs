@@ -1,60 +1,36 @@
 //! Where sign-in methods meet: links through the browser, races for an account, addresses nobody proved.
 
-use coreloop_testkit::{Persona, TestMesh, Visitor, run};
+use coreloop_testkit::{Back, Persona, TestMesh, Visitor, run, wait::PATIENCE, wait_until};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-/// A name at the provider that no other test uses.
-fn name_of(visitor: &Visitor) -> String {
-    visitor.email.split('@').next().unwrap().to_owned()
-}
-
-/// Opens the provider's page as `name` and answers the query of the redirect back.
-async fn consent(mesh: &TestMesh, authorization: &Value, name: &str) -> String {
-    let address = authorization["authorization_url"].as_str().unwrap();
-    mesh.stand_ins.as_ref().unwrap().open(address, name).await.query().unwrap().to_owned()
-}
-
-fn param(query: &str, name: &str) -> String {
-    let of = |(key, value): (_, std::borrow::Cow<'_, str>)| (key == name).then(|| value.into_owned());
-    url::form_urlencoded::parse(query.as_bytes()).find_map(of).unwrap_or_default()
-}
-
-fn answer(query: &str) -> Value {
-    json!({"code": param(query, "code"), "state": param(query, "state")})
+/// Opens the provider's page as `name`.
+async fn consent(mesh: &TestMesh, begun: &Value, name: &str) -> Back {
+    mesh.stand_ins.as_ref().unwrap().consent(begun, name).await
 }
 
 async fn start(visitor: &Visitor, provider: &str) -> Value {
     visitor.get(&format!("/api/v1/auth/authorize/{provider}?device_id={}", visitor.device_id)).await.expect(200)
 }
 
-async fn link(mesh: &TestMesh, person: &Persona, provider: &str, name: &str) {
-    let started = person.get(&format!("/api/v1/auth/authorize/{provider}?link=true")).await.expect(200);
-    let back = consent(mesh, &started, name).await;
-    person.post(&format!("/api/v1/auth/links/{provider}"), &answer(&back)).await.expect(200);
-}
-
 in_both_topologies! {
     async fn a_link_comes_back_through_the_browser_and_is_finished_by_its_account(mesh) {
         let alice = mesh.persona("alice").await;
         let started = alice.get("/api/v1/auth/authorize/kakao?link=true").await.expect(200);
-        let back = consent(mesh, &started, &name_of(&alice.visitor)).await;
-        let redirect = alice.visitor.get(&format!("/api/v1/auth/callback/kakao?{back}")).await;
-        assert_eq!(redirect.status, 302, "{}", redirect.text());
-        let deep: url::Url = redirect.header("location").parse().unwrap();
-        let query = deep.query().unwrap();
-        assert_eq!(param(query, "link"), "true");
-        let linked = alice.post("/api/v1/auth/links/kakao", &answer(query)).await.expect(200);
+        let back = consent(mesh, &started, &alice.visitor.handle()).await;
+        let redirect = alice.visitor.get(&format!("/api/v1/auth/callback/kakao?{}", back.query())).await;
+        let deep = Back::by(&redirect);
+        assert_eq!(deep.param("link"), "true");
+        let linked = alice.post("/api/v1/auth/links/kakao", &deep.answer()).await.expect(200);
         assert_eq!(linked["link"]["provider"], "kakao");
-        alice.post("/api/v1/auth/links/kakao", &answer(query)).await.refused(400, "OAUTH_STATE_INVALID");
+        alice.post("/api/v1/auth/links/kakao", &deep.answer()).await.refused(400, "OAUTH_STATE_INVALID");
     }
 
     async fn a_login_code_is_good_on_the_device_that_started(mesh) {
         let visitor = mesh.visitor("bob");
-        let back = consent(mesh, &start(&visitor, "google").await, &name_of(&visitor)).await;
-        let redirect = visitor.get(&format!("/api/v1/auth/callback/google?{back}")).await;
-        let deep: url::Url = redirect.header("location").parse().unwrap();
-        let code = param(deep.query().unwrap(), "code");
+        let back = consent(mesh, &start(&visitor, "google").await, &visitor.handle()).await;
+        let redirect = visitor.get(&format!("/api/v1/auth/callback/google?{}", back.query())).await;
+        let code = Back::by(&redirect).param("code");
         let stolen = json!({"code": code, "device_id": "the-device-of-a-thief"});
         visitor.post("/api/v1/auth/login/exchange", &stolen).await.refused(400, "LOGIN_CODE_INVALID");
         let late = json!({"code": code, "device_id": visitor.device_id});
@@ -63,12 +39,12 @@ in_both_topologies! {
 
     async fn twenty_first_sign_ins_of_one_person_make_one_account(mesh) {
         let visitor = mesh.visitor("carol");
-        let name = name_of(&visitor);
+        let name = visitor.handle();
         let tries = (0..20).map(|_| {
             let (racer, name) = (visitor.elsewhere(), name.clone());
             async move {
                 let back = consent(mesh, &start(&racer, "google").await, &name).await;
-                let session = racer.post("/api/v1/auth/login/google", &answer(&back)).await.expect(200);
+                let session = racer.post("/api/v1/auth/login/google", &back.answer()).await.expect(200);
                 (session["user"]["id"].as_str().unwrap().to_owned(), session["is_new_user"] == true)
             }
         });
@@ -80,11 +56,11 @@ in_both_topologies! {
     async fn the_last_two_methods_removed_at_once_leave_one(mesh) {
         for _ in 0..5 {
             let visitor = mesh.visitor("dora");
-            let name = name_of(&visitor);
+            let name = visitor.handle();
             let back = consent(mesh, &start(&visitor, "kakao").await, &name).await;
-            let session = visitor.post("/api/v1/auth/login/kakao", &answer(&back)).await.expect(200);
+            let session = visitor.post("/api/v1/auth/login/kakao", &back.answer()).await.expect(200);
             let dora = Persona::signed_in(visitor, &session);
-            link(mesh, &dora, "google", &name).await;
+            mesh.stand_ins.as_ref().unwrap().link(&dora, "google").await;
             let (one, other) =
                 tokio::join!(dora.delete("/api/v1/auth/links/kakao"), dora.delete("/api/v1/auth/links/google"));
             let mut statuses = [one.status.as_u16(), other.status.as_u16()];
@@ -101,7 +77,7 @@ in_both_topologies! {
             alice.visitor.clone().login().await;
         }
         let list = format!("/api/v1/auth/admin/login-audits?page_size=2&user_id={}", alice.user_id);
-        coreloop_testkit::wait_until("the audit has come", std::time::Duration::from_secs(10), async || {
+        wait_until("the audit has come", PATIENCE, async || {
             let rows = admin.get(&list.replace("page_size=2", "page_size=200")).await.expect(200);
             rows["audits"].as_array().is_some_and(|rows| rows.len() >= 5)
         })
@@ -124,10 +100,10 @@ fn a_reset_mail_ends_the_links_that_never_proved_the_address() {
         let mesh = TestMesh::builder().stand_ins().start().await;
         let stand_ins = mesh.stand_ins.as_ref().unwrap();
         let (squatter, owner) = (mesh.visitor("squatter"), mesh.visitor("owner"));
-        let name = name_of(&squatter);
+        let name = squatter.handle();
         stand_ins.set_persona(&json!({"id": name, "email": owner.email, "email_verified": false})).await;
         let back = consent(&mesh, &start(&squatter, "kakao").await, &name).await;
-        let session = squatter.post("/api/v1/auth/login/kakao", &answer(&back)).await.expect(200);
+        let session = squatter.post("/api/v1/auth/login/kakao", &back.answer()).await.expect(200);
         assert_eq!(
             (&session["user"]["email"], session["user"]["email_verified"] == true),
             (&json!(owner.email), false)
@@ -143,7 +119,7 @@ fn a_reset_mail_ends_the_links_that_never_proved_the_address() {
 
         assert!(!taken.is_signed_in().await, "the squatter's session has ended");
         let back = consent(&mesh, &start(&squatter, "kakao").await, &name).await;
-        let again = squatter.post("/api/v1/auth/login/kakao", &answer(&back)).await;
+        let again = squatter.post("/api/v1/auth/login/kakao", &back.answer()).await;
         again.refused(409, "EMAIL_BELONGS_TO_ACCOUNT");
         let body = json!({"email": owner.email, "password": "a password of the owner"});
         let mine = owner.post("/api/v1/auth/login", &body).await.expect(200);
@@ -158,8 +134,8 @@ fn a_first_social_sign_in_needs_an_invite_where_invites_are_required() {
         for (code, refusal) in [("", Some("INVITE_REQUIRED")), ("unheard-of", Some("INVITE_INVALID")), ("5858", None)] {
             let visitor = mesh.visitor("guest");
             let path = format!("/api/v1/auth/authorize/google?invite_code={code}");
-            let back = consent(&mesh, &visitor.get(&path).await.expect(200), &name_of(&visitor)).await;
-            let answered = visitor.post("/api/v1/auth/login/google", &answer(&back)).await;
+            let back = consent(&mesh, &visitor.get(&path).await.expect(200), &visitor.handle()).await;
+            let answered = visitor.post("/api/v1/auth/login/google", &back.answer()).await;
             match refusal {
                 Some(reason) => answered.refused(400, reason),
                 None => assert_eq!(answered.expect(200)["is_new_user"], true),

@@ -1,12 +1,8 @@
 //! Reset mails: kept until they are sent, through kills and a provider that is away.
 
-use std::time::Duration;
-
-use coreloop_testkit::{TestMesh, run, wait_until};
+use coreloop_testkit::{TestMesh, run, wait::PATIENCE, wait_until};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-
-const SOON: Duration = Duration::from_secs(10);
 
 async fn ask(mesh: &TestMesh, email: &str) {
     mesh.visitor("somebody").post("/api/v1/auth/password/reset-request", &json!({"email": email})).await.expect(202);
@@ -14,12 +10,12 @@ async fn ask(mesh: &TestMesh, email: &str) {
 
 async fn tried(mesh: &TestMesh, times: i64) {
     let tries = "select coalesce(max(tries), 0)::bigint from auth.reset_mails";
-    wait_until(format!("it was tried {times} times"), SOON, async || mesh.db.count(tries).await >= times).await;
+    wait_until(format!("it was tried {times} times"), PATIENCE, async || mesh.db.count(tries).await >= times).await;
 }
 
 async fn none_waits(mesh: &TestMesh) {
     let waiting = "select count(*) from auth.reset_mails";
-    wait_until("no mail waits", SOON, async || mesh.db.count(waiting).await == 0).await;
+    wait_until("no mail waits", PATIENCE, async || mesh.db.count(waiting).await == 0).await;
 }
 
 fn text(mail: &Value) -> &str {
@@ -67,12 +63,12 @@ fn of_two_replicas_one_sends_and_a_provider_that_is_away_is_tried_again() {
         }
         ask(&mesh, "nobody.at.all@example.com").await;
         let unknown = "select count(*) from auth.reset_mails where email like 'nobody%'";
-        wait_until("nobody is forgotten", SOON, async || mesh.db.count(unknown).await == 0).await;
-        // Each try is three requests; a pause by the clock follows, which only this test moves.
+        wait_until("nobody is forgotten", PATIENCE, async || mesh.db.count(unknown).await == 0).await;
+        // Each try is three requests; a pause by the clock follows.
         let given_up = "select count(*) from auth.reset_mails where token is not null";
-        wait_until("both have a token", SOON, async || mesh.db.count(given_up).await == 2).await;
+        wait_until("both have a token", PATIENCE, async || mesh.db.count(given_up).await == 2).await;
         for round in 2..=3 {
-            wait_until("the pauses are set", SOON, async || {
+            wait_until("the pauses are set", PATIENCE, async || {
                 mesh.stand_ins.as_ref().unwrap().requests("sendgrid/send").await >= (round - 1) * 6
             })
             .await;

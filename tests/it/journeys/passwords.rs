@@ -1,8 +1,6 @@
 //! Password change and reset.
 
-use std::time::Duration;
-
-use coreloop_testkit::{PASSWORD, StandIns, TestMesh, run, wait_until};
+use coreloop_testkit::{PASSWORD, StandIns, TestMesh, run, wait::PATIENCE, wait_until};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -86,10 +84,7 @@ fn a_password_is_reset_while_redis_is_away_and_the_sessions_end() {
         let unpublished = "select count(*) from auth.revocations where published_at is null";
         assert!(mesh.db.count(unpublished).await > 0, "nobody else knows yet");
         mesh.redis.resurrect().await;
-        wait_until("the worker tells the others", Duration::from_secs(10), async || {
-            mesh.db.count(unpublished).await == 0
-        })
-        .await;
+        wait_until("the worker tells the others", PATIENCE, async || mesh.db.count(unpublished).await == 0).await;
     });
 }
 

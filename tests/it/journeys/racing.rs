@@ -1,8 +1,6 @@
 //! Acts that meet another act on the same account half-way: the later one sees what the earlier one did.
 
-use std::time::Duration;
-
-use coreloop_testkit::{Persona, TestMesh, Visitor, run, wait_until};
+use coreloop_testkit::{Back, Persona, StandIns, TestMesh, Visitor, run, wait::PATIENCE, wait_until};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
@@ -25,57 +23,33 @@ impl Held {
     /// Waits until somebody waits for the account, does `sql` (`{user}` is the account) and lets go.
     async fn until_awaited(mut self, mesh: &TestMesh, sql: &str) {
         let waiting = format!("select count(*) from pg_stat_activity where {} = any(pg_blocking_pids(pid))", self.pid);
-        wait_until("somebody waits", Duration::from_secs(10), async || mesh.db.count(&waiting).await > 0).await;
+        wait_until("somebody waits", PATIENCE, async || mesh.db.count(&waiting).await > 0).await;
         let act = format!("{}; commit", sql.replace("{user}", &self.user));
         self.connection.execute(sqlx::raw_sql(AssertSqlSafe(act))).await.unwrap();
     }
 }
 
-/// A name at the provider that no other test uses; its address there is the person's.
-fn name_of(visitor: &Visitor) -> String {
-    visitor.email.split('@').next().unwrap().to_owned()
+fn stand_ins(mesh: &TestMesh) -> &StandIns {
+    mesh.stand_ins.as_ref().unwrap()
 }
 
-/// Opens the provider's page as the visitor and answers code and state of the redirect back.
-async fn consent(mesh: &TestMesh, visitor: &Visitor, authorization: &Value) -> Value {
-    let address = authorization["authorization_url"].as_str().unwrap();
-    let back = mesh.stand_ins.as_ref().unwrap().open(address, &name_of(visitor)).await;
-    let param = |name: &str| back.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
-    json!({"code": param("code"), "state": param("state")})
-}
-
-async fn authorize(mesh: &TestMesh, visitor: &Visitor, provider: &str) -> Value {
+async fn authorize(mesh: &TestMesh, visitor: &Visitor, provider: &str) -> Back {
     let path = format!("/api/v1/auth/authorize/{provider}?device_id={}", visitor.device_id);
-    consent(mesh, visitor, &visitor.get(&path).await.expect(200)).await
-}
-
-async fn authorize_link(mesh: &TestMesh, person: &Persona, provider: &str) -> Value {
-    let started = person.get(&format!("/api/v1/auth/authorize/{provider}?link=true")).await.expect(200);
-    consent(mesh, &person.visitor, &started).await
-}
-
-async fn link(mesh: &TestMesh, person: &Persona, provider: &str) {
-    let answer = authorize_link(mesh, person, provider).await;
-    person.post(&format!("/api/v1/auth/links/{provider}"), &answer).await.expect(200);
+    stand_ins(mesh).consent(&visitor.get(&path).await.expect(200), &visitor.handle()).await
 }
 
 /// Signs in at the provider through the browser; answers what the app trades the login code with.
 async fn login_code(mesh: &TestMesh, visitor: &Visitor, provider: &str) -> Value {
-    let answer = authorize(mesh, visitor, provider).await;
-    let text = |key: &str| answer[key].as_str().unwrap();
-    let callback = format!("/api/v1/auth/callback/{provider}?code={}&state={}", text("code"), text("state"));
-    let redirect = visitor.get(&callback).await;
-    assert_eq!(redirect.status, 302, "{}", redirect.text());
-    let deep: url::Url = redirect.header("location").parse().unwrap();
-    let code = deep.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
-    json!({"code": code, "device_id": visitor.device_id})
+    let back = authorize(mesh, visitor, provider).await;
+    let redirect = visitor.get(&format!("/api/v1/auth/callback/{provider}?{}", back.query())).await;
+    json!({"code": Back::by(&redirect).param("code"), "device_id": visitor.device_id})
 }
 
 in_both_topologies! {
     async fn a_link_removed_while_its_sign_in_waits_signs_nobody_in(mesh) {
         let alice = mesh.persona("alice").await;
-        link(mesh, &alice, "google").await;
-        let answer = authorize(mesh, &alice.visitor, "google").await;
+        stand_ins(mesh).link(&alice, "google").await;
+        let answer = authorize(mesh, &alice.visitor, "google").await.answer();
         let held = Held::account(mesh, &alice.user_id).await;
         let (signed_in, ()) = tokio::join!(
             alice.visitor.post("/api/v1/auth/login/google", &answer),
@@ -86,13 +60,13 @@ in_both_topologies! {
 
     async fn a_login_code_ends_with_its_link_also_when_that_is_made_again(mesh) {
         let alice = mesh.persona("alice").await;
-        link(mesh, &alice, "google").await;
+        stand_ins(mesh).link(&alice, "google").await;
         let exchange = "/api/v1/auth/login/exchange";
         let (before, between) =
             (login_code(mesh, &alice.visitor, "google").await, login_code(mesh, &alice.visitor, "google").await);
         alice.delete("/api/v1/auth/links/google").await.expect(200);
         alice.visitor.post(exchange, &before).await.refused(400, "LOGIN_CODE_INVALID");
-        link(mesh, &alice, "google").await;
+        stand_ins(mesh).link(&alice, "google").await;
         alice.visitor.post(exchange, &between).await.refused(400, "LOGIN_CODE_INVALID");
         let after = login_code(mesh, &alice.visitor, "google").await;
         assert_eq!(alice.visitor.post(exchange, &after).await.expect(200)["user"]["id"], alice.user_id);
@@ -100,7 +74,7 @@ in_both_topologies! {
 
     async fn a_login_code_ends_with_a_new_password(mesh) {
         let alice = mesh.persona("alice").await;
-        link(mesh, &alice, "kakao").await;
+        stand_ins(mesh).link(&alice, "kakao").await;
         let before = login_code(mesh, &alice.visitor, "kakao").await;
         let change = json!({"current_password": coreloop_testkit::PASSWORD, "new_password": "lamp orchid gravel tune"});
         alice.post("/api/v1/auth/password/change", &change).await.expect(200);
@@ -111,7 +85,7 @@ in_both_topologies! {
 
     async fn a_link_removed_while_its_login_code_waits_signs_nobody_in(mesh) {
         let alice = mesh.persona("alice").await;
-        link(mesh, &alice, "naver").await;
+        stand_ins(mesh).link(&alice, "naver").await;
         let code = login_code(mesh, &alice.visitor, "naver").await;
         let held = Held::account(mesh, &alice.user_id).await;
         let (exchanged, ()) = tokio::join!(
@@ -123,7 +97,7 @@ in_both_topologies! {
 
     async fn a_login_code_of_an_account_locked_meanwhile_is_refused_and_audited(mesh) {
         let (admin, visitor) = (mesh.admin().await, mesh.visitor("bob"));
-        let answer = authorize(mesh, &visitor, "google").await;
+        let answer = authorize(mesh, &visitor, "google").await.answer();
         let session = visitor.post("/api/v1/auth/login/google", &answer).await.expect(200);
         let bob = Persona::signed_in(visitor.clone(), &session).user_id;
         let code = login_code(mesh, &visitor, "google").await;
@@ -133,13 +107,13 @@ in_both_topologies! {
             "select count(*) from auth.login_audits where user_id = '{bob}' and method = 'exchange'
                 and provider = 'google' and outcome = 'ACCOUNT_LOCKED'"
         );
-        wait_until("it is audited", Duration::from_secs(10), async || mesh.db.count(&audited).await == 1).await;
+        wait_until("it is audited", PATIENCE, async || mesh.db.count(&audited).await == 1).await;
     }
 
     async fn nothing_is_linked_by_a_session_that_ended_meanwhile(mesh) {
         let alice = mesh.persona("alice").await;
         let other = alice.visitor.elsewhere().login().await;
-        let answer = authorize_link(mesh, &alice, "kakao").await;
+        let answer = stand_ins(mesh).consent_to_link(&alice, "kakao").await;
         let held = Held::account(mesh, &alice.user_id).await;
         let newest = "(select max(id::text)::uuid from auth.sessions where user_id = '{user}')";
         let ended = format!(
@@ -151,7 +125,7 @@ in_both_topologies! {
         linked.refused(401, "TOKEN_REVOKED");
         let links = other.get("/api/v1/auth/links").await.expect(200);
         assert_eq!(links["links"].as_array().map_or(0, Vec::len), 0, "{links}");
-        link(mesh, &other, "kakao").await;
+        stand_ins(mesh).link(&other, "kakao").await;
     }
 }
 
@@ -176,10 +150,10 @@ fn tokens_to_reset_a_password_are_counted_one_after_the_other() {
         mesh.db.execute(&asked).await;
         let waiting = "select count(*) from pg_stat_activity
                         where datname = current_database() and wait_event_type = 'Lock'";
-        wait_until("both wait", Duration::from_secs(10), async || mesh.db.count(waiting).await == 2).await;
+        wait_until("both wait", PATIENCE, async || mesh.db.count(waiting).await == 2).await;
         held.until_awaited(&mesh, "select").await;
         let left = "select count(*) from auth.reset_mails";
-        wait_until("both are settled", Duration::from_secs(10), async || mesh.db.count(left).await == 0).await;
+        wait_until("both are settled", PATIENCE, async || mesh.db.count(left).await == 0).await;
         assert_eq!(mesh.db.count("select count(*) from auth.password_resets").await, 5);
     });
 }

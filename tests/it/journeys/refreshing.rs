@@ -1,8 +1,8 @@
 //! A refresh token is good once; a lost reply is forgiven; a late replay ends the session (A3).
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
-use coreloop_testkit::{Persona, TestMesh, run, wait_until};
+use coreloop_testkit::{Persona, TestMesh, run, wait::PATIENCE, wait_until};
 use jiff::SignedDuration;
 
 in_both_topologies! {
@@ -70,7 +70,7 @@ fn a_late_replay_burns_the_family() {
                 and outcome = 'REFRESH_TOKEN_REUSED' and ip = '{}' and jti is not null",
             alice.user_id, alice.visitor.source
         );
-        wait_until("it is audited", Duration::from_secs(10), async || mesh.db.count(&audited).await == 1).await;
+        wait_until("it is audited", PATIENCE, async || mesh.db.count(&audited).await == 1).await;
     });
 }
 

@@ -45,7 +45,7 @@ in_both_topologies! {
 
     async fn a_person_does_the_same_over_grpc_through_envoy(mesh) {
         let dave = mesh.visitor("dave");
-        let channel = rpc::channel(Some(dave.source), &mesh.front());
+        let channel = rpc::channel_from(dave.source, &mesh.front());
         let grpc = rpc::Reflected::learn(&channel, &[SERVICE]).await.unwrap();
         let session = grpc.call(SERVICE, "SignUp", &dave.sign_up_body(), &[]).await.unwrap();
         let token = format!("Bearer {}", session["access_token"].as_str().unwrap());

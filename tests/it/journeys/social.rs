@@ -1,8 +1,6 @@
 //! Social sign-in with Google, Kakao and Naver, and the attacks on it (A8).
 
-use std::time::Duration;
-
-use coreloop_testkit::{Persona, Rest, TestMesh, Visitor, logs, run, wait_until};
+use coreloop_testkit::{Back, Persona, Rest, TestMesh, Visitor, logs, run, wait::PATIENCE, wait_until};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -10,7 +8,7 @@ const PROVIDERS: [&str; 3] = ["google", "kakao", "naver"];
 
 /// The name at the provider: unique, so no email meets another test's.
 fn name_at_provider(visitor: &Visitor, provider: &str) -> String {
-    format!("{}.{provider}", visitor.email.split('@').next().unwrap())
+    format!("{}.{provider}", visitor.handle())
 }
 
 async fn authorize(visitor: &Visitor, provider: &str) -> Value {
@@ -19,9 +17,8 @@ async fn authorize(visitor: &Visitor, provider: &str) -> Value {
 
 /// Code and state as the provider sends them to the redirect target.
 async fn consent(mesh: &TestMesh, authorization: &Value, name: &str) -> (String, String) {
-    let back = mesh.stand_ins.as_ref().unwrap().open(authorization["authorization_url"].as_str().unwrap(), name).await;
-    let of = |key: &str| back.query_pairs().find(|(k, _)| k == key).map(|(_, v)| v.into_owned()).unwrap_or_default();
-    (of("code"), of("state"))
+    let back = mesh.stand_ins.as_ref().unwrap().consent(authorization, name).await;
+    (back.param("code"), back.param("state"))
 }
 
 async fn sign_in(mesh: &TestMesh, visitor: &Visitor, provider: &str, name: &str) -> Value {
@@ -64,9 +61,7 @@ in_both_topologies! {
             let (code, state) = consent(mesh, &authorization, &name_at_provider(&visitor, provider)).await;
             let callback = format!("/api/v1/auth/callback/{provider}?code={code}&state={state}");
             let redirect = visitor.get(&callback).await;
-            assert_eq!(redirect.status, 302, "{provider}: {}", redirect.text());
-            let link: url::Url = redirect.header("location").parse().unwrap();
-            let login_code = link.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
+            let login_code = Back::by(&redirect).param("code");
             assert!(!redirect.header("location").contains("eyJ"), "no token in the deep link");
             let exchange = json!({"code": login_code, "device_id": visitor.device_id});
             let session = visitor.post("/api/v1/auth/login/exchange", &exchange).await.expect(200);
@@ -312,7 +307,7 @@ fn provider_failures_are_retried_once_then_told_with_their_code() {
             let error_code = if provider == "kakao" { "KOE9999" } else { "server_error" };
             assert_eq!(info["metadata"]["error_code"], error_code);
             let told = |line: &Value| line["provider"] == provider && line["error_code"] == error_code;
-            wait_until("both failures are in the log", Duration::from_secs(10), async || {
+            wait_until("both failures are in the log", PATIENCE, async || {
                 logs::lines_with(&request_id).iter().filter(|line| told(line)).count() == 2
             })
             .await;
@@ -364,8 +359,7 @@ fn states_and_login_codes_end_with_their_time() {
         let authorization = authorize(&visitor, "kakao").await;
         let (code, state) = consent(&mesh, &authorization, &name_at_provider(&visitor, "kakao")).await;
         let redirect = visitor.get(&format!("/api/v1/auth/callback/kakao?code={code}&state={state}")).await;
-        let link: url::Url = redirect.header("location").parse().unwrap();
-        let login_code = link.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
+        let login_code = Back::by(&redirect).param("code");
         mesh.clock.advance(SignedDuration::from_secs(61));
         visitor
             .post("/api/v1/auth/login/exchange", &json!({"code": login_code}))

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use coreloop_testkit::{
-    Heard, Persona, TestMesh, Watcher, Way, rpc, run,
+    Heard, Persona, TestMesh, Watcher, Way, figure, rpc, run,
     watcher::{WATCH, WATCH_PATH},
 };
 use http::Method;
@@ -13,9 +13,11 @@ use serde_json::json;
 use tonic::{Code, transport::Endpoint};
 
 /// A message that is awaited comes within this.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(10);
 /// A2.
-const REVOKED_WITHIN: Duration = Duration::from_secs(1);
+fn revoked_within() -> Duration {
+    figure(Duration::from_secs(1))
+}
 
 async fn changed(watcher: &mut Watcher) -> Heard {
     let heard = watcher.next(SOON).await;
@@ -48,7 +50,7 @@ in_both_topologies! {
             assert_eq!(session["session_id"], listed["tokens"][0]["session_id"]);
             assert_eq!(session["created_at"], listed["tokens"][0]["created_at"]);
             let ends: jiff::Timestamp = session["access_token_expires_at"].as_str().unwrap().parse().unwrap();
-            assert!((890..=900).contains(&(ends.as_second() - mesh.now())), "{ends}");
+            assert_eq!(ends.as_second(), alice.claims()["exp"].as_i64().unwrap());
 
             let tablet = alice.visitor.elsewhere().login().await;
             assert_eq!(changed(&mut watcher).await.session()["other_sessions"], 1);
@@ -83,7 +85,7 @@ in_both_topologies! {
             let mut other = Watcher::open(&tablet, &mesh.front(), way).await;
             let since = Instant::now();
             alice.logout().await;
-            ends_revoked(&mut watcher, since, REVOKED_WITHIN).await;
+            ends_revoked(&mut watcher, since, revoked_within()).await;
             let told = changed(&mut other).await;
             assert_eq!(told.session()["other_sessions"], 0, "the other session goes on, and is told");
         }
@@ -98,16 +100,17 @@ fn a_session_ended_at_one_replica_ends_its_watches_at_the_other() {
             let alice = mesh.persona("alice").await;
             let tablet = alice.visitor.elsewhere().login().await;
             let mut watcher = Watcher::open(&alice, &mesh.front(), way).await;
-            let mut bystander = Watcher::open(&mesh.persona("bob").await, &mesh.front(), way).await;
+            let bob = mesh.persona("bob").await;
+            let mut bystander = Watcher::open(&bob, &mesh.front(), way).await;
             // The tablet ends the phone's session, at the replica where nobody watches.
             let tablet = tablet.at(&mesh.gateway_on(1));
             let sessions = tablet.get("/api/v1/auth/tokens").await.expect(200);
             let jti = sessions["tokens"][1]["jti"].as_str().unwrap().to_owned();
             let since = Instant::now();
             tablet.delete(&format!("/api/v1/auth/tokens/{jti}")).await.expect(200);
-            ends_revoked(&mut watcher, since, REVOKED_WITHIN).await;
-            let bob_goes_on = tokio::time::timeout(Duration::from_millis(200), bystander.next(SOON)).await;
-            assert!(bob_goes_on.is_err(), "{bob_goes_on:?}");
+            ends_revoked(&mut watcher, since, revoked_within()).await;
+            bob.visitor.elsewhere().login().await;
+            assert_eq!(changed(&mut bystander).await.session()["other_sessions"], 1, "bob's goes on, and is told");
         }
     });
 }
@@ -120,10 +123,10 @@ fn a_change_at_one_replica_is_told_at_the_other() {
         let mut watcher = Watcher::open(&alice, &mesh.front(), Way::Events).await;
         for round in 0..5 {
             let tablet = alice.visitor.elsewhere().at(&mesh.gateway_on(1));
-            let since = Instant::now();
             let tablet = tablet.login().await;
+            let since = Instant::now();
             assert_eq!(changed(&mut watcher).await.session()["other_sessions"], 1);
-            assert!(since.elapsed() < SOON / 2, "round {round}: {:?}", since.elapsed());
+            assert!(since.elapsed() < figure(Duration::from_millis(2_500)), "round {round}: {:?}", since.elapsed());
             tablet.logout().await;
             assert_eq!(changed(&mut watcher).await.session()["other_sessions"], 0);
         }
@@ -141,7 +144,7 @@ fn a_role_change_at_one_replica_ends_the_watches_at_the_other() {
             let path = format!("/api/v1/auth/admin/users/{}/roles", alice.user_id);
             let since = Instant::now();
             admin.call(Method::PUT, &path).json(&json!({"roles": ["ROLE_VIP"]})).send().await.expect(200);
-            ends_revoked(&mut watcher, since, REVOKED_WITHIN).await;
+            ends_revoked(&mut watcher, since, revoked_within()).await;
             let again = alice.visitor.elsewhere().login().await;
             let mut watcher = Watcher::open_with(&again, &mesh.front(), way, &[]).await;
             assert_eq!(watcher.next(SOON).await.session()["roles"], json!(["ROLE_STANDARD", "ROLE_VIP"]));
@@ -170,7 +173,7 @@ fn a_watch_beats_and_ends_with_its_token_while_its_session_goes_on() {
             let end = watcher.end(SOON).await;
             assert!(end.failed_with(Code::Unauthenticated, "TOKEN_EXPIRED"), "{watcher:?}: {end:?}");
         }
-        assert!(since.elapsed() <= REVOKED_WITHIN, "{:?}", since.elapsed());
+        assert!(since.elapsed() <= revoked_within(), "{:?}", since.elapsed());
         alice.refresh().await;
         Watcher::open(&alice, &mesh.front(), Way::Events).await;
     });

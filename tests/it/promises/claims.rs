@@ -1,7 +1,7 @@
 //! What is good once is used once, however many claim it at once: second factors, recovery codes, invites, states, login
 //! codes, reset tokens (A6, M8).
 
-use coreloop_testkit::{Rounds, TestMesh, Visitor, deep, run, seed};
+use coreloop_testkit::{Back, Rounds, TestMesh, Visitor, deep, run, seed};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -115,10 +115,8 @@ fn a_reset_token_resets_once() {
 /// What a provider sends back to the app.
 async fn consent(mesh: &TestMesh, visitor: &Visitor, name: &str) -> (String, String) {
     let authorization = visitor.get("/api/v1/auth/authorize/kakao").await.expect(200);
-    let stand_ins = mesh.stand_ins.as_ref().unwrap();
-    let back = stand_ins.open(authorization["authorization_url"].as_str().unwrap(), name).await;
-    let of = |key: &str| back.query_pairs().find(|(k, _)| k == key).map(|(_, v)| v.into_owned()).unwrap();
-    (of("code"), of("state"))
+    let back = mesh.stand_ins.as_ref().unwrap().consent(&authorization, name).await;
+    (back.param("code"), back.param("state"))
 }
 
 async fn sessions(mesh: &TestMesh) -> usize {
@@ -152,9 +150,7 @@ fn a_login_code_works_once() {
         for round in &mut rounds {
             let (code, state) = consent(&mesh, &visitor, &format!("code.{round}")).await;
             let redirect = visitor.get(&format!("/api/v1/auth/callback/kakao?code={code}&state={state}")).await;
-            assert_eq!(redirect.status, 302, "{}", redirect.text());
-            let link: url::Url = redirect.header("location").parse().unwrap();
-            let login_code = link.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
+            let login_code = Back::by(&redirect).param("code");
             let answers = all_post(&racers, "/api/v1/auth/login/exchange", |_| json!({"code": login_code})).await;
             assert_eq!(good(&answers, &["LOGIN_CODE_INVALID"]), 1, "round {round}");
         }

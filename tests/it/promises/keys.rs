@@ -1,20 +1,15 @@
 //! Keys rotate under load and no good token is refused (A12).
 
-use std::{
-    sync::{
-        Arc, RwLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, RwLock,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use coreloop_testkit::{Admin, Persona, Rest, Rounds, TestMesh, run, seed, wait_until};
+use coreloop_testkit::{Admin, Persona, Rest, Rounds, TestMesh, run, seed, wait::PATIENCE, wait_until};
 use jiff::SignedDuration;
 use serde_json::json;
 
 use super::replicas;
-
-const SOON: Duration = Duration::from_secs(15);
 
 /// People whose tokens are used all the time, on every replica.
 #[derive(Clone)]
@@ -109,13 +104,13 @@ fn keys_rotate_by_themselves_once_when_their_days_are_over() {
         let keys = async |state: &str| {
             mesh.db.count(&format!("select count(*) from auth.signing_keys where state like '{state}'")).await
         };
-        wait_until("a next key of each purpose", SOON, async || keys("next").await == 3).await;
+        wait_until("a next key of each purpose", PATIENCE, async || keys("next").await == 3).await;
         let promoted = "select count(*) from auth.signing_keys where state = 'active' and created_at < activated_at";
         assert_eq!((keys("%").await, mesh.db.count(promoted).await), (6, 0));
         mesh.clock.advance(SignedDuration::from_mins(24 * 60 - 10));
         let early = mesh.visitor("early").at(&gateways[0]).sign_up().await;
         mesh.clock.advance(SignedDuration::from_mins(11));
-        wait_until("the keys are rotated", SOON, async || keys("retired").await == 3).await;
+        wait_until("the keys are rotated", PATIENCE, async || keys("retired").await == 3).await;
         assert_eq!(mesh.db.count(promoted).await, 3, "what was next signs now");
         let late = mesh.visitor("late").at(&gateways[1]).sign_up().await;
         let kid = |person: &Persona| jsonwebtoken::decode_header(&person.access_token).unwrap().kid.unwrap();
@@ -125,13 +120,13 @@ fn keys_rotate_by_themselves_once_when_their_days_are_over() {
                 let keys = Rest::to(gateway).get("/.well-known/jwks.json").send().await.expect(200);
                 keys["keys"].as_array().unwrap().len()
             };
-            wait_until("every replica publishes the old and the new", SOON, async || published().await == 9).await;
+            wait_until("every replica publishes the old and the new", PATIENCE, async || published().await == 9).await;
             for person in [&early, &late] {
                 let answer = person.at(gateway).get("/api/v1/auth/me").await;
                 assert_eq!(answer.status, 200, "{}", answer.text());
             }
         }
-        wait_until("the new key signs on both", SOON, async || {
+        wait_until("the new key signs on both", PATIENCE, async || {
             let signs = async |gateway| kid(&mesh.visitor("later").at(gateway).sign_up().await);
             let kids = [signs(&gateways[0]).await, signs(&gateways[1]).await];
             kids[0] == kids[1] && keys_named(&mesh, &kids[0]).await == ["active"]

@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coreloop_testkit::{Persona, Rounds, TestMesh, logs, rpc, run, wait_until};
+use coreloop_testkit::{Persona, Rounds, TestMesh, logs, rpc, run, wait::PATIENCE, wait_until};
 
 /// Time between "not ready" and closed listeners, longer than Envoy takes to see it in its health checks.
-const LEAD_MS: i64 = 3_000;
+const LEAD_MS: i64 = 5_000;
 
 /// Callers who never pause: REST that reads the database, and gRPC straight to the service, both through Envoy.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Load {
     }
 
     async fn over_grpc(self, alice: Persona, front: String) -> Vec<String> {
-        let (channel, bearer) = (rpc::channel(None, &front), format!("Bearer {}", alice.access_token));
+        let (channel, bearer) = (rpc::channel(&front), format!("Bearer {}", alice.access_token));
         let (begin, mut failed) = (Instant::now(), Vec::new());
         while !self.stop.load(Ordering::Relaxed) {
             let me = "/coreloop.auth.v1.AuthService/GetMe";
@@ -73,8 +73,7 @@ fn a_rolling_restart_of_two_replicas_behind_envoy_fails_no_call() {
                 mesh.node_mut(replica, module).stop().await;
                 mesh.node_mut(replica, module).start().await;
                 let what = format!("round {round}: calls are served after {module} {replica} came back");
-                wait_until(what, Duration::from_secs(5), async || load.served.load(Ordering::Relaxed) > before + 20)
-                    .await;
+                wait_until(what, PATIENCE, async || load.served.load(Ordering::Relaxed) > before + 20).await;
             }
         }
         load.stop.store(true, Ordering::Relaxed);

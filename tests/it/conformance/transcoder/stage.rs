@@ -109,7 +109,7 @@ impl Stage {
 /// Our edge over the contract.
 fn edge(service: SocketAddr) -> Edge {
     let links = Links::default();
-    links.set_remote("odd", rpc::channel(None, &format!("http://{service}")));
+    links.set_remote("odd", rpc::channel(&format!("http://{service}")));
     let ground = Ground {
         router: odd::router(),
         links,
