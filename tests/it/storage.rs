@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use coreloop_config::Section;
 use coreloop_db::{Options, lease::Lease};
 use coreloop_idempotency::{Claim, Error, Keys, Scope};
-use coreloop_testkit::{Fault, FaultProxy, TestDb, run};
+use coreloop_testkit::{Fault, FaultProxy, TestDb, run, wait::PATIENCE, wait_until};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgPoolOptions};
@@ -128,10 +128,12 @@ fn a_transaction_given_up_while_it_begins_is_not_the_next_ones() {
     run(async {
         let (db, pool) = database().await;
         let proxy = FaultProxy::before(db.server()).await;
-        let one = PgPoolOptions::new().max_connections(1).connect(&db.url_at(proxy.port())).await.unwrap();
-        // Postgres hears of it after 20 ms, and says so after 40.
+        let one = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
+        let one = one.connect(&db.url_at(proxy.port())).await.unwrap();
+        // Postgres hears of BEGIN after 20 ms, and whoever begins hears of that after 40.
         proxy.set(Fault::Delay(Duration::from_millis(20)));
         for (given_up, patience) in (0..60).step_by(3).enumerate() {
+            wait_until("the connection is there", PATIENCE, async || one.num_idle() == 1).await;
             let begun = tokio::time::timeout(Duration::from_millis(patience), coreloop_db::begin(&one)).await;
             drop(begun);
             one.execute("insert into auth.effects default values").await.unwrap();
