@@ -1,15 +1,13 @@
 //! What is good once stays used when Redis comes back as it was a while ago (M8).
 
-use coreloop_testkit::{TestMesh, Visitor, run};
+use coreloop_testkit::{Back, TestMesh, Visitor, run};
 use serde_json::json;
 
 /// What a provider sends back to the app.
 async fn consent(mesh: &TestMesh, visitor: &Visitor) -> (String, String) {
     let authorization = visitor.get("/api/v1/auth/authorize/kakao").await.expect(200);
-    let stand_ins = mesh.stand_ins.as_ref().unwrap();
-    let back = stand_ins.open(authorization["authorization_url"].as_str().unwrap(), "alice").await;
-    let of = |key: &str| back.query_pairs().find(|(k, _)| k == key).map(|(_, v)| v.into_owned()).unwrap();
-    (of("code"), of("state"))
+    let back = mesh.stand_ins.as_ref().unwrap().consent(&authorization, "alice").await;
+    (back.param("code"), back.param("state"))
 }
 
 /// Every key that matches, with what it holds; given back by [`put_back`], as a Redis that restarts on an old file does.
@@ -48,9 +46,7 @@ fn what_was_used_stays_used_when_redis_comes_back_as_it_was() {
 
         let (code, state) = consent(&mesh, &visitor).await;
         let redirect = visitor.get(&format!("/api/v1/auth/callback/kakao?code={code}&state={state}")).await;
-        assert_eq!(redirect.status, 302, "{}", redirect.text());
-        let link: url::Url = redirect.header("location").parse().unwrap();
-        let exchange = json!({"code": link.query_pairs().find(|(key, _)| key == "code").unwrap().1});
+        let exchange = json!({"code": Back::by(&redirect).param("code")});
         let before = remembered(&mesh, "auth:login_code:*").await;
         visitor.post("/api/v1/auth/login/exchange", &exchange).await.expect(200);
         put_back(&mesh, before).await;
