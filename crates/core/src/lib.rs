@@ -7,12 +7,14 @@
 
 pub mod clock;
 pub mod codec;
+pub mod fact;
 pub mod id;
 pub mod page;
 pub mod pb;
 pub mod problem;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use fact::Fact;
 pub use id::{Ids, SessionId, TokenId, UserId};
 pub use pb::coreloop::r#type::v1::Reason;
 pub use problem::{Kind, Problem, Violation};

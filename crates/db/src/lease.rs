@@ -33,6 +33,11 @@ impl Lease {
         self.connection.ping().await.is_ok()
     }
 
+    /// The connection that holds it: what is written here is written while the lease is held, or not at all.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
     /// Gives it up; another may take it from now on. (A closed connection alone frees its locks only a little later.)
     pub async fn give_up(mut self) {
         let _freed_with_the_connection_else =

@@ -15,6 +15,7 @@
 //! gateway code), Envoy's transcoder (errors as text, no `response_body`). The decision record on transcoding weighs them.
 
 pub mod descriptor;
+pub mod message;
 pub mod openapi;
 pub mod options;
 pub mod pb;

@@ -106,7 +106,7 @@ impl<'r> Decoder<'r> {
                 raw(input, out);
                 Ok(())
             }
-            (Body::Whole, _) => json(shapes, input, self.refuses_unknown(route), |cx, deserializer| {
+            (Body::Whole, _) => json_body(shapes, input, self.refuses_unknown(route), |cx, deserializer| {
                 MessageSeed { cx, index: route.plan.input, out }.deserialize(deserializer)
             }),
             (Body::Field(_), Some(at)) => {
@@ -117,7 +117,7 @@ impl<'r> Decoder<'r> {
                     wire::close(out, start);
                     return Ok(());
                 }
-                json(shapes, input, self.refuses_unknown(route), |cx, deserializer| {
+                json_body(shapes, input, self.refuses_unknown(route), |cx, deserializer| {
                     let wrote = FieldSeed { cx: &mut *cx, field, out }.deserialize(deserializer);
                     wrote.map(|_| ()).map_err(|error| cx.at(field.name.as_str(), error))
                 })
@@ -185,8 +185,16 @@ fn raw(input: &Input<'_>, out: &mut Vec<u8>) {
     wire::bytes(out, 2, input.body);
 }
 
+/// The encoded message of a full name that `body` says; unknown fields are left out.
+pub(crate) fn from_json(shapes: &Shapes, full_name: &str, body: &[u8]) -> Result<Bytes, Problem> {
+    let index = shapes.index(full_name).ok_or_else(|| Problem::internal(format!("no message `{full_name}`")))?;
+    let mut out = Vec::with_capacity(body.len());
+    json(shapes, body, false, |cx, deserializer| MessageSeed { cx, index, out: &mut out }.deserialize(deserializer))?;
+    Ok(out.into())
+}
+
 /// Reads the body as one JSON value; an empty one is the default message.
-fn json<'r, F>(shapes: &'r Shapes, input: &Input<'_>, strict: bool, read: F) -> Result<(), Problem>
+fn json_body<'r, F>(shapes: &'r Shapes, input: &Input<'_>, strict: bool, read: F) -> Result<(), Problem>
 where
     F: FnOnce(&mut Cx<'r>, &mut serde_json::Deserializer<serde_json::de::SliceRead<'_>>) -> serde_json::Result<()>,
 {
@@ -197,8 +205,16 @@ where
         let text = "the body must be `application/json`";
         return Err(Problem::common(Reason::UnsupportedMediaType, text));
     }
+    json(shapes, input.body, strict, read)
+}
+
+/// Reads `body` as one JSON value.
+fn json<'r, F>(shapes: &'r Shapes, body: &[u8], strict: bool, read: F) -> Result<(), Problem>
+where
+    F: FnOnce(&mut Cx<'r>, &mut serde_json::Deserializer<serde_json::de::SliceRead<'_>>) -> serde_json::Result<()>,
+{
     let mut cx = Cx::new(shapes, strict);
-    let mut deserializer = serde_json::Deserializer::from_slice(input.body);
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
     let done = read(&mut cx, &mut deserializer).and_then(|()| deserializer.end());
     done.map_err(|error| match cx.fault {
         Some(fault) => invalid(cx.place(), fault),

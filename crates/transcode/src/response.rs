@@ -14,7 +14,7 @@ use self::writer::Writer;
 use crate::{
     options::Lang,
     router::{Route, Router},
-    shape::{Kind, WellKnown},
+    shape::{Kind, WellKnown, Shapes},
     status::ErrorReply,
     wire::{Malformed, Raw, Reader},
 };
@@ -76,11 +76,7 @@ impl<'r> Encoder<'r> {
     /// # Errors
     /// INTERNAL when the name is unknown or the bytes are not that message.
     pub fn message_json(&self, full_name: &str, message: &[u8]) -> Result<Bytes, Problem> {
-        let shapes = &self.router.shapes;
-        let index = shapes.index(full_name).ok_or_else(|| Problem::internal(format!("no message `{full_name}`")))?;
-        let mut out = Vec::with_capacity(message.len() * 2 + 64);
-        Writer::new(shapes).message(index, message, &mut out).map_err(Problem::internal)?;
-        Ok(out.into())
+        to_json(&self.router.shapes, full_name, message)
     }
 
     /// The answer of a failed RPC; `details` is the decoded `grpc-status-details-bin`.
@@ -118,6 +114,14 @@ impl<'r> Encoder<'r> {
         let Some(target) = last(message, number)?.filter(|t| !t.is_empty()) else { return Ok(None) };
         String::from_utf8(target).map(Some).map_err(|_| Malformed)
     }
+}
+
+/// JSON of a message by its full name.
+pub(crate) fn to_json(shapes: &Shapes, full_name: &str, message: &[u8]) -> Result<Bytes, Problem> {
+    let index = shapes.index(full_name).ok_or_else(|| Problem::internal(format!("no message `{full_name}`")))?;
+    let mut out = Vec::with_capacity(message.len() * 2 + 64);
+    Writer::new(shapes).message(index, message, &mut out).map_err(Problem::internal)?;
+    Ok(out.into())
 }
 
 /// A line of a stream: `{"result":…}`.

@@ -2,6 +2,7 @@
 //! no protoc, and editing one contract rebuilds one contract.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -127,6 +128,7 @@ fn stubs(root: &Path, set: FileDescriptorSet, out: &mut Output) -> Result<()> {
         .extern_path(".coreloop.type.v1", "::coreloop_core::pb::coreloop::r#type::v1")
         .emit_rerun_if_changed(false)
         .compile_fds(set.clone())?;
+    let facts = facts(&set);
     // The two packages that the first pass maps to `core` are generated for core itself.
     let own = tmp.join("own");
     fs::create_dir_all(&own)?;
@@ -147,11 +149,24 @@ fn stubs(root: &Path, set: FileDescriptorSet, out: &mut Output) -> Result<()> {
         if !source.exists() {
             continue;
         }
-        let text = fs::read_to_string(&source)?;
+        let text = fs::read_to_string(&source)? + facts.get(&package).map_or("", String::as_str);
         out.write(&root.join(home).join(format!("{package}.rs")), text.as_bytes())?;
     }
     let _ = fs::remove_dir_all(&tmp);
     Ok(())
+}
+
+/// What makes each message of a file `…_event.proto` a fact, by package.
+fn facts(set: &FileDescriptorSet) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::<String, String>::new();
+    let events = set.file.iter().filter(|file| file.name().ends_with("_event.proto"));
+    for (package, name) in events.flat_map(|file| file.message_type.iter().map(|m| (file.package(), m.name()))) {
+        let line = format!(
+            "impl ::coreloop_core::Fact for {name} {{\n    const TYPE: &'static str = \"{package}.{name}\";\n}}\n"
+        );
+        facts.entry(package.to_owned()).or_default().push_str(&line);
+    }
+    facts
 }
 
 fn home(package: &str) -> Option<String> {

@@ -23,6 +23,7 @@ const FLOORS: &[&[&str]] = &[
         "coreloop-idempotency",
     ],
     &["coreloop-service"],
+    &["coreloop-eventing"],
     &["<api>"],
     &["<domain>", "coreloop-gateway"],
     &["coreloop-server", "coreloop-sandbox"],

@@ -5049,3 +5049,21 @@ pub mod auth_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+impl ::coreloop_core::Fact for UserRegistered {
+    const TYPE: &'static str = "coreloop.auth.v1.UserRegistered";
+}
+impl ::coreloop_core::Fact for UserLoggedIn {
+    const TYPE: &'static str = "coreloop.auth.v1.UserLoggedIn";
+}
+impl ::coreloop_core::Fact for UserLoggedOut {
+    const TYPE: &'static str = "coreloop.auth.v1.UserLoggedOut";
+}
+impl ::coreloop_core::Fact for TokenRevoked {
+    const TYPE: &'static str = "coreloop.auth.v1.TokenRevoked";
+}
+impl ::coreloop_core::Fact for RoleChanged {
+    const TYPE: &'static str = "coreloop.auth.v1.RoleChanged";
+}
+impl ::coreloop_core::Fact for UserWithdrawn {
+    const TYPE: &'static str = "coreloop.auth.v1.UserWithdrawn";
+}

@@ -1,0 +1,244 @@
+//! Consumers: events have their effect once, in order per key, whatever fails.
+//!
+//! One replica reads a group at a time (a lease, and a token that the broker looks at), and handles many keys at once. An
+//! event is claimed in the handler's own transaction, so it is either handled and known to be, or neither. What fails is
+//! set aside in the consumer's database with the later events of its key, and read on: a poisoned event costs its own key
+//! a pause and the others nothing, and neither a restart nor another transport changes that.
+
+mod lanes;
+mod turn;
+
+use std::{
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use coreloop_core::Fact;
+use coreloop_db::{Transaction, lease::Lease};
+use coreloop_service::Worker;
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use jiff::{SignedDuration, Timestamp};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    lanes::{Lanes, Work},
+    turn::Turn,
+};
+use crate::{
+    Error, Event, Failure, Parts, Topic,
+    bus::{Delivery, Reader, Start, Subscription},
+    store, topic,
+};
+
+/// After a failure of the broker or the database.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks at the lag.
+const LAG: Duration = Duration::from_secs(5);
+/// Keys that are looked at together when their time has come.
+const DUE: i64 = 256;
+
+/// What a consumer does with an event.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Acts on `event` in `transaction`, which the consumer commits together with the note that it was done. Nothing
+    /// remote is called here; what must be sent goes into the outbox.
+    async fn handle(&self, transaction: &mut Transaction, event: &Event) -> Result<(), Failure>;
+}
+
+/// A consumer: a group of its own over some topics.
+pub struct Consumer {
+    name: String,
+    topics: Vec<Topic>,
+    start: Start,
+    parts: Parts,
+    sql: store::inbox::Statements,
+    handler: Arc<dyn Handler>,
+}
+
+impl Consumer {
+    /// The consumer `name` (as `wallet.welcome`: its domain and what it does), with its records in the schema of `parts`.
+    ///
+    /// # Errors
+    /// A schema that is no plain identifier.
+    pub fn new(name: &str, parts: Parts, handler: impl Handler) -> Result<Self, Error> {
+        let sql = store::inbox::Statements::of(topic::plain(&parts.schema)?);
+        let handler = Arc::new(handler);
+        Ok(Self { name: name.to_owned(), topics: Vec::new(), start: Start::Earliest, parts, sql, handler })
+    }
+
+    /// Hears the facts `F` too.
+    ///
+    /// # Errors
+    /// A type that names no topic.
+    pub fn hears<F: Fact>(mut self) -> Result<Self, Error> {
+        self.topics.push(Topic::of::<F>()?);
+        Ok(self)
+    }
+
+    /// Begins there when its group is new.
+    #[must_use]
+    pub fn starting(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// The loop, for the service to hand back.
+    #[must_use]
+    pub fn worker(self) -> Worker {
+        let (name, consumer) = (self.name.clone(), Arc::new(self));
+        Worker::new(name, move |stop| {
+            let consumer = Arc::clone(&consumer);
+            async move { consumer.run(stop).await }
+        })
+    }
+
+    async fn run(&self, stop: CancellationToken) {
+        loop {
+            let pause = match self.serve(&stop).await {
+                Ok(()) => Duration::from_millis(self.parts.options.standby_ms),
+                Err(error) => {
+                    tracing::warn!(%error, consumer = self.name, "events are not read");
+                    PAUSE
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Reads until `stop` or a failure; comes back at once while another replica reads.
+    async fn serve(&self, stop: &CancellationToken) -> Result<(), Error> {
+        let Some(lease) = Lease::try_take(&self.parts.db, &format!("consumer.{}", self.name)).await? else {
+            return Ok(());
+        };
+        let outcome = self.read_and_work(stop).await;
+        lease.give_up().await;
+        outcome
+    }
+
+    async fn read_and_work(&self, stop: &CancellationToken) -> Result<(), Error> {
+        let subscription = Subscription {
+            group: self.name.clone(),
+            topics: self.topics.clone(),
+            start: self.start,
+            token: self.parts.ids.uuid(),
+        };
+        let reader = self.parts.bus.subscribe(subscription).await?;
+        let (sender, receiver) = mpsc::channel(self.parts.options.queue as usize);
+        // A failure of reading drops what is being handled: it is rolled back, and delivered again.
+        let reading = self.read(&*reader, sender, stop);
+        let working = self.work(&*reader, receiver);
+        futures::try_join!(reading, working).map(|_| ())
+    }
+
+    /// Reads into the queue as long as there is room; ends, and so the queue, with `stop`.
+    async fn read(
+        &self,
+        reader: &dyn Reader,
+        queue: mpsc::Sender<Delivery>,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let mut lag_at = Instant::now();
+        loop {
+            let read = async {
+                // A place first: what is read has one.
+                let Ok(_) = queue.reserve().await else { return Err(Error::Fenced) };
+                if lag_at <= Instant::now() {
+                    for (topic, events) in reader.lag().await? {
+                        self.parts.metrics.lag(&self.name, topic.as_str(), events);
+                    }
+                    lag_at = Instant::now() + LAG;
+                }
+                reader.next(queue.capacity().max(1)).await
+            };
+            let deliveries = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                deliveries = read => deliveries?,
+            };
+            for delivery in deliveries {
+                if queue.send(delivery).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Gives every key its turn, one event at a time; ends when the queue has and what runs is done.
+    async fn work(&self, reader: &dyn Reader, mut queue: mpsc::Receiver<Delivery>) -> Result<(), Error> {
+        let (most, room) = (self.parts.options.concurrency as usize, self.parts.options.queue as usize);
+        let (mut lanes, mut running) = (Lanes::default(), FuturesUnordered::new());
+        let (mut open, mut due_at) = (true, Instant::now());
+        loop {
+            while open && running.len() < most {
+                let Some((key, work)) = lanes.next() else { break };
+                running.push(Turn { consumer: self, reader, key, work }.take());
+            }
+            if !open && running.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                Some((key, tried_again_at)) = running.next(), if !running.is_empty() => {
+                    lanes.done(&key);
+                    if let Some(at) = tried_again_at {
+                        due_at = due_at.min(at);
+                    }
+                }
+                delivery = queue.recv(), if open && lanes.waiting() < room => match delivery {
+                    Some(delivery) => {
+                        let key = delivery.event.as_ref().map(|event| event.key.clone()).unwrap_or_default();
+                        lanes.push(key, Work::Delivered(delivery));
+                    }
+                    None => open = false,
+                },
+                () = tokio::time::sleep_until(due_at), if open => due_at = self.look_for_due(&mut lanes).await,
+            }
+        }
+    }
+
+    /// Gives the keys whose time has come a turn; answers when to look again.
+    async fn look_for_due(&self, lanes: &mut Lanes) -> Instant {
+        let poll = Duration::from_millis(self.parts.options.poll_ms);
+        match self.due().await {
+            Ok(keys) => {
+                let now = self.parts.clock.now();
+                let mut next = poll;
+                for (key, due) in keys {
+                    if due <= now {
+                        lanes.push_held(key);
+                    } else {
+                        next = next.min(until(now, due));
+                    }
+                }
+                Instant::now() + next
+            }
+            Err(error) => {
+                tracing::warn!(%error, consumer = self.name, "held events could not be looked after");
+                Instant::now() + poll
+            }
+        }
+    }
+
+    async fn due(&self) -> Result<Vec<(String, Timestamp)>, Error> {
+        let mut connection = self.parts.db.acquire().await?;
+        let now = self.parts.clock.now();
+        let age = SignedDuration::from_secs(self.parts.options.archive_after_secs.cast_signed());
+        store::inbox::archive(&mut connection, &self.sql, &self.name, now.checked_sub(age).unwrap_or(now)).await?;
+        let (held, dead) = store::inbox::count(&mut connection, &self.sql, &self.name).await?;
+        self.parts.metrics.held(&self.name, held, dead);
+        Ok(store::inbox::due(&mut connection, &self.sql, &self.name, DUE).await?)
+    }
+}
+
+fn until(now: Timestamp, due: Timestamp) -> Duration {
+    Duration::try_from(due.duration_since(now)).unwrap_or_default()
+}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer").field("name", &self.name).field("topics", &self.topics).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,92 @@
+//! Dead letters: events that no try could help. They lie in the consumer's own schema, so setting one aside, trying it
+//! again and its effect are decided by one database.
+
+use jiff::Timestamp;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{Error, store, topic};
+
+/// Which dead letters; the oldest first.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// Of which consumer.
+    pub consumer: String,
+    /// Only those that died for this reason.
+    pub reason: Option<String>,
+    /// Only this one.
+    pub id: Option<Uuid>,
+    /// At most so many.
+    pub count: u32,
+}
+
+/// An event that was set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The event's id.
+    pub id: Uuid,
+    /// Its topic.
+    pub topic: String,
+    /// Its key.
+    pub key: String,
+    /// Nobody touched it for an hour.
+    pub archived: bool,
+    /// How often it was tried.
+    pub failures: u32,
+    /// Why it died: a stable constant.
+    pub reason: String,
+    /// The last error.
+    pub error: String,
+    /// When it died.
+    pub died_at: Timestamp,
+    /// What it came with, as JSON.
+    pub envelope: String,
+    /// What it says.
+    pub payload: Vec<u8>,
+}
+
+/// The dead letters of a service's consumers.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    sql: store::dead::Statements,
+}
+
+impl DeadLetters {
+    /// Those in `<schema>.held_events`.
+    ///
+    /// # Errors
+    /// A schema that is no plain identifier.
+    pub fn new(schema: &str) -> Result<Self, Error> {
+        Ok(Self { sql: store::dead::Statements::of(topic::plain(schema)?) })
+    }
+
+    /// Shows them.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn list(&self, connection: &mut PgConnection, filter: &Filter) -> Result<Vec<DeadLetter>, Error> {
+        Ok(store::dead::list(connection, &self.sql, filter).await?)
+    }
+
+    /// Lets the consumer try them again, soon and from the beginning; answers how many. What came after them has been
+    /// handled without them.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn reprocess(
+        &self,
+        connection: &mut PgConnection,
+        filter: &Filter,
+        now: Timestamp,
+    ) -> Result<u64, Error> {
+        Ok(store::dead::reprocess(connection, &self.sql, filter, now).await?)
+    }
+
+    /// Deletes them; answers how many.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn discard(&self, connection: &mut PgConnection, filter: &Filter) -> Result<u64, Error> {
+        Ok(store::dead::discard(connection, &self.sql, filter).await?)
+    }
+}

@@ -1,0 +1,48 @@
+//! What can go wrong on the way of an event.
+
+use coreloop_core::Problem;
+use coreloop_db::DbError;
+
+/// An event could not be written, published, read or acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Postgres.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// Redis.
+    #[error(transparent)]
+    Redis(#[from] redis::RedisError),
+    /// The broker did not answer in time; what was asked may have happened.
+    #[error("the broker does not answer")]
+    Timeout,
+    /// Another has become the publisher of this source, or the reader of this group.
+    #[error("another has taken over")]
+    Fenced,
+    /// The broker has lost what it had acknowledged; publishing begins again where it remembers.
+    #[error("the broker has lost events it had acknowledged")]
+    Lost,
+    /// A message that is not what its type says.
+    #[error("{0}")]
+    Codec(Problem),
+    /// Larger than an event may be.
+    #[error("an event of {0} bytes is larger than {max}", max = crate::MAX_PAYLOAD_BYTES)]
+    TooLarge(usize),
+    /// A name that is no plain identifier, or a message type that names no topic: a fault of ours.
+    #[error("`{0}` is no name for this")]
+    Name(String),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(DbError::Sqlx(error))
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Db(error) => error.into(),
+            other => Self::internal(other),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Settings, as the table `eventing` of a service's section.
+
+use std::time::Duration;
+
+use coreloop_config::Report;
+use serde::Deserialize;
+
+/// How events leave and enter a service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// The built-in relay publishes the outbox; off where Debezium reads it.
+    pub relay: bool,
+    /// Most rows of one look at the outbox, published together.
+    pub batch: u32,
+    /// Time between two looks that nothing asked for, in milliseconds: a lost notification costs this long.
+    pub poll_ms: u64,
+    /// Time between two tries of a replica that does not lead, in milliseconds.
+    pub standby_ms: u64,
+    /// The broker gets this long for one answer, in milliseconds.
+    pub broker_timeout_ms: u64,
+    /// Published rows stay this long, so that a broker which lost its data is told again; in seconds.
+    pub keep_published_secs: u64,
+    /// The broker keeps events this long, in seconds.
+    pub retention_secs: u64,
+    /// Pauses before a failed event is tried again, in seconds; after the last it is a dead letter.
+    pub retry_delays_secs: Vec<u64>,
+    /// A dead letter that nobody touched goes to the archive after this long, in seconds.
+    pub archive_after_secs: u64,
+    /// Events of one consumer that are handled at the same time, each of another key.
+    pub concurrency: u32,
+    /// Events of one consumer that wait in memory for their turn.
+    pub queue: u32,
+    /// Longest time of one handling, in milliseconds.
+    pub handler_timeout_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            relay: true,
+            batch: 1_000,
+            poll_ms: 5_000,
+            standby_ms: 2_000,
+            broker_timeout_ms: 5_000,
+            keep_published_secs: 3_600,
+            retention_secs: 30 * 86_400,
+            retry_delays_secs: vec![10, 60, 300],
+            archive_after_secs: 3_600,
+            concurrency: 32,
+            queue: 1_024,
+            handler_timeout_ms: 30_000,
+        }
+    }
+}
+
+impl Options {
+    /// Checks the values; the caller's section says where they stand.
+    pub fn check(&self, report: &mut Report<'_>) {
+        report.within("eventing.batch", self.batch, 1, 10_000);
+        report.within("eventing.poll_ms", self.poll_ms, 10, 60_000);
+        report.within("eventing.standby_ms", self.standby_ms, 10, 15_000);
+        report.within("eventing.broker_timeout_ms", self.broker_timeout_ms, 100, 60_000);
+        report.within("eventing.keep_published_secs", self.keep_published_secs, 60, 7 * 86_400);
+        report.within("eventing.retention_secs", self.retention_secs, 60, 366 * 86_400);
+        report.within("eventing.retry_delays_secs", self.retry_delays_secs.len(), 0, 20);
+        report.within("eventing.archive_after_secs", self.archive_after_secs, 1, 366 * 86_400);
+        report.within("eventing.concurrency", self.concurrency, 1, 1_000);
+        report.within("eventing.queue", self.queue, 1, 100_000);
+        report.within("eventing.handler_timeout_ms", self.handler_timeout_ms, 1, 600_000);
+    }
+
+    /// Pause before the next try of what has failed `failures` times, with a fifth of jitter either way; none after the
+    /// last. `chance` is uniform in 0..1.
+    #[must_use]
+    pub fn retry_delay(&self, failures: u32, chance: f64) -> Option<Duration> {
+        let index = usize::try_from(failures.checked_sub(1)?).ok()?;
+        let base = Duration::from_secs(*self.retry_delays_secs.get(index)?);
+        Some(base.mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_pauses_then_none() {
+        let options = Options::default();
+        let pause = |failures, chance| options.retry_delay(failures, chance).map(|pause| pause.as_millis());
+        assert_eq!(pause(1, 0.5), Some(10_000));
+        assert_eq!(pause(2, 0.0), Some(48_000));
+        assert_eq!(pause(3, 1.0), Some(360_000));
+        assert_eq!((pause(4, 0.5), pause(0, 0.5)), (None, None));
+    }
+}

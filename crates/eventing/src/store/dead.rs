@@ -1,0 +1,110 @@
+//! Dead letters, for those who look after them.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+use crate::dead::{DeadLetter, Filter};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Statements {
+    list: Arc<str>,
+    reprocess: Arc<str>,
+    discard: Arc<str>,
+}
+
+impl Statements {
+    pub(crate) fn of(schema: &str) -> Self {
+        let chosen = format!(
+            "select consumer, id from {schema}.held_events
+             where consumer = $1 and state in ('dead', 'archived') and ($2::text is null or reason = $2)
+               and ($3::uuid is null or id = $3)
+             order by position limit $4 for update skip locked"
+        );
+        Self {
+            list: format!(
+                "select id, topic, key, state = 'archived', failures, reason, error, held_at, envelope::text, payload
+                 from {schema}.held_events
+                 where consumer = $1 and state in ('dead', 'archived') and ($2::text is null or reason = $2)
+                   and ($3::uuid is null or id = $3)
+                 order by position limit $4"
+            )
+            .into(),
+            reprocess: format!(
+                "update {schema}.held_events as held set state = 'retry', failures = 0, held_at = $5, due_at = $5
+                 from ({chosen}) as chosen where held.consumer = chosen.consumer and held.id = chosen.id"
+            )
+            .into(),
+            discard: format!(
+                "delete from {schema}.held_events as held using ({chosen}) as chosen
+                 where held.consumer = chosen.consumer and held.id = chosen.id"
+            )
+            .into(),
+        }
+    }
+}
+
+pub(crate) async fn list(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    filter: &Filter,
+) -> Result<Vec<DeadLetter>, sqlx::Error> {
+    let rows = sqlx::query(AssertSqlSafe(Arc::clone(&sql.list)))
+        .bind(&filter.consumer)
+        .bind(&filter.reason)
+        .bind(filter.id)
+        .bind(i64::from(filter.count))
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let held_at: jiff_sqlx::Timestamp = row.try_get(7)?;
+            Ok(DeadLetter {
+                id: row.try_get(0)?,
+                topic: row.try_get(1)?,
+                key: row.try_get(2)?,
+                archived: row.try_get(3)?,
+                failures: row.try_get::<i32, _>(4)?.cast_unsigned(),
+                reason: row.try_get(5)?,
+                error: row.try_get(6)?,
+                died_at: held_at.to_jiff(),
+                envelope: row.try_get(8)?,
+                payload: row.try_get(9)?,
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn reprocess(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    filter: &Filter,
+    now: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query(AssertSqlSafe(Arc::clone(&sql.reprocess)))
+        .bind(&filter.consumer)
+        .bind(&filter.reason)
+        .bind(filter.id)
+        .bind(i64::from(filter.count))
+        .bind(now.to_sqlx())
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+pub(crate) async fn discard(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    filter: &Filter,
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query(AssertSqlSafe(Arc::clone(&sql.discard)))
+        .bind(&filter.consumer)
+        .bind(&filter.reason)
+        .bind(filter.id)
+        .bind(i64::from(filter.count))
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,288 @@
+//! What a consumer has acted on (`<schema>.processed_events`) and what it could not (`<schema>.held_events`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _, types::Json};
+use uuid::Uuid;
+
+use crate::{Encoding, Event, Topic};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Statements {
+    claim: Arc<str>,
+    claim_held: Arc<str>,
+    hold: Arc<str>,
+    head: Arc<str>,
+    release: Arc<str>,
+    settle: Arc<str>,
+    due: Arc<str>,
+    count: Arc<str>,
+    archive: Arc<str>,
+}
+
+impl Statements {
+    pub(crate) fn of(schema: &str) -> Self {
+        let held = format!("{schema}.held_events");
+        let claim = format!(
+            "insert into {schema}.processed_events as mine (idempotency_key, domain, processed_at, expires_at)
+             select $3, $4, $5, $6 from ahead where not waits
+             on conflict (idempotency_key) do update
+             set processed_at = excluded.processed_at, expires_at = excluded.expires_at
+             where mine.expires_at <= excluded.processed_at returning 1"
+        );
+        Self {
+            claim: format!(
+                "with ahead as materialized (select exists (
+                     select from {held} where consumer = $1 and key = $2 and state in ('retry', 'waiting')) as waits),
+                 claimed as ({claim})
+                 select waits, exists (select from claimed) from ahead"
+            )
+            .into(),
+            claim_held: format!(
+                "with ahead as (select $1::text is null or $2::text is null as waits), claimed as ({claim})
+                 select waits, exists (select from claimed) from ahead"
+            )
+            .into(),
+            hold: format!(
+                "insert into {held} (consumer, id, topic, key, envelope, payload, state, failures, reason, error, held_at, due_at)
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                 on conflict on constraint held_events_pkey do nothing"
+            )
+            .into(),
+            head: format!(
+                "select topic, envelope, payload, failures, due_at from {held}
+                 where consumer = $1 and key = $2 and state in ('retry', 'waiting') order by position limit 1"
+            )
+            .into(),
+            release: format!("delete from {held} where consumer = $1 and id = $2").into(),
+            settle: format!(
+                "update {held} set state = $3, failures = $4, reason = $5, error = $6, held_at = $7, due_at = $8
+                 where consumer = $1 and id = $2"
+            )
+            .into(),
+            // A key is due when its head is: only the head is ever tried, whatever waits behind it has no time.
+            due: format!(
+                "select key, coalesce(max(due_at) filter (where state = 'retry'), min(due_at)) as due from {held}
+                 where consumer = $1 and state in ('retry', 'waiting') group by key order by due limit $2"
+            )
+            .into(),
+            count: format!(
+                "select count(*) filter (where state in ('retry', 'waiting')), count(*) filter (where state = 'dead')
+                 from {held} where consumer = $1"
+            )
+            .into(),
+            archive: format!(
+                "update {held} set state = 'archived' where consumer = $1 and state = 'dead' and held_at < $2"
+            )
+            .into(),
+        }
+    }
+}
+
+/// Whether an event may be handled now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// It may, in this transaction.
+    Mine,
+    /// It has had its effect.
+    Done,
+    /// One of its key before it waits to be tried again.
+    Behind,
+}
+
+/// Claims an event in the transaction that handles it; a second claim waits for the first to end. With `held`, it is the
+/// head of those that wait.
+pub(crate) async fn claim(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    (consumer, event, held): (&str, &Event, bool),
+    now: Timestamp,
+    expires: Timestamp,
+) -> Result<Claim, sqlx::Error> {
+    let statement = if held { &sql.claim_held } else { &sql.claim };
+    let row = sqlx::query(AssertSqlSafe(Arc::clone(statement)))
+        .bind(consumer)
+        .bind(&event.key)
+        .bind(format!("{consumer}:{}", event.id))
+        .bind(consumer.split('.').next().unwrap_or_default())
+        .bind(now.to_sqlx())
+        .bind(expires.to_sqlx())
+        .fetch_one(connection)
+        .await?;
+    Ok(match (row.try_get(0)?, row.try_get(1)?) {
+        (true, _) => Claim::Behind,
+        (false, true) => Claim::Mine,
+        (false, false) => Claim::Done,
+    })
+}
+
+/// The envelope as it is kept, the payload apart.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Envelope {
+    domain: String,
+    event: String,
+    id: Uuid,
+    sequence: i64,
+    version: u32,
+    trace_id: String,
+    traceparent: String,
+    request_id: String,
+    created_at: Timestamp,
+    encoding: Encoding,
+}
+
+/// What is known of an event that is held.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    pub(crate) state: &'static str,
+    pub(crate) failures: u32,
+    pub(crate) reason: String,
+    pub(crate) error: String,
+    pub(crate) now: Timestamp,
+    pub(crate) due: Timestamp,
+}
+
+/// Keeps an event; one that is kept already stays as it is.
+pub(crate) async fn hold(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    consumer: &str,
+    event: &Event,
+    standing: &Standing,
+) -> Result<(), sqlx::Error> {
+    let mut name = event.topic.as_str().splitn(3, '.').skip(1);
+    let envelope = Envelope {
+        domain: name.next().unwrap_or_default().to_owned(),
+        event: name.next().unwrap_or_default().to_owned(),
+        id: event.id,
+        sequence: event.sequence,
+        version: event.version,
+        trace_id: event.trace_id.clone(),
+        traceparent: event.traceparent.clone(),
+        request_id: event.request_id.clone(),
+        created_at: event.created_at,
+        encoding: event.encoding,
+    };
+    sqlx::query(AssertSqlSafe(Arc::clone(&sql.hold)))
+        .bind(consumer)
+        .bind(event.id)
+        .bind(event.topic.as_str())
+        .bind(&event.key)
+        .bind(Json(envelope))
+        .bind(event.payload.as_ref())
+        .bind(standing.state)
+        .bind(standing.failures.cast_signed())
+        .bind(&standing.reason)
+        .bind(&standing.error)
+        .bind(standing.now.to_sqlx())
+        .bind(standing.due.to_sqlx())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The first of a key that is held and not dead: the event, its failures, and when it is due.
+pub(crate) async fn head(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    consumer: &str,
+    key: &str,
+) -> Result<Option<(Event, u32, Timestamp)>, sqlx::Error> {
+    let row =
+        sqlx::query(AssertSqlSafe(Arc::clone(&sql.head))).bind(consumer).bind(key).fetch_optional(connection).await?;
+    let Some(row) = row else { return Ok(None) };
+    let Json(envelope): Json<Envelope> = row.try_get(1)?;
+    let due: jiff_sqlx::Timestamp = row.try_get(4)?;
+    let event = Event {
+        topic: Topic::named(&envelope.domain, &envelope.event),
+        key: key.to_owned(),
+        id: envelope.id,
+        sequence: envelope.sequence,
+        version: envelope.version,
+        trace_id: envelope.trace_id,
+        traceparent: envelope.traceparent,
+        request_id: envelope.request_id,
+        created_at: envelope.created_at,
+        encoding: envelope.encoding,
+        payload: Bytes::from(row.try_get::<Vec<u8>, _>(2)?),
+    };
+    Ok(Some((event, row.try_get::<i32, _>(3)?.cast_unsigned(), due.to_jiff())))
+}
+
+/// Lets go of an event that was handled.
+pub(crate) async fn release(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    consumer: &str,
+    id: Uuid,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(Arc::clone(&sql.release))).bind(consumer).bind(id).execute(connection).await?;
+    Ok(())
+}
+
+/// Notes one more failure of an event that is held.
+pub(crate) async fn settle(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    consumer: &str,
+    id: Uuid,
+    standing: &Standing,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(Arc::clone(&sql.settle)))
+        .bind(consumer)
+        .bind(id)
+        .bind(standing.state)
+        .bind(standing.failures.cast_signed())
+        .bind(&standing.reason)
+        .bind(&standing.error)
+        .bind(standing.now.to_sqlx())
+        .bind(standing.due.to_sqlx())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Keys that hold events, with the time when each is due, the earliest first.
+pub(crate) async fn due(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    consumer: &str,
+    most: i64,
+) -> Result<Vec<(String, Timestamp)>, sqlx::Error> {
+    let rows =
+        sqlx::query(AssertSqlSafe(Arc::clone(&sql.due))).bind(consumer).bind(most).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let due: jiff_sqlx::Timestamp = row.try_get(1)?;
+            Ok((row.try_get(0)?, due.to_jiff()))
+        })
+        .collect()
+}
+
+/// How many events are held alive, and how many are dead.
+pub(crate) async fn count(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    consumer: &str,
+) -> Result<(i64, i64), sqlx::Error> {
+    let row = sqlx::query(AssertSqlSafe(Arc::clone(&sql.count))).bind(consumer).fetch_one(connection).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+/// Moves dead letters of before `before` to the archive.
+pub(crate) async fn archive(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    consumer: &str,
+    before: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(Arc::clone(&sql.archive)))
+        .bind(consumer)
+        .bind(before.to_sqlx())
+        .execute(connection)
+        .await?;
+    Ok(())
+}

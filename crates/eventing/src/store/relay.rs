@@ -1,0 +1,165 @@
+//! Reading `<schema>.outbox`, and how far it has been published (`<schema>.outbox_relay`, one row).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _, postgres::PgRow, types::JsonRawValue};
+
+use crate::{Encoding, Event, Topic, relay::cursor::{Cursor, Range}};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Statements {
+    load: Arc<str>,
+    look: Arc<str>,
+    mark: Arc<str>,
+    sweep: Arc<str>,
+    first: Arc<str>,
+}
+
+impl Statements {
+    pub(crate) fn of(schema: &str) -> Self {
+        let columns = "seq, id, aggregatetype, aggregateid, type, payload, trace_id, traceparent, request_id, created_at, version";
+        Self {
+            load: format!(
+                "with made as (insert into {schema}.outbox_relay default values on conflict do nothing)
+                 select read_to, gaps_from, gaps_to, batches from {schema}.outbox_relay"
+            )
+            .into(),
+            // One statement is one snapshot: a later event of a key is never seen without an earlier one.
+            look: format!(
+                "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as oldest, r.*
+                 from (select 1) as one left join lateral (
+                     select * from (
+                         (select o.* from unnest($2::bigint[], $3::bigint[]) as g(lo, hi)
+                          join (select {columns} from {schema}.outbox) o on o.seq between g.lo and g.hi
+                          order by o.seq limit $4)
+                         union all
+                         (select {columns} from {schema}.outbox where seq > $1 order by seq limit $4)
+                     ) as both_parts order by seq limit $4
+                 ) as r on true"
+            )
+            .into(),
+            mark: format!(
+                "update {schema}.outbox_relay set read_to = $1, gaps_from = $2, gaps_to = $3, batches = $4
+                 returning pg_current_xact_id()::text::bigint"
+            )
+            .into(),
+            sweep: format!(
+                "delete from {schema}.outbox where seq > $1 and seq <= $2 and created_at < $3
+                 and seq <= (select coalesce(max(seq), 0) from (
+                     select seq from {schema}.outbox where seq > $1 order by seq limit 10000) as part)"
+            )
+            .into(),
+            first: format!("select coalesce(min(seq), 0) from {schema}.outbox where seq > $1").into(),
+        }
+    }
+}
+
+/// How far the outbox has been published.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) read_to: i64,
+    pub(crate) gaps: Vec<Range>,
+    /// Batches ever.
+    pub(crate) batches: i64,
+}
+
+pub(crate) async fn load(connection: &mut PgConnection, sql: &Statements) -> Result<Place, sqlx::Error> {
+    let row = sqlx::query(AssertSqlSafe(Arc::clone(&sql.load))).fetch_optional(connection).await?;
+    // The row that the statement itself made is not in its snapshot.
+    let Some(row) = row else { return Ok(Place { read_to: 0, gaps: Vec::new(), batches: 0 }) };
+    let (from, to): (Vec<i64>, Vec<i64>) = (row.try_get(1)?, row.try_get(2)?);
+    let gaps = from.into_iter().zip(to).map(|(from, to)| Range { from, to }).collect();
+    Ok(Place { read_to: row.try_get(0)?, gaps, batches: row.try_get(3)? })
+}
+
+/// What one look at the outbox brought.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Every transaction below this had ended when it was looked.
+    pub(crate) oldest: i64,
+    /// Events in the order of their numbers.
+    pub(crate) events: Vec<Event>,
+}
+
+pub(crate) async fn look(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    read_to: i64,
+    gaps: &[Range],
+    most: i64,
+) -> Result<Seen, sqlx::Error> {
+    let rows = sqlx::query(AssertSqlSafe(Arc::clone(&sql.look)))
+        .bind(read_to)
+        .bind(gaps.iter().map(|gap| gap.from).collect::<Vec<_>>())
+        .bind(gaps.iter().map(|gap| gap.to).collect::<Vec<_>>())
+        .bind(most)
+        .fetch_all(connection)
+        .await?;
+    let mut seen = Seen { oldest: 0, events: Vec::with_capacity(rows.len()) };
+    for row in rows {
+        seen.oldest = row.try_get(0)?;
+        seen.events.extend(event(&row)?);
+    }
+    Ok(seen)
+}
+
+fn event(row: &PgRow) -> Result<Option<Event>, sqlx::Error> {
+    let Some(sequence) = row.try_get::<Option<i64>, _>(1)? else { return Ok(None) };
+    let payload: &JsonRawValue = row.try_get(6)?;
+    let created_at: jiff_sqlx::Timestamp = row.try_get(10)?;
+    Ok(Some(Event {
+        topic: Topic::named(row.try_get(3)?, row.try_get(5)?),
+        key: row.try_get(4)?,
+        id: row.try_get(2)?,
+        sequence,
+        version: row.try_get::<i32, _>(11)?.try_into().unwrap_or_default(),
+        trace_id: row.try_get(7)?,
+        traceparent: row.try_get(8)?,
+        request_id: row.try_get(9)?,
+        created_at: created_at.to_jiff(),
+        encoding: Encoding::Json,
+        payload: Bytes::copy_from_slice(payload.get().as_bytes()),
+    }))
+}
+
+/// Records how far it is published; answers the number of the transaction that did, which is above all that had begun to
+/// write before.
+pub(crate) async fn mark(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    cursor: &Cursor,
+    batches: i64,
+) -> Result<i64, sqlx::Error> {
+    let gaps = cursor.gaps();
+    sqlx::query_scalar(AssertSqlSafe(Arc::clone(&sql.mark)))
+        .bind(cursor.read_to())
+        .bind(gaps.iter().map(|gap| gap.from).collect::<Vec<_>>())
+        .bind(gaps.iter().map(|gap| gap.to).collect::<Vec<_>>())
+        .bind(batches)
+        .fetch_one(connection)
+        .await
+}
+
+/// Deletes published rows above `above`, up to `floor`, that are older than `before`, some ten thousand at a time.
+pub(crate) async fn sweep(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    (above, floor): (i64, i64),
+    before: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query(AssertSqlSafe(Arc::clone(&sql.sweep)))
+        .bind(above)
+        .bind(floor)
+        .bind(before.to_sqlx())
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+/// Number of the first row above `above` that is still there; zero without one.
+pub(crate) async fn first(connection: &mut PgConnection, sql: &Statements, above: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(AssertSqlSafe(Arc::clone(&sql.first))).bind(above).fetch_one(connection).await
+}

@@ -1,0 +1,116 @@
+//! Names: which topic a message type travels on.
+
+use coreloop_core::Fact;
+
+use crate::Error;
+
+/// A topic, `events.<domain>.<event>`: one a message type, so a consumer reads only what it asked for. Order is kept per
+/// key within a topic; [`crate::Event::sequence`] tells the order over topics of one domain.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Topic(String);
+
+impl Topic {
+    /// The topic of a fact.
+    ///
+    /// # Errors
+    /// [`Error::Name`] for a type outside `coreloop.<domain>.v<n>`.
+    pub fn of<F: Fact>() -> Result<Self, Error> {
+        let Kind { domain, event, .. } = Kind::of(F::TYPE)?;
+        Ok(Self::named(&domain, &event))
+    }
+
+    /// The topic of an outbox row's aggregate type and type.
+    #[must_use]
+    pub fn named(domain: &str, event: &str) -> Self {
+        Self(format!("events.{domain}.{event}"))
+    }
+
+    /// As the broker knows it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the full name of a fact says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// `aggregatetype` of its outbox row.
+    pub(crate) domain: String,
+    /// `type` of its outbox row.
+    pub(crate) event: String,
+    /// Version of its package.
+    pub(crate) version: u32,
+}
+
+impl Kind {
+    /// `coreloop.auth.v1.UserRegistered` is `auth`, `user_registered`; in the shared package `coreloop.event.v1` the
+    /// first word is the domain: `ScanCompleted` is `scan`, `completed`.
+    pub(crate) fn of(full_name: &str) -> Result<Self, Error> {
+        let bad = || Error::Name(full_name.to_owned());
+        let mut parts = full_name.split('.');
+        let (Some("coreloop"), Some(package), Some(version), Some(message), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(bad());
+        };
+        let version = version.strip_prefix('v').and_then(|digits| digits.parse().ok()).ok_or_else(bad)?;
+        let words = snake(message);
+        let (domain, event) = match package {
+            "event" => words.split_once('_').map(|(domain, event)| (domain.to_owned(), event.to_owned())),
+            own => Some((own.to_owned(), words)),
+        }
+        .ok_or_else(bad)?;
+        Ok(Self { domain, event, version })
+    }
+}
+
+fn snake(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    for (index, letter) in name.char_indices() {
+        if letter.is_ascii_uppercase() && index > 0 {
+            out.push('_');
+        }
+        out.push(letter.to_ascii_lowercase());
+    }
+    out
+}
+
+/// Whether `name` may be written into SQL, which takes no parameters for names.
+pub(crate) fn plain(name: &str) -> Result<&str, Error> {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.len() <= 40
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain { Ok(name) } else { Err(Error::Name(name.to_owned())) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_name_their_topics() {
+        let named = |name: &str| Kind::of(name).map(|kind| Topic::named(&kind.domain, &kind.event).0).ok();
+        assert_eq!(named("coreloop.auth.v1.UserRegistered").as_deref(), Some("events.auth.user_registered"));
+        assert_eq!(named("coreloop.event.v1.ScanCompleted").as_deref(), Some("events.scan.completed"));
+        assert_eq!(Kind::of("coreloop.auth.v2.UserRegistered").unwrap().version, 2);
+        for wrong in ["", "coreloop.event.v1.Completed", "a.b.v1.C", "coreloop.auth.UserRegistered", "coreloop.auth.x.Y"] {
+            assert_eq!(named(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_plain_names_reach_sql() {
+        assert!(plain("auth").is_ok());
+        for name in ["", "a.b", "a;", "A", "1a", &"a".repeat(41)] {
+            assert!(plain(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+-- Why: the relay publishes the outbox, and events that a consumer of this service could not handle wait here (chapter 06).
+
+-- Rows are numbered when they are written and seen when they are committed, so the relay asks for missing numbers until
+-- their transactions must have ended. That needs each transaction to have its own number before its row has one: `xid`
+-- stands before `seq`, and defaults are computed in that order.
+alter table auth.outbox add column version integer not null default 1;
+alter table auth.outbox add column traceparent text not null default '';
+alter table auth.outbox add column xid xid8 not null default pg_current_xact_id();
+alter table auth.outbox add column seq bigint not null generated always as identity;
+alter table auth.outbox add constraint outbox_seq_key unique (seq);
+drop index auth.outbox_order_idx;
+
+-- The commit of any writer wakes the relay.
+create function auth.outbox_wake() returns trigger language plpgsql as $$
+begin
+    perform pg_notify('auth_outbox', '');
+    return null;
+end
+$$;
+create trigger outbox_wake after insert on auth.outbox for each statement execute function auth.outbox_wake();
+
+-- How far the outbox is published: everything up to `read_to` but for the numbers in the gaps.
+create table auth.outbox_relay (
+    only_row  boolean  constraint outbox_relay_pkey primary key default true constraint outbox_relay_one check (only_row),
+    read_to   bigint   not null default 0,
+    gaps_from bigint[] not null default '{}',
+    gaps_to   bigint[] not null default '{}',
+    -- Batches ever: a broker that knows of fewer has lost some.
+    batches   bigint   not null default 0
+);
+insert into auth.outbox_relay default values;
+
+-- Events that are to be tried again (`retry`), that came after such an event of their key (`waiting`), that no try could
+-- help (`dead`), and dead ones that nobody touched for an hour (`archived`).
+create table auth.held_events (
+    consumer text        not null,
+    id       uuid        not null,
+    position bigint      not null generated always as identity,
+    topic    text        not null,
+    key      text        not null,
+    envelope jsonb       not null,
+    payload  bytea       not null,
+    state    text        not null constraint held_events_state_known check (state in ('retry', 'waiting', 'dead', 'archived')),
+    failures integer     not null default 0,
+    reason   text        not null default '',
+    error    text        not null default '',
+    held_at  timestamptz not null,
+    due_at   timestamptz not null,
+    constraint held_events_pkey primary key (consumer, id)
+);
+create index held_events_live_idx on auth.held_events (consumer, key, position) where state in ('retry', 'waiting');
+create index held_events_dead_idx on auth.held_events (consumer, position) where state in ('dead', 'archived');
