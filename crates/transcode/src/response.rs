@@ -14,7 +14,7 @@ use self::writer::Writer;
 use crate::{
     options::Lang,
     router::{Route, Router},
-    shape::{Kind, WellKnown, Shapes},
+    shape::{Kind, Shapes, WellKnown},
     status::ErrorReply,
     wire::{Malformed, Raw, Reader},
 };

@@ -22,8 +22,9 @@ use crate::{
 /// An event that was acted on is known for so long.
 const REMEMBER: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Between two tries while the database is away.
-const BREATH: [Duration; 4] =
-    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+const FIRST_BREATH: Duration = Duration::from_millis(20);
+/// The longest of them.
+const LAST_BREATH: Duration = Duration::from_secs(2);
 
 /// A turn that is to be taken.
 pub(super) struct Turn<'a> {
@@ -31,6 +32,20 @@ pub(super) struct Turn<'a> {
     pub(super) reader: &'a dyn Reader,
     pub(super) key: String,
     pub(super) work: Work,
+}
+
+/// Growing pauses between tries of what is safe to repeat, until the database lets it happen.
+struct Breath<'a> {
+    consumer: &'a str,
+    next: Duration,
+}
+
+impl Breath<'_> {
+    async fn draw(&mut self, failure: &Failure) {
+        tracing::debug!(%failure, consumer = self.consumer, "the database is in the way of an event");
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 3).min(LAST_BREATH);
+    }
 }
 
 /// What became of a try.
@@ -72,14 +87,14 @@ impl Turn<'_> {
     /// Works through what the key holds, from its head, until something is not due or fails.
     async fn held(&self) -> Option<Instant> {
         loop {
-            let (event, failures, due) = self.until_it_works(async || self.head().await).await?;
+            let (event, failures, due) = self.head().await?;
             let now = self.consumer.parts.clock.now();
             if due > now {
                 return Some(Instant::now() + super::until(now, due));
             }
             if let Outcome::Failed(failure) = self.decide(&event, true).await {
                 let standing = self.standing(failures + 1, &failure, "");
-                self.until_it_works(async || self.settle(&event, &standing).await).await;
+                self.settle(&event, &standing).await;
                 if standing.state == "retry" {
                     return Some(Instant::now() + super::until(standing.now, standing.due));
                 }
@@ -89,12 +104,14 @@ impl Turn<'_> {
 
     /// One try, and more while only the database is in the way.
     async fn decide(&self, event: &Event, held: bool) -> Outcome {
-        let outcome = self
-            .until_it_works(async || match self.attempt(event, held).await {
-                Outcome::Failed(failure @ Failure::Transient(_)) => Err(failure),
-                outcome => Ok(outcome),
-            })
-            .await;
+        let mut breath = self.breath();
+        let outcome = loop {
+            match self.transact(event, held).await {
+                Ok(outcome) => break outcome,
+                Err(failure @ Failure::Transient(_)) => breath.draw(&failure).await,
+                Err(failure) => break Outcome::Failed(failure),
+            }
+        };
         let name = match &outcome {
             Outcome::Done(name) => name,
             Outcome::Behind => "waiting",
@@ -105,24 +122,8 @@ impl Turn<'_> {
         outcome
     }
 
-    /// Repeats `work`, which is safe to repeat, until the database lets it happen.
-    async fn until_it_works<T>(&self, mut work: impl AsyncFnMut() -> Result<T, Failure>) -> T {
-        let mut breaths = BREATH.into_iter();
-        let mut breath = BREATH[0];
-        loop {
-            match work().await {
-                Ok(done) => return done,
-                Err(failure) => {
-                    tracing::debug!(%failure, consumer = self.consumer.name, "the database is in the way of an event");
-                    breath = breaths.next().unwrap_or(breath);
-                    tokio::time::sleep(breath).await;
-                }
-            }
-        }
-    }
-
-    async fn attempt(&self, event: &Event, held: bool) -> Outcome {
-        self.transact(event, held).await.unwrap_or_else(Outcome::Failed)
+    fn breath(&self) -> Breath<'_> {
+        Breath { consumer: &self.consumer.name, next: FIRST_BREATH }
     }
 
     /// Claims, handles and notes the event in one transaction.
@@ -183,12 +184,10 @@ impl Turn<'_> {
     /// Sets a failed event aside; answers when it is to be tried again.
     async fn keep(&self, event: &Event, failure: &Failure) -> Option<Instant> {
         let standing = self.standing(1, failure, &event.topic.to_string());
-        self.until_it_works(async || {
-            let mut connection = self.consumer.parts.db.acquire().await?;
-            let (sql, name) = (&self.consumer.sql, &self.consumer.name);
-            Ok(store::inbox::hold(&mut connection, sql, name, event, &standing).await?)
-        })
-        .await;
+        let mut breath = self.breath();
+        while let Err(failure) = self.try_keep(event, &standing).await {
+            breath.draw(&failure).await;
+        }
         (standing.state == "retry").then(|| Instant::now() + super::until(standing.now, standing.due))
     }
 
@@ -216,12 +215,37 @@ impl Turn<'_> {
         }
     }
 
-    async fn head(&self) -> Result<Option<(Event, u32, Timestamp)>, Failure> {
+    async fn try_keep(&self, event: &Event, standing: &Standing) -> Result<(), Failure> {
+        let mut connection = self.consumer.parts.db.acquire().await?;
+        let (sql, name) = (&self.consumer.sql, &self.consumer.name);
+        Ok(store::inbox::hold(&mut connection, sql, name, event, standing).await?)
+    }
+
+    /// The first that the key holds: the event, its failures, and when it is due.
+    async fn head(&self) -> Option<(Event, u32, Timestamp)> {
+        let mut breath = self.breath();
+        loop {
+            match self.try_head().await {
+                Ok(head) => return head,
+                Err(failure) => breath.draw(&failure).await,
+            }
+        }
+    }
+
+    async fn try_head(&self) -> Result<Option<(Event, u32, Timestamp)>, Failure> {
         let mut connection = self.consumer.parts.db.acquire().await?;
         Ok(store::inbox::head(&mut connection, &self.consumer.sql, &self.consumer.name, &self.key).await?)
     }
 
-    async fn settle(&self, event: &Event, standing: &Standing) -> Result<(), Failure> {
+    /// Notes one more failure of a held event.
+    async fn settle(&self, event: &Event, standing: &Standing) {
+        let mut breath = self.breath();
+        while let Err(failure) = self.try_settle(event, standing).await {
+            breath.draw(&failure).await;
+        }
+    }
+
+    async fn try_settle(&self, event: &Event, standing: &Standing) -> Result<(), Failure> {
         let mut connection = self.consumer.parts.db.acquire().await?;
         let (sql, name) = (&self.consumer.sql, &self.consumer.name);
         Ok(store::inbox::settle(&mut connection, sql, name, event.id, standing).await?)

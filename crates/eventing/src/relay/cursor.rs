@@ -70,7 +70,7 @@ impl Cursor {
                 }
             }
         }
-        for number in seen.iter().filter(|number| **number > self.read_to) {
+        for number in seen.iter().skip(seen.partition_point(|number| *number <= self.read_to)) {
             if *number > self.read_to + 1 {
                 gaps.push(Gap { range: Range { from: self.read_to + 1, to: number - 1 }, below: None });
             }
