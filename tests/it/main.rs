@@ -18,6 +18,7 @@
 mod meshes;
 
 mod conformance;
+mod eventing;
 mod faults;
 mod gates;
 mod journeys;

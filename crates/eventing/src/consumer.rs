@@ -8,10 +8,7 @@
 mod lanes;
 mod turn;
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use coreloop_core::Fact;

@@ -110,7 +110,7 @@ fn event(row: &PgRow) -> Result<Option<Event>, sqlx::Error> {
     let Some(sequence) = row.try_get::<Option<i64>, _>(1)? else { return Ok(None) };
     let payload: &JsonRawValue = row.try_get(6)?;
     let created_at: jiff_sqlx::Timestamp = row.try_get(10)?;
-    Ok(Some(Event {
+    let mut event = Event {
         topic: Topic::named(row.try_get(3)?, row.try_get(5)?),
         key: row.try_get(4)?,
         id: row.try_get(2)?,
@@ -122,7 +122,12 @@ fn event(row: &PgRow) -> Result<Option<Event>, sqlx::Error> {
         created_at: created_at.to_jiff(),
         encoding: Encoding::Json,
         payload: Bytes::copy_from_slice(payload.get().as_bytes()),
-    }))
+    };
+    // A writer that knows the trace alone is given a span, so that every reader finds the same header.
+    if let Some(context) = event.context() {
+        event.traceparent = context.header();
+    }
+    Ok(Some(event))
 }
 
 /// Records how far it is published; answers the number of the transaction that did, which is above all that had begun to

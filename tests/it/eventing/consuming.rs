@@ -1,0 +1,144 @@
+//! From the broker to the effect.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use coreloop_core::{Clock as _, SystemClock};
+use coreloop_eventing::{DeadLetters, Filter, Parts};
+use coreloop_testkit::{run, wait_until};
+use tokio::sync::Semaphore;
+
+use super::stage::{CONSUMER, Gated, Mute, Noting, Poisoned, Running, Stage, consumer};
+
+#[test]
+fn a_consumer_killed_before_its_commit_has_had_no_effect_and_another_takes_over() {
+    run(async {
+        let stage = Stage::set().await;
+        let _relay = stage.relay().await;
+        let (permits, inside) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let first = stage.consumer(Gated { permits: Arc::clone(&permits), inside: Arc::clone(&inside) }).await;
+        stage.tell("a", &[1, 2]).await;
+        inside.acquire().await.unwrap().forget();
+        let second = stage.consumer(Noting).await;
+        first.kill().await;
+        stage.wait_for_effects(2).await;
+        assert_eq!(stage.effects().await["a"], [1, 2]);
+        second.stop().await;
+    });
+}
+
+#[test]
+fn a_consumer_killed_after_its_commit_has_no_second_effect() {
+    run(async {
+        let stage = Stage::set().await;
+        let _relay = stage.relay().await;
+        let bus = Mute { bus: stage.bus().await, mute_publish: false, mute_ack: true };
+        let parts = Parts { bus: Arc::new(bus), ..stage.parts().await };
+        let first = Running::of(consumer(parts, Noting));
+        stage.tell("a", &[1]).await;
+        stage.tell("b", &[1]).await;
+        stage.wait_for_effects(2).await;
+        first.kill().await;
+        let _second = stage.consumer(Noting).await;
+        stage.tell("a", &[2]).await;
+        stage.wait_for_effects(3).await;
+        let pending = async || {
+            let mut redis = stage.redis.connect().await;
+            let told: (i64, Option<String>, Option<String>, Option<Vec<(String, String)>>) =
+                redis::cmd("XPENDING").arg("events.auth.user_logged_in").arg(CONSUMER).query_async(&mut redis).await.unwrap();
+            told.0
+        };
+        wait_until("all are acknowledged", Duration::from_secs(10), async || pending().await == 0).await;
+        assert_eq!(stage.effects().await, BTreeMap::from([("a".into(), vec![1, 2]), ("b".into(), vec![1])]));
+    });
+}
+
+#[test]
+fn poison_holds_back_its_own_key_only_until_it_is_a_dead_letter_and_can_come_back() {
+    run(async {
+        let mut stage = Stage::set().await;
+        stage.options.retry_delays_secs = vec![1, 0, 0];
+        let _relay = stage.relay().await;
+        let (mended, tries) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let poison = Poisoned { key: "bad", number: 2, mended: Arc::clone(&mended), tries: Arc::clone(&tries) };
+        let first = stage.consumer(poison.clone()).await;
+        for number in 1..=4 {
+            stage.tell("bad", &[number]).await;
+            stage.tell("good", &[number]).await;
+        }
+        wait_until("the good key is done", Duration::from_secs(10), async || {
+            stage.effects().await.get("good").is_some_and(|numbers| numbers.len() == 4)
+        })
+        .await;
+        assert_eq!(stage.effects().await["bad"], [1], "what comes after the poison waits");
+        // What waits is not in a process's memory.
+        first.kill().await;
+        let _second = stage.consumer(poison).await;
+        stage.wait_for_effects(7).await;
+        assert_eq!(stage.effects().await["bad"], [1, 3, 4]);
+        assert_eq!(tries.load(Ordering::SeqCst), 4, "once and three times more");
+
+        let letters = DeadLetters::new("auth").unwrap();
+        let all = Filter { consumer: CONSUMER.into(), reason: Some("POISON".into()), id: None, count: 10 };
+        let mut connection = stage.pool.acquire().await.unwrap();
+        let dead = letters.list(&mut connection, &all).await.unwrap();
+        assert_eq!((dead.len(), dead[0].key.as_str(), dead[0].failures), (1, "bad", 4));
+        let none = Filter { reason: Some("ANOTHER".into()), ..all.clone() };
+        assert_eq!(letters.reprocess(&mut connection, &none, SystemClock.now()).await.unwrap(), 0);
+        mended.store(true, Ordering::SeqCst);
+        assert_eq!(letters.reprocess(&mut connection, &all, SystemClock.now()).await.unwrap(), 1);
+        stage.wait_for_effects(8).await;
+        assert_eq!(stage.effects().await["bad"], [1, 3, 4, 2]);
+        assert_eq!(stage.db.count("select count(*) from auth.held_events").await, 0);
+    });
+}
+
+#[test]
+fn what_is_no_event_is_set_aside_and_nothing_stops() {
+    run(async {
+        let stage = Stage::set().await;
+        let mut redis = stage.redis.connect().await;
+        let () = redis::cmd("XADD")
+            .arg("events.auth.user_logged_in")
+            .arg("*")
+            .arg("rubbish")
+            .arg("as it comes")
+            .query_async(&mut redis)
+            .await
+            .unwrap();
+        let (_relay, _consumer) = (stage.relay().await, stage.consumer(Noting).await);
+        stage.tell("a", &[1]).await;
+        stage.db.execute("insert into auth.outbox (id, aggregatetype, aggregateid, type, payload, created_at)
+            values (gen_random_uuid(), 'auth', 'a', 'user_logged_in', '{\"user_id\": {}}', now())").await;
+        stage.tell("a", &[2]).await;
+        stage.wait_for_effects(2).await;
+        let dead = "select count(*) from auth.held_events where state = 'dead' and reason in ('UNREADABLE', 'MALFORMED_EVENT')";
+        wait_until("two dead letters", Duration::from_secs(10), async || stage.db.count(dead).await == 2).await;
+        assert_eq!(stage.effects().await["a"], [1, 2]);
+    });
+}
+
+#[test]
+fn keys_are_handled_at_the_same_time_and_each_in_order() {
+    run(async {
+        let stage = Stage::set().await;
+        let _relay = stage.relay().await;
+        let (permits, inside) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let _consumer = stage.consumer(Gated { permits: Arc::clone(&permits), inside: Arc::clone(&inside) }).await;
+        for key in ["a", "b", "c", "d"] {
+            stage.tell(key, &[1, 2, 3]).await;
+        }
+        // Four are in their handlers, one a key; none of them has been let out.
+        inside.acquire_many(4).await.unwrap().forget();
+        assert_eq!(inside.available_permits(), 0);
+        permits.add_permits(12);
+        stage.wait_for_effects(12).await;
+        assert!(stage.effects().await.values().all(|numbers| *numbers == [1, 2, 3]));
+    });
+}

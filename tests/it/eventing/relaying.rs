@@ -1,0 +1,186 @@
+//! From the outbox to the broker.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use coreloop_testkit::{run, seed, wait_until};
+use futures::future::join_all;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use super::stage::{Mute, Noting, Stage};
+
+#[test]
+fn a_late_commit_is_not_skipped_and_holds_nobody_up() {
+    run(async {
+        let stage = Stage::set().await;
+        let (_relay, _consumer) = (stage.relay().await, stage.consumer(Noting).await);
+        let late = stage.write("late", &[1, 2]).await;
+        let never = stage.write("never", &[1]).await;
+        stage.tell("early", &[1]).await;
+        stage.wait_for_effects(1).await;
+        never.rollback().await.unwrap();
+        stage.tell("early", &[2]).await;
+        stage.wait_for_effects(2).await;
+        late.commit().await.unwrap();
+        stage.wait_for_effects(4).await;
+        let expected = BTreeMap::from([("early".to_owned(), vec![1, 2]), ("late".to_owned(), vec![1, 2])]);
+        assert_eq!(stage.effects().await, expected);
+        // Nothing is asked for any more once its fate is known.
+        wait_until("the gaps are closed", Duration::from_secs(10), async || {
+            stage.db.count("select cardinality(gaps_from) from auth.outbox_relay").await == 0
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_relay_killed_between_publishing_and_its_record_publishes_again_without_a_second_effect() {
+    run(async {
+        let stage = Stage::set().await;
+        let mute = stage.relay_over(Mute { bus: stage.bus().await, mute_publish: true, mute_ack: false }).await;
+        stage.tell("a", &[1, 2, 3]).await;
+        stage.wait_for_published(3).await;
+        mute.kill().await;
+        let _relay = stage.relay().await;
+        let _consumer = stage.consumer(Noting).await;
+        stage.wait_for_published(6).await;
+        stage.tell("a", &[4]).await;
+        stage.wait_for_effects(4).await;
+        assert_eq!(stage.effects().await["a"], [1, 2, 3, 4]);
+    });
+}
+
+#[test]
+fn a_broker_that_lost_everything_is_told_again() {
+    run(async {
+        let mut stage = Stage::set().await;
+        let relay = stage.relay().await;
+        stage.tell("a", &[1, 2]).await;
+        stage.wait_for_published(2).await;
+        // Nobody has read them.
+        stage.redis.kill();
+        stage.tell("a", &[3]).await;
+        stage.redis.resurrect().await;
+        let _consumer = stage.consumer(Noting).await;
+        stage.tell("a", &[4]).await;
+        stage.wait_for_effects(4).await;
+        assert_eq!(stage.effects().await["a"], [1, 2, 3, 4]);
+        relay.stop().await;
+    });
+}
+
+#[test]
+fn of_two_replicas_one_publishes_and_the_other_takes_over() {
+    run(async {
+        let stage = Stage::set().await;
+        let first = stage.relay().await;
+        let _second = stage.relay().await;
+        stage.tell("a", &[1]).await;
+        stage.wait_for_published(1).await;
+        first.kill().await;
+        stage.tell("a", &[2]).await;
+        stage.wait_for_published(2).await;
+        assert_eq!(stage.published().await, 2);
+    });
+}
+
+#[test]
+fn published_rows_are_swept_when_their_time_is_over() {
+    run(async {
+        let stage = Stage::set().await;
+        stage.tell("a", &[1, 2, 3]).await;
+        stage.db.execute("update auth.outbox set created_at = created_at - interval '2 hours' where seq < 3").await;
+        let _relay = stage.relay().await;
+        stage.wait_for_published(3).await;
+        wait_until("old rows are gone", Duration::from_secs(10), async || {
+            stage.db.count("select count(*) from auth.outbox").await == 1
+        })
+        .await;
+    });
+}
+
+/// Writers of many keys, some of whose transactions are rolled back, while relays and consumers are killed and the broker
+/// loses all it has.
+#[test]
+fn every_commit_has_its_effect_once_and_in_order_whatever_is_killed() {
+    run(async {
+        let mut stage = Stage::set().await;
+        let seed = seed("eventing_kills");
+        let mut chance = StdRng::seed_from_u64(seed);
+        let (mut relays, mut consumers) =
+            (vec![stage.relay().await, stage.relay().await], vec![stage.consumer(Noting).await]);
+        let mut told = BTreeMap::<String, Vec<i64>>::new();
+        for round in 0..coreloop_testkit::Rounds::of(60) {
+            let writes: Vec<(String, bool, Vec<i64>)> = (0..12)
+                .map(|key| {
+                    let first = i64::try_from(round).unwrap() * 10;
+                    let count = chance.random_range(1..4);
+                    (format!("key{key}"), chance.random_ratio(1, 5), (first..first + count).collect())
+                })
+                .collect();
+            let victim = chance.random_range(0..4);
+            let stage_ref = &stage;
+            join_all(writes.iter().map(|(key, undone, numbers)| async move {
+                let tx = stage_ref.write(key, numbers).await;
+                if *undone { tx.rollback().await.unwrap() } else { tx.commit().await.unwrap() }
+            }))
+            .await;
+            for (key, _, numbers) in writes.into_iter().filter(|(_, undone, _)| !undone) {
+                told.entry(key).or_default().extend(numbers);
+            }
+            match victim {
+                0 => {
+                    relays.remove(0).kill().await;
+                    relays.push(stage.relay().await);
+                }
+                1 => {
+                    consumers.remove(0).kill().await;
+                    consumers.push(stage.consumer(Noting).await);
+                }
+                2 if round % 3 == 0 => {
+                    stage.redis.kill();
+                    stage.redis.resurrect().await;
+                }
+                _ => {}
+            }
+        }
+        stage.tell("last", &[1]).await;
+        told.insert("last".into(), vec![1]);
+        stage.wait_for_effects(told.values().map(Vec::len).sum()).await;
+        assert_eq!(stage.effects().await, told, "seed {seed}");
+    });
+}
+
+#[test]
+fn nothing_is_asked_while_there_is_nothing_to_do() {
+    run(async {
+        let mut stage = Stage::set().await;
+        stage.options.poll_ms = 60_000;
+        let _relay = stage.relay().await;
+        stage.tell("a", &[1]).await;
+        stage.wait_for_published(1).await;
+        let leading = "select count(*) from pg_stat_activity where datname = current_database()
+             and query like '%outbox_relay%' and state = 'idle'";
+        wait_until("the relay sleeps", Duration::from_secs(10), async || stage.db.count(leading).await == 1).await;
+        let last = "select (extract(epoch from max(query_start)) * 1000000)::bigint from pg_stat_activity
+             where datname = current_database() and query like '%outbox%' and pid <> pg_backend_pid()";
+        let before = stage.db.count(last).await;
+        let woken = Arc::new(AtomicBool::new(false));
+        let watched = Arc::clone(&woken);
+        let polls = std::sync::atomic::AtomicUsize::new(0);
+        wait_until("a hundred looks at a sleeping relay", Duration::from_secs(20), async || {
+            watched.fetch_or(stage.db.count(last).await != before, Ordering::SeqCst);
+            polls.fetch_add(1, Ordering::SeqCst) >= 100
+        })
+        .await;
+        assert!(!woken.load(Ordering::SeqCst), "the relay asked although nothing happened");
+        stage.tell("a", &[2]).await;
+        stage.wait_for_published(2).await;
+    });
+}

@@ -1,0 +1,294 @@
+//! A database with auth's tables, a Redis of its own, and workers that can be killed.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use coreloop_auth_api::v1::UserLoggedIn;
+use coreloop_config::Section;
+use coreloop_core::{SystemClock, id::SystemIds};
+use coreloop_db::{Options as DbOptions, Transaction};
+use coreloop_eventing::{
+    Consumer, Error, Event, Facts, Failure, Handler, Metrics, Options, Outbox, Parts, RedisBus, Relay,
+    bus::{Batch, Bus, Mark, Reader, Start, Subscription},
+};
+use coreloop_service::Worker;
+use coreloop_testkit::{TestDb, TestRedis, wait_until};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Name of the consumer of these tests.
+pub const CONSUMER: &str = "auth.test";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Stage {
+    pub db: TestDb,
+    pub pool: PgPool,
+    pub redis: TestRedis,
+    pub options: Options,
+}
+
+/// A worker that runs; dropped, it is killed where it stands.
+pub struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub fn of(worker: Worker) -> Self {
+        let stop = CancellationToken::new();
+        let (worker, token) = (worker, stop.clone());
+        Self { stop, task: tokio::spawn(async move { worker.run(token).await }) }
+    }
+
+    /// Kills it where it stands.
+    pub async fn kill(mut self) {
+        self.task.abort();
+        let _killed = (&mut self.task).await;
+    }
+
+    /// Lets it end by itself.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        (&mut self.task).await.unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What every effect is written into.
+const EFFECTS: &str = "create table auth.effects (
+    place bigint generated always as identity, key text not null, number bigint not null, event uuid not null)";
+
+impl Stage {
+    pub async fn set() -> Self {
+        let state = coreloop_auth::module::MIGRATIONS.iter().flat_map(|step| step.checksum.to_vec());
+        let hash = state.fold(7_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        let db = TestDb::copy_of(&format!("eventing_{hash:x}"), |url| async move {
+            let text = format!("url = \"{url}\"\nadmin_url = \"{url}\"");
+            let options = DbOptions::read(&Section::from_toml("database", &text).unwrap()).unwrap();
+            coreloop_db::bootstrap(options.admin_url.as_ref().unwrap(), "auth", None).await.unwrap();
+            coreloop_db::migrate(&options, "auth", &coreloop_auth::module::MIGRATIONS).await.unwrap();
+        })
+        .await;
+        db.execute(EFFECTS).await;
+        let pool = PgPoolOptions::new().max_connections(24).connect(&db.url()).await.unwrap();
+        let options = Options {
+            batch: 50,
+            poll_ms: 100,
+            standby_ms: 100,
+            broker_timeout_ms: 1_000,
+            retry_delays_secs: vec![0, 0, 0],
+            ..Options::default()
+        };
+        Self { db, pool, redis: TestRedis::start().await, options }
+    }
+
+    pub async fn parts(&self) -> Parts {
+        parts(&self.pool, &self.redis.url(), &self.options).await
+    }
+
+    pub async fn relay(&self) -> Running {
+        Running::of(Relay::new(self.parts().await).unwrap().worker())
+    }
+
+    pub async fn relay_over(&self, bus: impl Bus) -> Running {
+        let parts = Parts { bus: Arc::new(bus), ..self.parts().await };
+        Running::of(Relay::new(parts).unwrap().worker())
+    }
+
+    pub async fn bus(&self) -> RedisBus {
+        bus(&self.redis.url(), &self.options).await
+    }
+
+    pub async fn consumer(&self, handler: impl Handler) -> Running {
+        Running::of(consumer(self.parts().await, handler))
+    }
+
+    /// Writes events `numbers` of `key` in an open transaction, which holds the key as a change of an aggregate does.
+    pub async fn write(&self, key: &str, numbers: &[i64]) -> Transaction {
+        let mut tx = coreloop_db::begin(&self.pool).await.unwrap();
+        sqlx::query("select pg_advisory_xact_lock(hashtext($1))").bind(key).execute(&mut *tx).await.unwrap();
+        let mut facts = Facts::new();
+        for number in numbers {
+            let fact = UserLoggedIn { user_id: key.into(), session_id: number.to_string(), ..UserLoggedIn::default() };
+            facts.add(&SystemIds, key, &fact).unwrap();
+        }
+        let now = coreloop_core::Clock::now(&SystemClock);
+        Outbox::new("auth").unwrap().write(&mut tx, &facts, now).await.unwrap();
+        tx
+    }
+
+    /// The same, committed.
+    pub async fn tell(&self, key: &str, numbers: &[i64]) {
+        self.write(key, numbers).await.commit().await.unwrap();
+    }
+
+    /// The numbers of each key in the order of their effects.
+    pub async fn effects(&self) -> BTreeMap<String, Vec<i64>> {
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("select key, number from auth.effects order by place").fetch_all(&self.pool).await.unwrap();
+        let mut effects = BTreeMap::<String, Vec<i64>>::new();
+        for (key, number) in rows {
+            effects.entry(key).or_default().push(number);
+        }
+        effects
+    }
+
+    pub async fn wait_for_effects(&self, count: usize) {
+        wait_until(format!("{count} effects"), PATIENCE, async || {
+            self.effects().await.values().map(Vec::len).sum::<usize>() >= count
+        })
+        .await;
+    }
+
+    /// Entries of the one topic of these tests.
+    pub async fn published(&self) -> usize {
+        let mut redis = self.redis.connect().await;
+        redis::cmd("XLEN").arg("events.auth.user_logged_in").query_async(&mut redis).await.unwrap()
+    }
+
+    pub async fn wait_for_published(&self, count: usize) {
+        wait_until(format!("{count} published"), PATIENCE, async || self.published().await >= count).await;
+    }
+}
+
+pub async fn parts(pool: &PgPool, redis: &str, options: &Options) -> Parts {
+    Parts {
+        schema: "auth".into(),
+        db: pool.clone(),
+        bus: Arc::new(bus(redis, options).await),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(SystemIds),
+        options: Arc::new(options.clone()),
+        metrics: Metrics::default(),
+    }
+}
+
+async fn bus(redis: &str, options: &Options) -> RedisBus {
+    let client = redis::Client::open(redis).unwrap();
+    let connection = redis::aio::ConnectionManager::new(client.clone()).await.unwrap();
+    RedisBus::new(connection, client, options)
+}
+
+pub fn consumer(parts: Parts, handler: impl Handler) -> Worker {
+    Consumer::new(CONSUMER, parts, handler).unwrap().hears::<UserLoggedIn>().unwrap().worker()
+}
+
+/// Notes the effect of each event.
+#[derive(Clone, Default)]
+pub struct Noting;
+
+#[async_trait]
+impl Handler for Noting {
+    async fn handle(&self, tx: &mut Transaction, event: &Event) -> Result<(), Failure> {
+        let fact: UserLoggedIn = event.decode()?;
+        sqlx::query("insert into auth.effects (key, number, event) values ($1, $2, $3)")
+            .bind(&fact.user_id)
+            .bind(fact.session_id.parse::<i64>().unwrap())
+            .bind(event.id)
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+}
+
+/// As [`Noting`], but one key cannot be handled until it is mended.
+#[derive(Clone)]
+pub struct Poisoned {
+    pub key: &'static str,
+    pub number: i64,
+    pub mended: Arc<AtomicBool>,
+    pub tries: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+#[async_trait]
+impl Handler for Poisoned {
+    async fn handle(&self, tx: &mut Transaction, event: &Event) -> Result<(), Failure> {
+        let fact: UserLoggedIn = event.decode()?;
+        // The effect comes first: what fails after it must leave nothing behind.
+        Noting.handle(tx, event).await?;
+        let poison = event.key == self.key && fact.session_id == self.number.to_string();
+        if poison && !self.mended.load(Ordering::SeqCst) {
+            self.tries.fetch_add(1, Ordering::SeqCst);
+            return Err(Failure::retryable("POISON", "as the test says"));
+        }
+        Ok(())
+    }
+}
+
+/// As [`Noting`], but each event waits in its transaction, its effect written, for a permit.
+#[derive(Clone)]
+pub struct Gated {
+    pub permits: Arc<Semaphore>,
+    pub inside: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl Handler for Gated {
+    async fn handle(&self, tx: &mut Transaction, event: &Event) -> Result<(), Failure> {
+        Noting.handle(tx, event).await?;
+        self.inside.add_permits(1);
+        self.permits.acquire().await.unwrap().forget();
+        Ok(())
+    }
+}
+
+/// A bus that does as it is told and never says so: its user is killed between the deed and the word.
+#[derive(Debug)]
+pub struct Mute {
+    pub bus: RedisBus,
+    pub mute_publish: bool,
+    pub mute_ack: bool,
+}
+
+#[derive(Debug)]
+struct MuteReader(Box<dyn Reader>);
+
+#[async_trait]
+impl Bus for Mute {
+    async fn lead(&self, source: &str, token: Uuid) -> Result<Option<Mark>, Error> {
+        self.bus.lead(source, token).await
+    }
+
+    async fn publish(&self, batch: Batch<'_>) -> Result<(), Error> {
+        self.bus.publish(batch).await?;
+        if self.mute_publish { std::future::pending().await } else { Ok(()) }
+    }
+
+    async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Reader>, Error> {
+        let reader = self.bus.subscribe(subscription).await?;
+        Ok(if self.mute_ack { Box::new(MuteReader(reader)) } else { reader })
+    }
+
+    async fn rewind(&self, group: &str, topic: &coreloop_eventing::Topic, start: Start) -> Result<(), Error> {
+        self.bus.rewind(group, topic, start).await
+    }
+}
+
+#[async_trait]
+impl Reader for MuteReader {
+    async fn next(&self, most: usize) -> Result<Vec<coreloop_eventing::bus::Delivery>, Error> {
+        self.0.next(most).await
+    }
+
+    async fn ack(&self, _receipt: &coreloop_eventing::bus::Receipt) -> Result<(), Error> {
+        std::future::pending().await
+    }
+
+    async fn lag(&self) -> Result<Vec<(coreloop_eventing::Topic, u64)>, Error> {
+        self.0.lag().await
+    }
+}
