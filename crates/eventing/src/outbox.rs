@@ -55,8 +55,8 @@ impl Facts {
         if json.len() > MAX_PAYLOAD_BYTES {
             return Err(Error::TooLarge(json.len()));
         }
-        let payload = serde_json::from_slice(&json)
-            .map_err(|error| Error::Codec(coreloop_core::Problem::internal(error)))?;
+        let payload =
+            serde_json::from_slice(&json).map_err(|error| Error::Codec(coreloop_core::Problem::internal(error)))?;
         let (id, version) = (ids.uuid(), i32::try_from(kind.version).unwrap_or_default());
         self.rows.push(Row { id, domain: kind.domain, key: key.into(), event: kind.event, payload, version });
         Ok(id)

@@ -125,7 +125,12 @@ impl Relay {
         let known = bus::Mark { batches: place.batches, floor: cursor.floor() };
         let told = self.parts.bus.lead(&self.parts.schema, token).await?.unwrap_or(known);
         if told.batches < known.batches {
-            tracing::warn!(schema = self.parts.schema, ?told, ?known, "the broker has lost events, they are published again");
+            tracing::warn!(
+                schema = self.parts.schema,
+                ?told,
+                ?known,
+                "the broker has lost events, they are published again"
+            );
             self.parts.metrics.lost(&self.parts.schema);
             let first = store::relay::first(lease.connection(), &self.sql, told.floor).await?;
             cursor = Cursor::new(told.floor.max(first - 1), Vec::new());

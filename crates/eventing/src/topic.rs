@@ -101,7 +101,9 @@ mod tests {
         assert_eq!(named("coreloop.auth.v1.UserRegistered").as_deref(), Some("events.auth.user_registered"));
         assert_eq!(named("coreloop.event.v1.ScanCompleted").as_deref(), Some("events.scan.completed"));
         assert_eq!(Kind::of("coreloop.auth.v2.UserRegistered").unwrap().version, 2);
-        for wrong in ["", "coreloop.event.v1.Completed", "a.b.v1.C", "coreloop.auth.UserRegistered", "coreloop.auth.x.Y"] {
+        for wrong in
+            ["", "coreloop.event.v1.Completed", "a.b.v1.C", "coreloop.auth.UserRegistered", "coreloop.auth.x.Y"]
+        {
             assert_eq!(named(wrong), None, "{wrong}");
         }
     }

@@ -50,8 +50,12 @@ fn a_consumer_killed_after_its_commit_has_no_second_effect() {
         stage.wait_for_effects(3).await;
         let pending = async || {
             let mut redis = stage.redis.connect().await;
-            let told: (i64, Option<String>, Option<String>, Option<Vec<(String, String)>>) =
-                redis::cmd("XPENDING").arg("events.auth.user_logged_in").arg(CONSUMER).query_async(&mut redis).await.unwrap();
+            let told: (i64, Option<String>, Option<String>, Option<Vec<(String, String)>>) = redis::cmd("XPENDING")
+                .arg("events.auth.user_logged_in")
+                .arg(CONSUMER)
+                .query_async(&mut redis)
+                .await
+                .unwrap();
             told.0
         };
         wait_until("all are acknowledged", Duration::from_secs(10), async || pending().await == 0).await;
@@ -114,8 +118,13 @@ fn what_is_no_event_is_set_aside_and_nothing_stops() {
             .unwrap();
         let (_relay, _consumer) = (stage.relay().await, stage.consumer(Noting).await);
         stage.tell("a", &[1]).await;
-        stage.db.execute("insert into auth.outbox (id, aggregatetype, aggregateid, type, payload, created_at)
-            values (gen_random_uuid(), 'auth', 'a', 'user_logged_in', '{\"user_id\": {}}', now())").await;
+        stage
+            .db
+            .execute(
+                "insert into auth.outbox (id, aggregatetype, aggregateid, type, payload, created_at)
+            values (gen_random_uuid(), 'auth', 'a', 'user_logged_in', '{\"user_id\": {}}', now())",
+            )
+            .await;
         stage.tell("a", &[2]).await;
         stage.wait_for_effects(2).await;
         let dead = "select count(*) from auth.held_events where state = 'dead' and reason in ('UNREADABLE', 'MALFORMED_EVENT')";

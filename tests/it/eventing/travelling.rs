@@ -30,7 +30,8 @@ fn who_signs_up_is_heard_of_with_the_trace_of_their_request() {
         let pool = PgPool::connect(&mesh.db.url()).await.unwrap();
         let parts = parts(&pool, &mesh.redis.url(), &Options::default()).await;
         let (sender, mut heard) = mpsc::unbounded_channel();
-        let consumer = Consumer::new("auth.hearing", parts, Hearing(sender)).unwrap().hears::<UserRegistered>().unwrap();
+        let consumer =
+            Consumer::new("auth.hearing", parts, Hearing(sender)).unwrap().hears::<UserRegistered>().unwrap();
         let running = Running::of(consumer.worker());
         let alice = mesh.persona("alice").await;
         let id = alice.user_id.clone();

@@ -140,7 +140,14 @@ impl Turn<'_> {
             }
             Claim::Done => Outcome::Done("known"),
             Claim::Behind => {
-                let waiting = Standing { state: "waiting", failures: 0, reason: String::new(), error: String::new(), now, due: now };
+                let waiting = Standing {
+                    state: "waiting",
+                    failures: 0,
+                    reason: String::new(),
+                    error: String::new(),
+                    now,
+                    due: now,
+                };
                 store::inbox::hold(&mut transaction, sql, name, event, &waiting).await?;
                 Outcome::Behind
             }
@@ -204,7 +211,8 @@ impl Turn<'_> {
         } else {
             tracing::warn!(consumer, topic, failures, reason = failure.reason(), "an event is tried again later");
         }
-        let due = pause.and_then(|pause| SignedDuration::try_from(pause).ok()).and_then(|pause| now.checked_add(pause).ok());
+        let due =
+            pause.and_then(|pause| SignedDuration::try_from(pause).ok()).and_then(|pause| now.checked_add(pause).ok());
         Standing {
             state: if pause.is_some() { "retry" } else { "dead" },
             failures,

@@ -6,7 +6,10 @@ use redis::{Script, ScriptInvocation};
 use uuid::Uuid;
 
 use super::RedisBus;
-use crate::{Encoding, Error, bus::{Batch, Mark}};
+use crate::{
+    Encoding, Error,
+    bus::{Batch, Mark},
+};
 
 /// The order in which values of an entry are given to the script, which knows the names.
 const FIELDS: usize = 10;

@@ -191,8 +191,7 @@ impl Reader for Group {
     }
 
     async fn ack(&self, receipt: &Receipt) -> Result<(), Error> {
-        let command =
-            redis::cmd("XACK").arg(receipt.topic.as_str()).arg(&self.group).arg(&receipt.position).to_owned();
+        let command = redis::cmd("XACK").arg(receipt.topic.as_str()).arg(&self.group).arg(&receipt.position).to_owned();
         let mut connection = self.bus.connection.clone();
         self.bus.within(command.query_async::<()>(&mut connection)).await
     }

@@ -252,8 +252,7 @@ pub(crate) async fn due(
     consumer: &str,
     most: i64,
 ) -> Result<Vec<(String, Timestamp)>, sqlx::Error> {
-    let rows =
-        sqlx::query(AssertSqlSafe(Arc::clone(&sql.due))).bind(consumer).bind(most).fetch_all(connection).await?;
+    let rows = sqlx::query(AssertSqlSafe(Arc::clone(&sql.due))).bind(consumer).bind(most).fetch_all(connection).await?;
     rows.iter()
         .map(|row| {
             let due: jiff_sqlx::Timestamp = row.try_get(1)?;

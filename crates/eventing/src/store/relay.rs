@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _, postgres::PgRow, types::JsonRawValue};
 
-use crate::{Encoding, Event, Topic, relay::cursor::{Cursor, Range}};
+use crate::{
+    Encoding, Event, Topic,
+    relay::cursor::{Cursor, Range},
+};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Statements {
