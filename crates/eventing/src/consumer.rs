@@ -187,7 +187,7 @@ impl Consumer {
                 delivery = queue.recv(), if open && lanes.waiting() < room => match delivery {
                     Some(delivery) => {
                         let key = delivery.event.as_ref().map(|event| event.key.clone()).unwrap_or_default();
-                        lanes.push(key, Work::Delivered(delivery));
+                        lanes.push(key, Work::Delivered(Box::new(delivery)));
                     }
                     None => open = false,
                 },

@@ -8,7 +8,7 @@ use crate::bus::Delivery;
 #[derive(Debug)]
 pub(crate) enum Work {
     /// An event as it was delivered.
-    Delivered(Delivery),
+    Delivered(Box<Delivery>),
     /// The events of a key that are held.
     Held,
 }
@@ -95,7 +95,7 @@ mod tests {
 
     fn delivered(position: usize) -> Work {
         let receipt = Receipt { topic: Topic::named("a", "b"), position: position.to_string() };
-        Work::Delivered(Delivery { receipt, event: Err(String::new()) })
+        Work::Delivered(Box::new(Delivery { receipt, event: Err(String::new()) }))
     }
 
     proptest! {
