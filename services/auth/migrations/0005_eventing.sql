@@ -10,15 +10,6 @@ alter table auth.outbox add column seq bigint not null generated always as ident
 alter table auth.outbox add constraint outbox_seq_key unique (seq);
 drop index auth.outbox_order_idx;
 
--- The commit of any writer wakes the relay.
-create function auth.outbox_wake() returns trigger language plpgsql as $$
-begin
-    perform pg_notify('auth_outbox', '');
-    return null;
-end
-$$;
-create trigger outbox_wake after insert on auth.outbox for each statement execute function auth.outbox_wake();
-
 -- How far the outbox is published: everything up to `read_to` but for the numbers in the gaps.
 create table auth.outbox_relay (
     only_row  boolean  constraint outbox_relay_pkey primary key default true constraint outbox_relay_one check (only_row),
@@ -26,9 +17,25 @@ create table auth.outbox_relay (
     gaps_from bigint[] not null default '{}',
     gaps_to   bigint[] not null default '{}',
     -- Batches ever: a broker that knows of fewer has lost some.
-    batches   bigint   not null default 0
+    batches   bigint   not null default 0,
+    -- The relay sleeps until a commit wakes it; else it looks by itself.
+    listening boolean  not null default true
 );
 insert into auth.outbox_relay default values;
+
+-- The commit of any writer wakes a relay that sleeps, and only that: commits that notify wait for each other, all over the
+-- server. Under another isolation the row may be an old one, so the commit speaks.
+create function auth.outbox_wake() returns trigger language plpgsql as $$
+begin
+    if current_setting('transaction_isolation') <> 'read committed'
+        or coalesce((select listening from auth.outbox_relay), true)
+    then
+        perform pg_notify('auth_outbox', '');
+    end if;
+    return null;
+end
+$$;
+create trigger outbox_wake after insert on auth.outbox for each statement execute function auth.outbox_wake();
 
 -- Events that are to be tried again (`retry`), that came after such an event of their key (`waiting`), that no try could
 -- help (`dead`), and dead ones that nobody touched for an hour (`archived`).
