@@ -27,19 +27,19 @@ create table {{schema}}.outbox_relay (
     gaps_from bigint[] not null default '{}',
     gaps_to   bigint[] not null default '{}',
     -- Batches ever: a broker that knows of fewer has lost some.
-    batches   bigint   not null default 0,
-    -- The relay sleeps until a commit wakes it; else it looks by itself.
-    listening boolean  not null default true
+    batches   bigint   not null default 0
 );
 insert into {{schema}}.outbox_relay default values;
 
+-- 1 while the relay sleeps until a commit wakes it, 0 while it looks by itself. A sequence is one row, written in place and seen
+-- at once by everybody, whatever their snapshot.
+create sequence {{schema}}.outbox_listening minvalue 0 maxvalue 1 start 1;
+
 -- The commit of any writer wakes a relay that sleeps, and only that: commits that notify wait for each other, all over the
--- server. Under another isolation the row may be an old one, so the commit speaks.
+-- server.
 create function {{schema}}.outbox_wake() returns trigger language plpgsql as $$
 begin
-    if current_setting('transaction_isolation') <> 'read committed'
-        or coalesce((select listening from {{schema}}.outbox_relay), true)
-    then
+    if (select last_value = 1 from {{schema}}.outbox_listening) then
         perform pg_notify('{{schema}}_outbox', '');
     end if;
     return null;

@@ -1,7 +1,11 @@
-//! Events from the outbox to their effect, on the real Postgres and Redis: nothing committed is lost, nothing has its
-//! effect twice, what was rolled back is never heard of, and a key keeps its order.
+//! Events from the outbox to their effect, and commands to theirs, on the real Postgres and Redis: nothing committed is
+//! lost, nothing has its effect twice, what was rolled back is never heard of, and a key keeps its order.
 
+mod capturing;
+mod commanding;
 mod consuming;
+mod promises;
 mod relaying;
 mod stage;
+mod tables;
 mod travelling;

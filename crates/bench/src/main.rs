@@ -18,6 +18,7 @@ mod child;
 mod cpu;
 mod edge;
 mod empty;
+mod events;
 mod footprint;
 mod front;
 mod load;
@@ -117,6 +118,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wanted("P7") {
         add(vec![whole::read_path(rounds).await?]);
+    }
+    if wanted("P15") {
+        add(events::rows(rounds).await?);
     }
     if wanted("P18") {
         use coreloop_testkit::surroundings::{database_url, redis_url};

@@ -56,6 +56,7 @@ pub(crate) async fn auth(settings: &Settings) -> anyhow::Result<Arc<App>> {
         max_in_flight: ServerOptions::default().max_in_flight,
         cors: coreloop_access::Cors::default(),
         metrics: Metrics::default(),
+        spans: None,
         readiness: Readiness::default(),
         stopping: CancellationToken::new(),
     };

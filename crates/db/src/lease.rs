@@ -1,8 +1,9 @@
 //! Leases: one of many replicas does a piece of work, by a Postgres advisory lock.
 //!
-//! The lock belongs to a connection of its own, so it is given up when the holder dies, at the latest when Postgres
-//! notices the lost connection. A holder that was cut off may overlap with its successor for that long: work under a
-//! lease is safe to repeat, the lease only keeps it from being done in vain.
+//! The lock belongs to a connection of its own, so it is given up when the holder dies: at once when its process ends,
+//! after twenty seconds when its machine does not answer any more (Postgres asks, and nobody else has to). A holder that
+//! was cut off may overlap with its successor for that long: work under a lease is safe to repeat, the lease only keeps it
+//! from being done in vain.
 
 use sqlx::{Connection as _, PgConnection, PgPool};
 
@@ -47,8 +48,15 @@ impl Lease {
 }
 
 async fn lock(connection: &mut PgConnection, name: &str) -> Result<bool, DbError> {
-    let taken: (bool,) =
-        sqlx::query_as("select pg_try_advisory_lock($1)").bind(key(name)).fetch_one(connection).await?;
+    let taken: (bool,) = sqlx::query_as(
+        "select pg_try_advisory_lock($1) from (
+             select set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '5', false),
+                    set_config('tcp_keepalives_count', '3', false)
+             offset 0) as noticed_when_gone",
+    )
+    .bind(key(name))
+    .fetch_one(connection)
+    .await?;
     Ok(taken.0)
 }
 

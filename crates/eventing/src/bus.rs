@@ -106,9 +106,9 @@ pub trait Reader: Debug + Send + Sync {
     /// delivered to the next reader of the group.
     async fn next(&self, most: usize) -> Result<Vec<Delivery>, Error>;
 
-    /// Says that a delivery has had its effect.
-    async fn ack(&self, receipt: &Receipt) -> Result<(), Error>;
+    /// Says that deliveries have had their effect, in one round trip however many they are.
+    async fn ack(&self, receipts: &[Receipt]) -> Result<(), Error>;
 
-    /// Events that the group has not been given yet, by topic.
+    /// Events that the group has not been given yet, by topic; a topic is left out when the broker cannot tell.
     async fn lag(&self) -> Result<Vec<(Topic, u64)>, Error>;
 }

@@ -24,8 +24,9 @@ use self::{
     turn::Turn,
 };
 use crate::{
-    Error, Event, Failure, Parts, Topic,
-    bus::{Delivery, Reader, Start, Subscription},
+    CommandBus, CommandHandler, Error, Event, Failure, Parts, Queue, Topic,
+    bus::{Delivery, Reader, Receipt, Start, Subscription},
+    metrics::Held,
     store, topic,
 };
 
@@ -33,6 +34,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(500);
 /// Between two looks at the lag.
 const LAG: Duration = Duration::from_secs(5);
+/// Between two looks while nothing is held, and between two sweeps of what was acted on long ago.
+const SWEEP: Duration = Duration::from_secs(60);
 /// Keys that are looked at together when their time has come.
 const DUE: i64 = 256;
 
@@ -44,14 +47,20 @@ pub trait Handler: Send + Sync + 'static {
     async fn handle(&self, transaction: &mut Transaction, event: &Event) -> Result<(), Failure>;
 }
 
-/// A consumer: a group of its own over some topics.
+/// A consumer: a group of its own over some topics, or the worker of a command queue.
 pub struct Consumer {
     name: String,
     topics: Vec<Topic>,
     start: Start,
     parts: Parts,
     sql: store::inbox::Statements,
-    handler: Arc<dyn Handler>,
+    work: Kind,
+}
+
+/// What it is for.
+enum Kind {
+    Events(Arc<dyn Handler>),
+    Commands(Queue, Arc<dyn CommandBus>, Arc<dyn CommandHandler>),
 }
 
 impl Consumer {
@@ -60,9 +69,26 @@ impl Consumer {
     /// # Errors
     /// A schema that is no plain identifier.
     pub fn new(name: &str, parts: Parts, handler: impl Handler) -> Result<Self, Error> {
+        Self::of(name, parts, Kind::Events(Arc::new(handler)))
+    }
+
+    /// Does the commands of `queue` on `bus`, with its records in the schema of `parts`: in order per key, tried again and
+    /// set aside as events are.
+    ///
+    /// # Errors
+    /// A schema that is no plain identifier.
+    pub fn working(
+        queue: Queue,
+        bus: Arc<dyn CommandBus>,
+        parts: Parts,
+        handler: impl CommandHandler,
+    ) -> Result<Self, Error> {
+        Self::of(queue.name(), parts, Kind::Commands(queue, bus, Arc::new(handler)))
+    }
+
+    fn of(name: &str, parts: Parts, work: Kind) -> Result<Self, Error> {
         let sql = store::inbox::Statements::of(topic::plain(&parts.schema)?);
-        let handler = Arc::new(handler);
-        Ok(Self { name: name.to_owned(), topics: Vec::new(), start: Start::Earliest, parts, sql, handler })
+        Ok(Self { name: name.to_owned(), topics: Vec::new(), start: Start::Earliest, parts, sql, work })
     }
 
     /// Hears the facts `F` too.
@@ -118,17 +144,18 @@ impl Consumer {
     }
 
     async fn read_and_work(&self, stop: &CancellationToken) -> Result<(), Error> {
-        let subscription = Subscription {
-            group: self.name.clone(),
-            topics: self.topics.clone(),
-            start: self.start,
-            token: self.parts.ids.uuid(),
+        let token = self.parts.ids.uuid();
+        let reader = match &self.work {
+            Kind::Events(_) => {
+                let (group, topics) = (self.name.clone(), self.topics.clone());
+                self.parts.bus.subscribe(Subscription { group, topics, start: self.start, token }).await?
+            }
+            Kind::Commands(queue, bus, _) => bus.work(*queue, token).await?,
         };
-        let reader = self.parts.bus.subscribe(subscription).await?;
         let (sender, receiver) = mpsc::channel(self.parts.options.queue as usize);
         // A failure of reading drops what is being handled: it is rolled back, and delivered again.
         let reading = self.read(&*reader, sender, stop);
-        let working = self.work(&*reader, receiver);
+        let working = self.handle_all(&*reader, receiver);
         futures::try_join!(reading, working).map(|_| ())
     }
 
@@ -164,26 +191,36 @@ impl Consumer {
         }
     }
 
-    /// Gives every key its turn, one event at a time; ends when the queue has and what runs is done.
-    async fn work(&self, reader: &dyn Reader, mut queue: mpsc::Receiver<Delivery>) -> Result<(), Error> {
+    /// Gives every key its turn, one event at a time; ends when the queue has and what runs is done. What has had its
+    /// effect while the last acknowledgement ran goes into the next, so a busy consumer makes few round trips and a quiet
+    /// one does not wait.
+    async fn handle_all(&self, reader: &dyn Reader, mut queue: mpsc::Receiver<Delivery>) -> Result<(), Error> {
         let (most, room) = (self.parts.options.concurrency as usize, self.parts.options.queue as usize);
         let (mut lanes, mut running) = (Lanes::default(), FuturesUnordered::new());
-        let (mut open, mut due_at) = (true, Instant::now());
+        // At most one of each.
+        let (mut acknowledging, mut looking) = (FuturesUnordered::new(), FuturesUnordered::new());
+        let (mut settled, mut open, mut due_at) = (Vec::<Receipt>::new(), true, Instant::now());
+        let mut sweep_at = due_at;
         loop {
-            while open && running.len() < most {
+            while open && running.len() < most && settled.len() < room {
                 let Some((key, work)) = lanes.next() else { break };
-                running.push(Turn { consumer: self, reader, key, work }.take());
+                running.push(Turn { consumer: self, key, work }.take());
             }
-            if !open && running.is_empty() {
+            if acknowledging.is_empty() && !settled.is_empty() {
+                let receipts = std::mem::take(&mut settled);
+                acknowledging.push(async move { reader.ack(&receipts).await });
+            }
+            if !open && running.is_empty() && acknowledging.is_empty() {
                 return Ok(());
             }
             tokio::select! {
-                Some((key, tried_again_at)) = running.next(), if !running.is_empty() => {
-                    lanes.done(&key);
-                    if let Some(at) = tried_again_at {
-                        due_at = due_at.min(at);
-                    }
+                Some(turned) = running.next(), if !running.is_empty() => {
+                    lanes.done(&turned.key);
+                    settled.extend(turned.receipt);
+                    due_at = turned.again.map_or(due_at, |at| due_at.min(at));
                 }
+                // Without an acknowledgement the next reader finds all of it, and finds it done.
+                Some(done) = acknowledging.next(), if !acknowledging.is_empty() => done?,
                 delivery = queue.recv(), if open && lanes.waiting() < room => match delivery {
                     Some(delivery) => {
                         let key = delivery.event.as_ref().map(|event| event.key.clone()).unwrap_or_default();
@@ -191,42 +228,67 @@ impl Consumer {
                     }
                     None => open = false,
                 },
-                () = tokio::time::sleep_until(due_at), if open => due_at = self.look_for_due(&mut lanes).await,
+                Some((keys, at)) = looking.next(), if !looking.is_empty() => {
+                    for key in keys {
+                        lanes.push_held(key);
+                    }
+                    due_at = due_at.min(at);
+                }
+                () = tokio::time::sleep_until(due_at), if open && looking.is_empty() => {
+                    let now = Instant::now();
+                    let sweep = sweep_at <= now;
+                    if sweep {
+                        sweep_at = now + SWEEP;
+                    }
+                    due_at = now + SWEEP;
+                    looking.push(self.look_for_due(sweep));
+                }
             }
         }
     }
 
-    /// Gives the keys whose time has come a turn; answers when to look again.
-    async fn look_for_due(&self, lanes: &mut Lanes) -> Instant {
+    /// The keys whose time has come, and when to look again: soon while anything is held, for it may be due or be asked
+    /// for; rarely while nothing is.
+    async fn look_for_due(&self, sweep: bool) -> (Vec<String>, Instant) {
         let poll = Duration::from_millis(self.parts.options.poll_ms);
-        match self.due().await {
-            Ok(keys) => {
+        match self.due(sweep).await {
+            Ok((held, keys)) => {
                 let now = self.parts.clock.now();
-                let mut next = poll;
+                let mut next = if held == Held::default() { SWEEP } else { poll };
+                let mut due_keys = Vec::new();
                 for (key, due) in keys {
                     if due <= now {
-                        lanes.push_held(key);
+                        due_keys.push(key);
                     } else {
                         next = next.min(until(now, due));
                     }
                 }
-                Instant::now() + next
+                (due_keys, Instant::now() + next)
             }
             Err(error) => {
                 tracing::warn!(%error, consumer = self.name, "held events could not be looked after");
-                Instant::now() + poll
+                (Vec::new(), Instant::now() + poll)
             }
         }
     }
 
-    async fn due(&self) -> Result<Vec<(String, Timestamp)>, Error> {
+    async fn due(&self, sweep: bool) -> Result<(Held, Vec<(String, Timestamp)>), Error> {
         let mut connection = self.parts.db.acquire().await?;
         let now = self.parts.clock.now();
-        let age = SignedDuration::from_secs(self.parts.options.archive_after_secs.cast_signed());
-        store::inbox::archive(&mut connection, &self.sql, &self.name, now.checked_sub(age).unwrap_or(now)).await?;
-        let (held, dead) = store::inbox::count(&mut connection, &self.sql, &self.name).await?;
-        self.parts.metrics.held(&self.name, held, dead);
-        Ok(store::inbox::due(&mut connection, &self.sql, &self.name, DUE).await?)
+        if sweep {
+            while store::inbox::sweep(&mut connection, &self.sql, now).await? > 0 {}
+        }
+        let held = store::inbox::count(&mut connection, &self.sql, &self.name).await?;
+        self.parts.metrics.held(&self.name, held);
+        if held.dead > 0 {
+            let age = SignedDuration::from_secs(self.parts.options.archive_after_secs.cast_signed());
+            store::inbox::archive(&mut connection, &self.sql, &self.name, now.checked_sub(age).unwrap_or(now)).await?;
+        }
+        let due = match held.alive {
+            0 => Vec::new(),
+            _ => store::inbox::due(&mut connection, &self.sql, &self.name, DUE).await?,
+        };
+        Ok((held, due))
     }
 }
 

@@ -1,7 +1,12 @@
 //! What can go wrong on the way of an event.
 
-use coreloop_core::Problem;
+use std::time::Duration;
+
+use coreloop_core::{Problem, Reason};
 use coreloop_db::DbError;
+
+/// A full queue is worth another try after this.
+const FULL_PAUSE: Duration = Duration::from_secs(5);
 
 /// An event could not be written, published, read or acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +26,9 @@ pub enum Error {
     /// The broker has lost what it had acknowledged; publishing begins again where it remembers.
     #[error("the broker has lost events it had acknowledged")]
     Lost,
+    /// The queue holds as many commands as it may.
+    #[error("the queue is full")]
+    Full,
     /// A message that is not what its type says.
     #[error("{0}")]
     Codec(Problem),
@@ -42,6 +50,7 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::Db(error) => error.into(),
+            Error::Full => Self::common(Reason::Overloaded, "too much of this is waiting").retry_after(FULL_PAUSE),
             other => Self::internal(other),
         }
     }

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use coreloop_core::Fact;
+use coreloop_service::Trace;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{Failure, Topic};
+use crate::{Failure, Topic, topic::Kind};
 
 /// How a payload is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -31,6 +32,8 @@ pub struct Event {
     pub sequence: i64,
     /// Version of the message's package.
     pub version: u32,
+    /// Service that wrote it.
+    pub source: String,
     /// Trace of what caused it (32 hex digits); may be empty.
     pub trace_id: String,
     /// W3C trace context of what caused it; may be empty.
@@ -46,14 +49,19 @@ pub struct Event {
 }
 
 impl Event {
-    /// The message, if it travelled on the topic of `F`. Fields that a newer producer added are left out.
+    /// The message, if it travelled on the topic of `F` in its version. Fields that a newer producer added are left out.
     ///
     /// # Errors
-    /// [`Failure::Permanent`] for another topic or a payload that is not such a message: trying again would not help.
+    /// [`Failure::Permanent`] for another topic, another version or a payload that is not such a message: trying again
+    /// would not help, but a consumer that was taught may be given the dead letter.
     pub fn decode<F: Fact>(&self) -> Result<F, Failure> {
-        let mine = Topic::of::<F>().is_ok_and(|topic| topic == self.topic);
-        if !mine {
+        let kind = Kind::of(F::TYPE).map_err(|error| Failure::permanent("WRONG_TOPIC", error.to_string()))?;
+        if Topic::named(&kind.domain, &kind.event) != self.topic {
             return Err(Failure::permanent("WRONG_TOPIC", format!("{} is not a {}", self.topic, F::TYPE)));
+        }
+        if kind.version != self.version {
+            let what = format!("version {} of {} is not a {}", self.version, self.topic, F::TYPE);
+            return Err(Failure::permanent("UNKNOWN_VERSION", what));
         }
         let malformed = |error: String| Failure::permanent("MALFORMED_EVENT", error);
         let wire = match self.encoding {
@@ -64,12 +72,14 @@ impl Event {
         F::decode(wire).map_err(|error| malformed(error.to_string()))
     }
 
-    /// The trace context: as it was written, else made from the trace's id, with the event's own id as the span.
+    /// The trace context: as it was written, else made from the trace's id, with the event's own id as the span; else a
+    /// trace of the event's own.
     #[must_use]
-    pub fn context(&self) -> Option<coreloop_service::Trace> {
-        coreloop_service::Trace::parse(&self.traceparent).or_else(|| {
-            let span = self.id.as_u128() as u64 | 1;
-            coreloop_service::Trace::parse(&format!("00-{}-{span:016x}-00", self.trace_id))
-        })
+    pub fn context(&self) -> Trace {
+        let span = self.id.as_u128() as u64 | 1;
+        let own = Trace { trace_id: *self.id.as_bytes(), span_id: span.to_be_bytes(), parent: None, sampled: false };
+        Trace::parse(&self.traceparent)
+            .or_else(|| Trace::parse(&format!("00-{}-{span:016x}-00", self.trace_id)))
+            .unwrap_or(own)
     }
 }

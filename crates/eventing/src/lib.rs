@@ -1,8 +1,9 @@
-//! Facts on their way: outbox, relay, bus, consumers (chapter 06).
+//! Facts on their way: outbox, relay, bus, consumers; and work to be done: commands (chapter 06).
 //!
 //! A service changes its state and writes what happened into its [`Outbox`] in one transaction; the [`Relay`] carries it
 //! to the [`bus::Bus`] after the commit; a [`Consumer`] of another service gives it an effect in a transaction of its own.
-//! Delivery is at least once, the effect exactly once, and the order of a key is kept on the whole way.
+//! Delivery is at least once, the effect exactly once, and the order of a key is kept on the whole way. Commands
+//! ([`Commands`], [`Consumer::working`]) share the far half of that way: claim, order, tries, dead letters.
 //!
 //! Four decisions shape it.
 //! - **The relay reads by number and remembers holes** (`relay/cursor.rs`). Numbers are given at write and rows seen at
@@ -16,10 +17,10 @@
 //! - **What fails is set aside in the consumer's database**, with what follows of its key, not in the broker: so holding a
 //!   key back, trying it again and its effect are one transaction, on every transport.
 //!
-//! A service that writes or hears events has these tables in its migrations: `outbox` with its trigger, `outbox_relay`,
-//! `processed_events` and `held_events`, as in `services/auth/migrations`.
+//! A service that writes or hears events has the tables of `tables.sql` in its migrations.
 
 pub mod bus;
+mod command;
 mod consumer;
 mod dead;
 mod error;
@@ -28,11 +29,13 @@ mod failure;
 mod metrics;
 mod options;
 mod outbox;
+mod parts;
 mod redis;
 mod relay;
 mod store;
 mod topic;
 
+pub use command::{Command, CommandBus, CommandHandler, Commands, Queue};
 pub use consumer::{Consumer, Handler};
 pub use dead::{DeadLetter, DeadLetters, Filter};
 pub use error::Error;
@@ -41,6 +44,7 @@ pub use failure::Failure;
 pub use metrics::Metrics;
 pub use options::Options;
 pub use outbox::{Facts, MAX_PAYLOAD_BYTES, Outbox};
+pub use parts::Parts;
 pub use redis::RedisBus;
-pub use relay::{Parts, Relay};
+pub use relay::Relay;
 pub use topic::Topic;

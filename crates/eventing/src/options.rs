@@ -9,11 +9,12 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct Options {
-    /// The built-in relay publishes the outbox; off where Debezium reads it.
+    /// The built-in relay publishes the outbox. Off where Debezium reads it: then it only drops rows whose time is over.
     pub relay: bool,
     /// Most rows of one look at the outbox, published together.
     pub batch: u32,
-    /// Time between two looks that nothing asked for, in milliseconds: a lost notification costs this long.
+    /// Time between two looks that nothing asked for while something is left open (numbers that may still come, events
+    /// that are held), in milliseconds.
     pub poll_ms: u64,
     /// Time between two tries of a replica that does not lead, in milliseconds.
     pub standby_ms: u64,

@@ -4,6 +4,7 @@
 //! mark, reading at the reader's token, so who was replaced can neither publish nor take. The mark tells a Redis that
 //! lost its data, wholly or its last second: the relay then publishes again from what Redis remembers.
 
+mod commands;
 mod publish;
 mod read;
 
@@ -51,6 +52,7 @@ async fn within<T>(timeout: Duration, answer: impl Future<Output = redis::RedisR
         Ok(Err(error)) => Err(match error.code() {
             Some("FENCED") => Error::Fenced,
             Some("LOST") => Error::Lost,
+            Some("FULL") => Error::Full,
             _ => Error::Redis(error),
         }),
         Err(_) => Err(Error::Timeout),
@@ -84,7 +86,7 @@ impl Bus for RedisBus {
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Reader>, Error> {
-        Ok(Box::new(read::Group::join(self, subscription).await?))
+        Ok(Box::new(read::Group::join(self, subscription, false).await?))
     }
 
     async fn rewind(&self, group: &str, topic: &Topic, start: Start) -> Result<(), Error> {

@@ -1,50 +1,38 @@
 //! The relay: from the outbox to the bus.
 //!
 //! One replica leads, by a lease whose connection also records how far it is: a leader that has lost its lease can record
-//! nothing, and the broker takes nothing from one that was replaced. It sleeps until the commit of a writer wakes it
-//! (NOTIFY), looks slowly besides, and is never held up by an open transaction (see [`cursor`]). A row counts as published
-//! when the broker said so; a crash between that and the record publishes it again, which consumers do not feel.
+//! nothing, and the broker takes nothing from one that was replaced. It sleeps until the commit of a writer wakes it, looks
+//! by itself in a rush (see [`watch`]), and is never held up by an open transaction (see [`cursor`]). A row counts as
+//! published when the broker said so; a crash between that and the record publishes it again, which consumers do not feel.
 //! Published rows stay for an hour, so that a broker which lost its data is told again.
+//!
+//! Going to sleep must miss nobody. First it says that it listens, in a sequence, which everybody sees at once; then it asks
+//! which transactions have written into the outbox and still run (they hold a lock on the table), for those may have been
+//! told that nobody need be woken; then it looks once more. Whoever writes later reads that it listens. It goes on looking
+//! until those few have ended.
 
 pub(crate) mod cursor;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use coreloop_core::{Clock, Ids};
 use coreloop_db::lease::Lease;
 use coreloop_service::Worker;
-use jiff::SignedDuration;
-use sqlx::{PgPool, postgres::PgListener};
+use jiff::{SignedDuration, Timestamp};
+use sqlx::postgres::PgListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::cursor::Cursor;
-use crate::{Error, Metrics, Options, bus, store, topic};
+use self::{cursor::Cursor, watch::Watch};
+use crate::{Error, Parts, bus, store, topic};
 
 /// Between two sweeps of published rows.
 const SWEEP: Duration = Duration::from_secs(60);
+/// Between two records of how far it is, in a rush.
+const RECORD: Duration = Duration::from_millis(50);
 /// After a failure.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// What relay and consumers of a service share.
-#[derive(Debug, Clone)]
-pub struct Parts {
-    /// The service's schema.
-    pub schema: String,
-    /// Its pool.
-    pub db: PgPool,
-    /// The bus.
-    pub bus: Arc<dyn bus::Bus>,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
-    /// Ids.
-    pub ids: Arc<dyn Ids>,
-    /// Settings.
-    pub options: Arc<Options>,
-    /// Metrics.
-    pub metrics: Metrics,
-}
 
 /// The relay of one service's outbox.
 #[derive(Debug)]
@@ -58,8 +46,17 @@ struct Term {
     lease: Lease,
     token: Uuid,
     cursor: Cursor,
+    /// What of it is recorded, and since when.
+    recorded: Cursor,
+    recorded_at: Instant,
     /// Batches that the broker knows of.
     batches: i64,
+    watch: Watch,
+    /// Commits are told to wake it.
+    listening: bool,
+    /// Transactions that had written before it listened, and since when it does.
+    early: Vec<String>,
+    listens_since: Instant,
     /// Rows up to here were swept.
     swept: i64,
     sweep_at: Instant,
@@ -91,6 +88,7 @@ impl Relay {
                 Ok(()) => Duration::from_millis(self.parts.options.standby_ms),
                 Err(error) => {
                     tracing::warn!(%error, schema = self.parts.schema, "the outbox is not published");
+                    self.fall_behind().await;
                     PAUSE
                 }
             };
@@ -101,10 +99,31 @@ impl Relay {
         }
     }
 
+    /// Tells how much waits, and for how long, while nothing is published.
+    async fn fall_behind(&self) {
+        let behind = async {
+            let mut connection = self.parts.db.acquire().await?;
+            store::relay::behind(&mut connection, &self.sql).await
+        };
+        if let Ok((events, since)) = behind.await {
+            let now = self.parts.clock.now();
+            let age = since.map_or(0.0, |since| now.duration_since(since).as_secs_f64().max(0.0));
+            self.parts.metrics.depth(&self.parts.schema, events, age);
+        }
+    }
+
     /// Leads until `stop`, a failure or another leader; comes back at once while another leads.
     async fn serve(&self, stop: &CancellationToken) -> Result<(), Error> {
         let name = format!("{}.relay", self.parts.schema);
-        let Some(lease) = Lease::try_take(&self.parts.db, &name).await? else { return Ok(()) };
+        let Some(mut lease) = Lease::try_take(&self.parts.db, &name).await? else { return Ok(()) };
+        if !self.parts.options.relay {
+            let outcome = tokio::select! {
+                () = stop.cancelled() => Ok(()),
+                outcome = self.only_sweep(&mut lease) => outcome,
+            };
+            lease.give_up().await;
+            return outcome;
+        }
         // Listening comes before the first look, so nothing is missed between.
         let mut news = PgListener::connect_with(&self.parts.db).await?;
         news.listen(&channel(&self.parts.schema)).await?;
@@ -117,8 +136,26 @@ impl Relay {
         outcome
     }
 
+    /// Another reads the outbox, out of the WAL (Debezium): commits wake nobody, and rows go when their time is over.
+    async fn only_sweep(&self, lease: &mut Lease) -> Result<(), Error> {
+        store::relay::wake(lease.connection(), &self.sql, false).await?;
+        loop {
+            let before = self.swept_before();
+            while store::relay::sweep(lease.connection(), &self.sql, (0, i64::MAX), before).await? > 0 {}
+            tokio::time::sleep(SWEEP).await;
+        }
+    }
+
+    /// Published rows of before this time have been kept long enough.
+    fn swept_before(&self) -> Timestamp {
+        let keep = SignedDuration::from_secs(self.parts.options.keep_published_secs.cast_signed());
+        let now = self.parts.clock.now();
+        now.checked_sub(keep).unwrap_or(now)
+    }
+
     /// Finds out where to go on: where the last leader was, or further back when the broker has lost what it was told.
     async fn begin(&self, mut lease: Lease) -> Result<Term, Error> {
+        store::relay::relax(lease.connection()).await?;
         let token = self.parts.ids.uuid();
         let place = store::relay::load(lease.connection(), &self.sql).await?;
         let mut cursor = Cursor::new(place.read_to, place.gaps);
@@ -135,70 +172,135 @@ impl Relay {
             let first = store::relay::first(lease.connection(), &self.sql, told.floor).await?;
             cursor = Cursor::new(told.floor.max(first - 1), Vec::new());
         }
-        let below = store::relay::mark(lease.connection(), &self.sql, &cursor, told.batches).await?;
-        cursor.bound(below);
+        let now = Instant::now();
         let swept = store::relay::first(lease.connection(), &self.sql, 0).await?.saturating_sub(1).max(0);
-        Ok(Term { lease, token, cursor, batches: told.batches, swept, sweep_at: Instant::now() })
+        let mut term = Term {
+            lease,
+            token,
+            recorded: Cursor::default(),
+            recorded_at: now,
+            cursor,
+            batches: told.batches,
+            watch: Watch::new(now),
+            listening: false,
+            early: Vec::new(),
+            listens_since: now,
+            swept,
+            sweep_at: now,
+        };
+        self.listen(&mut term).await?;
+        Ok(term)
     }
 
     async fn lead(&self, term: &mut Term, news: &mut PgListener) -> Result<(), Error> {
         let poll = Duration::from_millis(self.parts.options.poll_ms);
         loop {
-            while self.pass(term).await? {}
+            if !term.early.is_empty() {
+                let connection = term.lease.connection();
+                term.early = store::relay::writing(connection, &self.sql, Some(term.early.as_slice())).await?;
+            }
+            let found = self.drain(term).await?;
+            term.watch.looked(found, Instant::now());
+            if term.watch.by_itself() && term.listening {
+                store::relay::wake(term.lease.connection(), &self.sql, false).await?;
+                (term.listening, term.early) = (false, Vec::new());
+            }
+            if !term.watch.by_itself() && !term.listening {
+                self.listen(term).await?;
+                continue;
+            }
             if term.sweep_at <= Instant::now() {
                 self.sweep(term).await?;
             }
+            let wait = match (term.watch.by_itself(), term.early.is_empty(), term.cursor.gaps().is_empty()) {
+                (true, _, _) => watch::STEP,
+                (false, false, _) => watch::patience(term.listens_since.elapsed()).min(poll),
+                // A transaction that is rolled back says nothing.
+                (false, true, false) => poll,
+                (false, true, true) => SWEEP,
+            };
             tokio::select! {
                 heard = news.try_recv() => {
                     // None: the connection was lost and is back; what was said meanwhile is found by looking.
                     heard?;
                     while news.next_buffered().is_some() {}
                 }
-                () = tokio::time::sleep(poll) => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }
 
-    /// One look and what it brings; true when there may be more.
-    async fn pass(&self, term: &mut Term) -> Result<bool, Error> {
-        let most = i64::from(self.parts.options.batch);
-        let gaps = term.cursor.gaps();
+    /// Lets commits wake it from now on, and notes who may not have heard of that.
+    async fn listen(&self, term: &mut Term) -> Result<(), Error> {
+        self.record(term).await?;
         let connection = term.lease.connection();
-        let seen = store::relay::look(connection, &self.sql, term.cursor.read_to(), &gaps, most).await?;
-        let full = i64::try_from(seen.events.len()).unwrap_or(i64::MAX) >= most;
-        let numbers: Vec<i64> = seen.events.iter().map(|event| event.sequence).collect();
-        let mut after = term.cursor.clone();
-        after.advance(&numbers, seen.oldest, full);
-        if !seen.events.is_empty() {
-            self.publish(term, after.floor(), &seen.events).await?;
-        }
-        if after != term.cursor {
-            let connection = term.lease.connection();
-            let below = store::relay::mark(connection, &self.sql, &after, term.batches).await?;
-            after.bound(below);
-            term.cursor = after;
-        }
-        self.parts.metrics.relayed(&self.parts.schema, &seen.events, self.parts.clock.now());
-        Ok(full)
+        store::relay::wake(connection, &self.sql, true).await?;
+        term.early = store::relay::writing(connection, &self.sql, None).await?;
+        (term.listening, term.listens_since) = (true, Instant::now());
+        Ok(())
     }
 
-    async fn publish(&self, term: &mut Term, floor: i64, events: &[crate::Event]) -> Result<(), Error> {
-        let batch = bus::Batch {
+    /// Publishes what there is, and looks for the next rows while the broker takes the last; true when there was something.
+    async fn drain(&self, term: &mut Term) -> Result<bool, Error> {
+        let mut seen = self.look(&mut term.lease, &term.cursor).await?;
+        let found = !seen.events.is_empty();
+        loop {
+            let mut after = term.cursor.clone();
+            let numbers: Vec<i64> = seen.events.iter().map(|event| event.sequence).collect();
+            after.advance(&numbers, seen.oldest, seen.more);
+            let mut next = None;
+            if !seen.events.is_empty() {
+                let batch = self.batch(term, after.floor(), &seen.events);
+                let looking =
+                    async { if seen.more { self.look(&mut term.lease, &after).await.map(Some) } else { Ok(None) } };
+                let (published, looked) = futures::join!(self.parts.bus.publish(batch), looking);
+                published?;
+                term.batches += 1;
+                next = looked?;
+            }
+            term.cursor = after;
+            // Rarely in a rush: what is not recorded is at worst published again.
+            let rush = next.is_some() || term.watch.by_itself();
+            if term.cursor != term.recorded && (!rush || term.recorded_at.elapsed() >= RECORD) {
+                self.record(term).await?;
+            }
+            self.parts.metrics.relayed(&self.parts.schema, &seen.events, self.parts.clock.now());
+            match next {
+                Some(next) => seen = next,
+                None => break,
+            }
+        }
+        self.parts.metrics.depth(&self.parts.schema, 0, 0.0);
+        Ok(found)
+    }
+
+    async fn look(&self, lease: &mut Lease, cursor: &Cursor) -> Result<store::relay::Seen, Error> {
+        let most = i64::from(self.parts.options.batch);
+        let seen = store::relay::look(lease.connection(), &self.sql, cursor.read_to(), &cursor.gaps(), most).await?;
+        Ok(seen)
+    }
+
+    fn batch<'a>(&'a self, term: &Term, floor: i64, events: &'a [crate::Event]) -> bus::Batch<'a> {
+        bus::Batch {
             source: &self.parts.schema,
             token: term.token,
             mark: bus::Mark { batches: term.batches + 1, floor },
             now: self.parts.clock.now(),
             events,
-        };
-        self.parts.bus.publish(batch).await?;
-        term.batches += 1;
+        }
+    }
+
+    /// Records how far it is.
+    async fn record(&self, term: &mut Term) -> Result<(), Error> {
+        let connection = term.lease.connection();
+        let below = store::relay::mark(connection, &self.sql, &term.cursor, term.batches).await?;
+        term.cursor.bound(below);
+        (term.recorded, term.recorded_at) = (term.cursor.clone(), Instant::now());
         Ok(())
     }
 
     async fn sweep(&self, term: &mut Term) -> Result<(), Error> {
-        let keep = SignedDuration::from_secs(self.parts.options.keep_published_secs.cast_signed());
-        let now = self.parts.clock.now();
-        let before = now.checked_sub(keep).unwrap_or(now);
+        let before = self.swept_before();
         let connection = term.lease.connection();
         let range = (term.swept, term.cursor.floor());
         if store::relay::sweep(connection, &self.sql, range, before).await? > 0 {

@@ -2,7 +2,7 @@
 
 use coreloop_core::Fact;
 
-use crate::Error;
+use crate::{Error, Queue};
 
 /// A topic, `events.<domain>.<event>`: one a message type, so a consumer reads only what it asked for. Order is kept per
 /// key within a topic; [`crate::Event::sequence`] tells the order over topics of one domain.
@@ -23,6 +23,22 @@ impl Topic {
     #[must_use]
     pub fn named(domain: &str, event: &str) -> Self {
         Self(format!("events.{domain}.{event}"))
+    }
+
+    /// Where the commands of a queue travel.
+    #[must_use]
+    pub fn of_queue(queue: Queue) -> Self {
+        Self(format!("cmd:{}", queue.name()))
+    }
+
+    /// As it was written down.
+    pub(crate) fn kept(name: String) -> Self {
+        Self(name)
+    }
+
+    /// The domain whose events travel there.
+    pub(crate) fn domain(&self) -> &str {
+        self.0.split('.').nth(1).unwrap_or_default()
     }
 
     /// As the broker knows it.

@@ -145,6 +145,7 @@ impl Assembly {
             max_in_flight: self.options.server.max_in_flight,
             cors: Cors::new(&self.options.cors),
             metrics: self.metrics.clone(),
+            spans: self.process.spans.clone(),
             readiness: readiness.clone(),
             stopping: stopping.clone(),
         }

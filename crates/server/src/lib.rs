@@ -49,6 +49,5 @@ pub use error::StartError;
 pub use log::{Lines, Sink};
 pub use options::{LogFormat, LogOptions, OtlpOptions, ProcessOptions, RedisOptions, ServerOptions};
 pub use running::Running;
-pub use spans::{Span, Spans};
 pub use start::{Builder, Server};
 pub use telemetry::Telemetry;

@@ -8,6 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use coreloop_service::{Ended, Span, Spans, Target};
 use opentelemetry::{
     InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId,
     trace::{SpanContext, SpanKind, Status, TraceState},
@@ -24,10 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    options::OtlpOptions,
-    spans::{Span, Spans},
-};
+use crate::options::OtlpOptions;
 
 /// Spans of each kind that may wait; more are dropped rather than kept.
 const QUEUE: usize = 4096;
@@ -179,27 +177,12 @@ fn data(span: Span) -> SpanData {
     );
     let target = &span.target;
     let ended = std::time::SystemTime::from(span.ended);
-    let (name, attributes) = if span.grpc {
-        let attributes = vec![
-            KeyValue::new("rpc.system", "grpc"),
-            KeyValue::new("rpc.service", target.service.clone()),
-            KeyValue::new("rpc.method", target.method.clone()),
-            KeyValue::new("rpc.grpc.status_code", i64::from(span.code)),
-        ];
-        (format!("{}/{}", target.service, target.method), attributes)
-    } else {
-        let attributes = vec![
-            KeyValue::new("http.request.method", target.method.clone()),
-            KeyValue::new("http.route", target.path.clone()),
-            KeyValue::new("http.response.status_code", i64::from(span.code)),
-        ];
-        (format!("{} {}", target.method, target.path), attributes)
-    };
+    let (name, kind, attributes) = named(target, span.outcome);
     SpanData {
         span_context: context,
         parent_span_id: span.trace.parent.map_or(SpanId::INVALID, SpanId::from_bytes),
         parent_span_is_remote: span.trace.parent.is_some(),
-        span_kind: SpanKind::Server,
+        span_kind: kind,
         name: name.into(),
         start_time: ended.checked_sub(span.took).unwrap_or(ended),
         end_time: ended,
@@ -212,10 +195,42 @@ fn data(span: Span) -> SpanData {
     }
 }
 
+/// Name, kind and attributes, as the semantic conventions say for RPC, HTTP and messaging.
+fn named(target: &Target, outcome: Ended) -> (String, SpanKind, Vec<KeyValue>) {
+    match outcome {
+        Ended::Grpc(code) => {
+            let attributes = vec![
+                KeyValue::new("rpc.system", "grpc"),
+                KeyValue::new("rpc.service", target.service.clone()),
+                KeyValue::new("rpc.method", target.method.clone()),
+                KeyValue::new("rpc.grpc.status_code", i64::from(code)),
+            ];
+            (format!("{}/{}", target.service, target.method), SpanKind::Server, attributes)
+        }
+        Ended::Http(status) => {
+            let attributes = vec![
+                KeyValue::new("http.request.method", target.method.clone()),
+                KeyValue::new("http.route", target.path.clone()),
+                KeyValue::new("http.response.status_code", i64::from(status)),
+            ];
+            (format!("{} {}", target.method, target.path), SpanKind::Server, attributes)
+        }
+        Ended::Event(what) => {
+            let attributes = vec![
+                KeyValue::new("messaging.operation.type", "process"),
+                KeyValue::new("messaging.destination.name", target.path.clone()),
+                KeyValue::new("messaging.consumer.group.name", target.service.clone()),
+                KeyValue::new("coreloop.outcome", what),
+            ];
+            (format!("process {}", target.path), SpanKind::Consumer, attributes)
+        }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
-    use coreloop_service::{Target, Trace};
+    use coreloop_service::Trace;
     use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
     use tokio::time::Instant;
 
@@ -236,7 +251,7 @@ mod tests {
         let trace = Trace { trace_id: [1; 16], span_id: [2; 8], parent: None, sampled: true };
         let target = Target { method: "GET".into(), path: "/users/{id}".into(), ..Target::default() };
         let (ended, took) = (jiff::Timestamp::UNIX_EPOCH, Duration::ZERO);
-        Span { trace, target: Arc::new(target), ended, took, code: 200, failed, grpc: false }
+        Span { trace, target: Arc::new(target), ended, took, outcome: Ended::Http(200), failed }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use coreloop_core::{Clock, Ids, Kind, Problem, Reason};
 use coreloop_db::deadline;
 use coreloop_limit::{Headers as LimitHeaders, Limited, Limiter, Subject};
 use coreloop_service::{
-    Call, Rpcs, Target, Trace,
+    Call, Ended, Rpcs, Span, Spans, Target, Trace,
     call::{FORWARDED_FOR, TRACEPARENT, request_id},
     frame,
     link::{GRPC_TIMEOUT, parse_timeout},
@@ -39,7 +39,7 @@ use crate::{
     open_stream::OpenStreams,
     plan::{Plan, Plans},
     reply::Ending,
-    spans::{Outcome, Span, Spans},
+    spans::Outcome,
     within::{self, Late},
 };
 
@@ -77,15 +77,15 @@ impl Process {
     /// Hands a finished call on, if it is to be recorded: one that failed by us always is.
     pub(crate) fn export(&self, call: &Call, outcome: Outcome, failed: bool, took: Duration) {
         let Some(spans) = self.spans.as_ref().filter(|_| failed || call.trace.sampled) else { return };
-        let (code, grpc) = match outcome {
-            Outcome::Grpc(code) => (code as i32, true),
-            Outcome::Http(status) => (status.as_u16().into(), false),
+        let outcome = match outcome {
+            Outcome::Grpc(code) => Ended::Grpc(code as i32),
+            Outcome::Http(status) => Ended::Http(status.as_u16()),
         };
         let target = match call.path() == call.target.path {
             true => Arc::clone(&call.target),
             false => Arc::new(Target { path: call.path().to_owned(), ..Target::clone(&call.target) }),
         };
-        spans.take(Span { trace: call.trace, target, ended: self.clock.now(), took, code, failed, grpc });
+        spans.take(Span { trace: call.trace, target, ended: self.clock.now(), took, outcome, failed });
     }
 
     fn client(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<IpAddr> {

@@ -6,7 +6,7 @@ use coreloop_access::{Gate, Keys, Policy, PolicyError, Revocations, address::Tru
 use coreloop_config::{Errors, Settings};
 use coreloop_core::{Clock, Ids, SystemClock, id::SystemIds};
 use coreloop_limit::Limiter;
-use coreloop_service::{Links, Metrics, Module};
+use coreloop_service::{Links, Metrics, Module, Spans};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -19,7 +19,6 @@ use crate::{
     plan::Plans,
     ports::Ports,
     red::{Pools, Red},
-    spans::Spans,
     storage::{self, Redis},
 };
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use coreloop_service::Spans;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
@@ -10,7 +11,6 @@ use crate::{
     log_thread::LogThread,
     options::{LogOptions, OtlpOptions},
     otlp::{self, Sending},
-    spans::Spans,
 };
 
 /// Logs and trace export of a process. Dropped, it waits a moment for the last lines to be written.

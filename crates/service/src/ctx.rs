@@ -1,6 +1,10 @@
 //! What a domain may ask for.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use coreloop_access::{Cors, Gate, address::TrustedProxies};
 use coreloop_config::Section;
@@ -11,7 +15,7 @@ use redis::aio::ConnectionManager;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::{BuildError, Links, Readiness};
+use crate::{BuildError, Links, Readiness, Spans};
 
 /// Where the process runs. Insecure development defaults refuse to start in [`Mode::Production`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize, Default)]
@@ -55,6 +59,8 @@ pub struct Ctx {
     pub cors: Cors,
     /// Where metrics are registered.
     pub metrics: Metrics,
+    /// Where finished work is exported to, if anywhere: what handles events adds its spans. Calls have theirs already.
+    pub spans: Option<Arc<dyn Spans>>,
     /// What the readiness checks of this process last said.
     pub readiness: Readiness,
     /// Cancelled when the process drains.
@@ -81,7 +87,13 @@ impl Ctx {
 
 /// The process's metrics registry (Prometheus); clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics(Arc<Mutex<Registry>>);
+pub struct Metrics(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    registry: Registry,
+    shared: HashMap<TypeId, Box<dyn Any + Send>>,
+}
 
 impl Metrics {
     /// The text that Prometheus reads (OpenMetrics).
@@ -95,6 +107,41 @@ impl Metrics {
 
     /// Registers or encodes under the lock; keep it short.
     pub fn with<T>(&self, act: impl FnOnce(&mut Registry) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).registry)
+    }
+
+    /// The metrics `T` of this process, which `register` makes and registers the first time. For families that several
+    /// modules of a process count in, told apart by a label: a name may stand in the text once only.
+    pub fn shared<T: Clone + Send + 'static>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.shared.get(&TypeId::of::<T>()).and_then(|known| known.downcast_ref::<T>()) {
+            return known.clone();
+        }
+        let made = register(&mut kept.registry);
+        kept.shared.insert(TypeId::of::<T>(), Box::new(made.clone()));
+        made
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::counter::Counter;
+
+    use super::*;
+
+    #[test]
+    fn a_family_of_several_modules_is_registered_once() {
+        let metrics = Metrics::default();
+        for _ in 0..2 {
+            let counter = metrics.clone().shared(|registry| {
+                let counter = Counter::<u64>::default();
+                registry.register("things", "Things", counter.clone());
+                counter
+            });
+            counter.inc();
+        }
+        let text = metrics.encode();
+        assert_eq!(text.matches("# TYPE things counter").count(), 1, "{text}");
+        assert!(text.contains("things_total 2"), "{text}");
     }
 }

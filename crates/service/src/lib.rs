@@ -12,6 +12,7 @@ pub mod link;
 pub mod local;
 pub mod module;
 pub mod readiness;
+pub mod spans;
 pub mod worker;
 
 pub use call::{Call, Target, Trace};
@@ -20,4 +21,5 @@ pub use link::{Link, Links};
 pub use local::{Answering, Local, Rpcs};
 pub use module::{BuildError, Built, Check, Module, RouteName};
 pub use readiness::{Component, Readiness};
+pub use spans::{Ended, Span, Spans};
 pub use worker::Worker;

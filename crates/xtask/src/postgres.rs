@@ -125,7 +125,13 @@ fn command(programs: &PostgresPrograms, account: &Account, data: &Path, plan: &P
         "log_destination=stderr",
     ];
     if !plan.durable {
-        settings.extend(["fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum_naptime=10min"]);
+        settings.extend([
+            "wal_level=logical",
+            "fsync=off",
+            "synchronous_commit=off",
+            "full_page_writes=off",
+            "autovacuum_naptime=10min",
+        ]);
     }
     for setting in settings {
         command.arg("-c").arg(setting);

@@ -23,6 +23,9 @@ pub struct Client {
     pub request_id: String,
     /// Trace id of the call (W3C).
     pub trace_id: String,
+    /// Trace context of the call (W3C), for what it causes.
+    #[serde(default)]
+    pub traceparent: String,
 }
 
 impl Client {
@@ -44,6 +47,7 @@ impl Client {
                 .map(|id| cut(id, 128))
                 .unwrap_or_default(),
             trace_id: call.as_ref().map(|call| call.trace.trace_id_hex()).unwrap_or_default(),
+            traceparent: call.as_ref().map(|call| call.trace.header()).unwrap_or_default(),
         }
     }
 

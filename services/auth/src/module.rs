@@ -8,7 +8,7 @@ use coreloop_auth_api::v1::{
     auth_service_server::AuthServiceServer,
 };
 use coreloop_db::Coalesced;
-use coreloop_eventing::{RedisBus, Relay};
+use coreloop_eventing::{Parts, Relay};
 use coreloop_service::{BuildError, Built, Check, Ctx, Mode, Module, Rpcs, Worker};
 use futures::future::BoxFuture;
 use sqlx::{PgPool, migrate::Migrator};
@@ -74,7 +74,11 @@ impl Module for Auth {
                 .with(AuthServiceServer::new(grpc.clone()))
                 .with(AuthAdminServiceServer::new(grpc.clone()))
                 .with(AuthInternalServiceServer::new(grpc))
-                .with(ExtAuthz::new(Arc::clone(&app.gate)).with_cors(ctx.cors.clone()).with_budget(ctx.limiter.clone(), ctx.trusted.clone()));
+                .with(
+                    ExtAuthz::new(Arc::clone(&app.gate))
+                        .with_cors(ctx.cors.clone())
+                        .with_budget(ctx.limiter.clone(), ctx.trusted.clone()),
+                );
             let mut workers = worker::all(&app);
             workers.extend(audit::workers(&app));
             workers.push(mail::resets::worker(Arc::clone(&app)));
@@ -87,22 +91,12 @@ impl Module for Auth {
     }
 }
 
-/// The relay of the outbox; none where something else reads it.
+/// The relay of the outbox; none where there is no bus.
 fn relay(app: &App, ctx: &Ctx) -> Result<Option<Worker>, BuildError> {
-    let options = app.options.eventing.clone();
-    let Some(client) = ctx.redis_client.clone().filter(|_| options.relay) else { return Ok(None) };
-    let metrics = coreloop_eventing::Metrics::default();
-    ctx.metrics.with(|registry| metrics.register(registry));
-    let parts = coreloop_eventing::Parts {
-        schema: "auth".to_owned(),
-        db: app.db.clone(),
-        bus: Arc::new(RedisBus::new(app.redis.connection(), client, &options)),
-        clock: Arc::clone(&app.clock),
-        ids: Arc::clone(&app.ids),
-        options: Arc::new(options),
-        metrics,
-    };
-    Ok(Some(Relay::new(parts)?.worker()))
+    if ctx.redis_client.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Relay::new(Parts::of(ctx, "auth", &app.options.eventing)?)?.worker()))
 }
 
 /// The service's parts, with keys loaded (and made, where there are none). Also what tools work with: `app.keys.rotate`.

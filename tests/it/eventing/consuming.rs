@@ -4,17 +4,22 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use coreloop_auth_api::v1::UserLoggedIn;
 use coreloop_core::{Clock as _, SystemClock};
-use coreloop_eventing::{DeadLetters, Filter, Parts};
+use coreloop_eventing::{
+    Consumer, DeadLetters, Filter, Parts, Topic,
+    bus::{Bus as _, Start},
+};
 use coreloop_testkit::{run, wait_until};
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
-use super::stage::{CONSUMER, Gated, Mute, Noting, Poisoned, Running, Stage, consumer};
+use super::stage::{CONSUMER, Gated, Mute, Noting, Poisoned, Running, SlowAcks, Stage, consumer};
 
 #[test]
 fn a_consumer_killed_before_its_commit_has_had_no_effect_and_another_takes_over() {
@@ -48,17 +53,7 @@ fn a_consumer_killed_after_its_commit_has_no_second_effect() {
         let _second = stage.consumer(Noting).await;
         stage.tell("a", &[2]).await;
         stage.wait_for_effects(3).await;
-        let pending = async || {
-            let mut redis = stage.redis.connect().await;
-            let told: (i64, Option<String>, Option<String>, Option<Vec<(String, String)>>) = redis::cmd("XPENDING")
-                .arg("events.auth.user_logged_in")
-                .arg(CONSUMER)
-                .query_async(&mut redis)
-                .await
-                .unwrap();
-            told.0
-        };
-        wait_until("all are acknowledged", Duration::from_secs(10), async || pending().await == 0).await;
+        wait_until("all are acknowledged", Duration::from_secs(10), async || stage.pending().await == 0).await;
         assert_eq!(stage.effects().await, BTreeMap::from([("a".into(), vec![1, 2]), ("b".into(), vec![1])]));
     });
 }
@@ -69,8 +64,8 @@ fn poison_holds_back_its_own_key_only_until_it_is_a_dead_letter_and_can_come_bac
         let mut stage = Stage::set().await;
         stage.options.retry_delays_secs = vec![1, 0, 0];
         let _relay = stage.relay().await;
-        let (mended, tries) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let poison = Poisoned { key: "bad", number: 2, mended: Arc::clone(&mended), tries: Arc::clone(&tries) };
+        let poison = Poisoned::of([("bad", 2)]);
+        let (mended, tries) = (Arc::clone(&poison.mended), Arc::clone(&poison.tries));
         let first = stage.consumer(poison.clone()).await;
         for number in 1..=4 {
             stage.tell("bad", &[number]).await;
@@ -118,18 +113,60 @@ fn what_is_no_event_is_set_aside_and_nothing_stops() {
             .unwrap();
         let (_relay, _consumer) = (stage.relay().await, stage.consumer(Noting).await);
         stage.tell("a", &[1]).await;
-        stage
-            .db
-            .execute(
-                "insert into auth.outbox (id, aggregatetype, aggregateid, type, payload, created_at)
-            values (gen_random_uuid(), 'auth', 'a', 'user_logged_in', '{\"user_id\": {}}', now())",
+        let insert = |version: i32, payload: &str| {
+            format!(
+                "insert into auth.outbox (id, aggregatetype, aggregateid, type, payload, version, created_at)
+                 values (gen_random_uuid(), 'auth', 'a', 'user_logged_in', '{payload}', {version}, now())"
             )
-            .await;
+        };
+        stage.db.execute(&insert(1, r#"{"user_id": {}}"#)).await;
+        stage.db.execute(&insert(9, r#"{"user_id": "a", "session_id": "1"}"#)).await;
+        // A newer producer of the same version, and an older one.
+        stage.db.execute(&insert(1, r#"{"user_id": "a", "session_id": "2", "added_since": [1]}"#)).await;
+        stage.db.execute(&insert(1, r#"{"session_id": "3", "user_id": "a"}"#)).await;
+        stage.tell("a", &[4]).await;
+        stage.wait_for_effects(4).await;
+        for reason in ["UNREADABLE", "MALFORMED_EVENT", "UNKNOWN_VERSION"] {
+            let dead = format!("select count(*) from auth.held_events where state = 'dead' and reason = '{reason}'");
+            wait_until(reason, Duration::from_secs(10), async || stage.db.count(&dead).await == 1).await;
+        }
+        assert_eq!(stage.effects().await["a"], [1, 2, 3, 4]);
+    });
+}
+
+#[test]
+fn a_group_reads_again_what_it_is_told_to_without_a_second_effect() {
+    run(async {
+        let stage = Stage::set().await;
+        let (_relay, _consumer) = (stage.relay().await, stage.consumer(Noting).await);
+        stage.tell("a", &[1, 2, 3]).await;
+        stage.wait_for_effects(3).await;
+        let topic = Topic::of::<UserLoggedIn>().unwrap();
+        stage.bus().await.rewind(CONSUMER, &topic, Start::Earliest).await.unwrap();
+        stage.wait_for_metric("events_handled_total{consumer=\"auth.test\",outcome=\"known\"} 3").await;
+        assert_eq!(stage.effects().await["a"], [1, 2, 3]);
+    });
+}
+
+#[test]
+fn a_new_group_begins_where_it_is_told_to() {
+    run(async {
+        let stage = Stage::set().await;
+        let _relay = stage.relay().await;
+        stage.tell("a", &[1]).await;
+        stage.wait_for_published(1).await;
+        let first = stage.newest().await;
+        wait_until("the next is published in another millisecond", Duration::from_secs(10), async || {
+            SystemClock.now().as_millisecond() > first
+        })
+        .await;
         stage.tell("a", &[2]).await;
-        stage.wait_for_effects(2).await;
-        let dead = "select count(*) from auth.held_events where state = 'dead' and reason in ('UNREADABLE', 'MALFORMED_EVENT')";
-        wait_until("two dead letters", Duration::from_secs(10), async || stage.db.count(dead).await == 2).await;
-        assert_eq!(stage.effects().await["a"], [1, 2]);
+        stage.wait_for_published(2).await;
+        let at = Timestamp::from_millisecond(stage.newest().await).unwrap();
+        let consumer = Consumer::new(CONSUMER, stage.parts().await, Noting).unwrap().hears::<UserLoggedIn>().unwrap();
+        let _consumer = Running::of(consumer.starting(Start::At(at)).worker());
+        stage.wait_for_effects(1).await;
+        assert_eq!(stage.effects().await["a"], [2]);
     });
 }
 
@@ -149,5 +186,32 @@ fn keys_are_handled_at_the_same_time_and_each_in_order() {
         permits.add_permits(12);
         stage.wait_for_effects(12).await;
         assert!(stage.effects().await.values().all(|numbers| *numbers == [1, 2, 3]));
+    });
+}
+
+#[test]
+fn many_are_acknowledged_together_and_none_before_its_commit() {
+    const EVENTS: i64 = 60;
+    run(async {
+        let stage = Stage::set().await;
+        let _relay = stage.relay().await;
+        let (permits, calls) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+        let bus = SlowAcks { bus: stage.bus().await, permits: Arc::clone(&permits), calls: Arc::clone(&calls) };
+        let parts = Parts { bus: Arc::new(bus), ..stage.parts().await };
+        let (let_go, inside) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let _consumer =
+            Running::of(consumer(parts, Gated { permits: Arc::clone(&let_go), inside: Arc::clone(&inside) }));
+        for number in 0..EVENTS {
+            stage.tell(&format!("key{}", number % 12), &[number]).await;
+        }
+        inside.acquire_many(12).await.unwrap().forget();
+        assert_eq!((stage.effects().await.len(), calls.load(Ordering::SeqCst)), (0, 0), "nothing is committed yet");
+        let_go.add_permits(EVENTS as usize);
+        // The first acknowledgement is under way and gets no answer; the work goes on.
+        stage.wait_for_effects(EVENTS as usize).await;
+        assert_eq!((stage.pending().await, calls.load(Ordering::SeqCst)), (EVENTS, 1));
+        permits.add_permits(EVENTS as usize);
+        wait_until("all are acknowledged", Duration::from_secs(10), async || stage.pending().await == 0).await;
+        assert!(calls.load(Ordering::SeqCst) <= 10, "{calls:?} round trips");
     });
 }

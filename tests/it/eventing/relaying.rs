@@ -157,6 +157,38 @@ fn every_commit_has_its_effect_once_and_in_order_whatever_is_killed() {
     });
 }
 
+/// No look comes by itself here: what is missed when the relay goes to sleep stays missed.
+#[test]
+fn in_a_rush_commits_are_silent_and_nobody_is_missed_when_it_ends() {
+    run(async {
+        let mut stage = Stage::set().await;
+        stage.options.poll_ms = 60_000;
+        let _relay = stage.relay().await;
+        let mut told = 0;
+        for _ in 0..3 {
+            // Written while commits are silent, committed when they are not.
+            let silent = loop {
+                for number in 0..20 {
+                    stage.tell("rush", &[number]).await;
+                }
+                told += 20;
+                let silent = stage.write("early", &[1]).await;
+                if !stage.listening().await {
+                    break silent;
+                }
+                silent.rollback().await.unwrap();
+            };
+            wait_until("the rush is over", Duration::from_secs(10), async || stage.listening().await).await;
+            silent.commit().await.unwrap();
+            told += 1;
+            stage.wait_for_published(told).await;
+        }
+        // And it is woken, as before.
+        stage.tell("rush", &[0]).await;
+        stage.wait_for_published(told + 1).await;
+    });
+}
+
 #[test]
 fn nothing_is_asked_while_there_is_nothing_to_do() {
     run(async {

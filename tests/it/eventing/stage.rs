@@ -1,10 +1,10 @@
 //! A database with auth's tables, a Redis of its own, and workers that can be killed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -34,6 +34,7 @@ pub struct Stage {
     pub pool: PgPool,
     pub redis: TestRedis,
     pub options: Options,
+    pub metrics: coreloop_service::Metrics,
 }
 
 /// A worker that runs; dropped, it is killed where it stands.
@@ -93,11 +94,18 @@ impl Stage {
             retry_delays_secs: vec![0, 0, 0],
             ..Options::default()
         };
-        Self { db, pool, redis: TestRedis::start().await, options }
+        Self { db, pool, redis: TestRedis::start().await, options, metrics: coreloop_service::Metrics::default() }
     }
 
     pub async fn parts(&self) -> Parts {
-        parts(&self.pool, &self.redis.url(), &self.options).await
+        let parts = parts(&self.pool, &self.redis.url(), &self.options).await;
+        Parts { metrics: Metrics::of(&self.metrics), ..parts }
+    }
+
+    /// Waits until the metrics of the process have a line.
+    pub async fn wait_for_metric(&self, line: &str) {
+        let there = || self.metrics.encode().lines().any(|one| one == line);
+        wait_until(line, PATIENCE, async || there()).await;
     }
 
     pub async fn relay(&self) -> Running {
@@ -160,6 +168,32 @@ impl Stage {
         redis::cmd("XLEN").arg("events.auth.user_logged_in").query_async(&mut redis).await.unwrap()
     }
 
+    /// Deliveries that nobody has acknowledged.
+    pub async fn pending(&self) -> i64 {
+        let mut redis = self.redis.connect().await;
+        let told: (i64, Option<String>, Option<String>, Option<Vec<(String, String)>>) = redis::cmd("XPENDING")
+            .arg("events.auth.user_logged_in")
+            .arg(CONSUMER)
+            .query_async(&mut redis)
+            .await
+            .unwrap();
+        told.0
+    }
+
+    /// When the newest entry of the topic was published, in milliseconds, by the broker's clock.
+    pub async fn newest(&self) -> i64 {
+        let mut redis = self.redis.connect().await;
+        let mut newest = redis::cmd("XREVRANGE");
+        newest.arg("events.auth.user_logged_in").arg("+").arg("-").arg("COUNT").arg(1);
+        let entries: redis::streams::StreamRangeReply = newest.query_async(&mut redis).await.unwrap();
+        entries.ids[0].id.split('-').next().unwrap().parse().unwrap()
+    }
+
+    /// Commits wake the relay; else it looks by itself.
+    pub async fn listening(&self) -> bool {
+        self.db.count("select last_value from auth.outbox_listening").await == 1
+    }
+
     pub async fn wait_for_published(&self, count: usize) {
         wait_until(format!("{count} published"), PATIENCE, async || self.published().await >= count).await;
     }
@@ -174,6 +208,7 @@ pub async fn parts(pool: &PgPool, redis: &str, options: &Options) -> Parts {
         ids: Arc::new(SystemIds),
         options: Arc::new(options.clone()),
         metrics: Metrics::default(),
+        spans: None,
     }
 }
 
@@ -195,23 +230,31 @@ pub struct Noting;
 impl Handler for Noting {
     async fn handle(&self, tx: &mut Transaction, event: &Event) -> Result<(), Failure> {
         let fact: UserLoggedIn = event.decode()?;
-        sqlx::query("insert into auth.effects (key, number, event) values ($1, $2, $3)")
+        let late = coreloop_core::Clock::now(&SystemClock).duration_since(event.created_at);
+        sqlx::query("insert into auth.effects (key, number, event, late_ms) values ($1, $2, $3, $4)")
             .bind(&fact.user_id)
             .bind(fact.session_id.parse::<i64>().unwrap())
             .bind(event.id)
+            .bind(i64::try_from(late.as_millis()).unwrap())
             .execute(&mut **tx)
             .await?;
         Ok(())
     }
 }
 
-/// As [`Noting`], but one key cannot be handled until it is mended.
-#[derive(Clone)]
+/// As [`Noting`], but some events cannot be handled until that is mended.
+#[derive(Clone, Default)]
 pub struct Poisoned {
-    pub key: &'static str,
-    pub number: i64,
+    pub poison: BTreeSet<(String, i64)>,
     pub mended: Arc<AtomicBool>,
-    pub tries: Arc<std::sync::atomic::AtomicUsize>,
+    pub tries: Arc<AtomicUsize>,
+}
+
+impl Poisoned {
+    pub fn of<'a>(poison: impl IntoIterator<Item = (&'a str, i64)>) -> Self {
+        let poison = poison.into_iter().map(|(key, number)| (key.to_owned(), number)).collect();
+        Self { poison, ..Self::default() }
+    }
 }
 
 #[async_trait]
@@ -220,7 +263,7 @@ impl Handler for Poisoned {
         let fact: UserLoggedIn = event.decode()?;
         // The effect comes first: what fails after it must leave nothing behind.
         Noting.handle(tx, event).await?;
-        let poison = event.key == self.key && fact.session_id == self.number.to_string();
+        let poison = self.poison.contains(&(event.key.clone(), fact.session_id.parse().unwrap()));
         if poison && !self.mended.load(Ordering::SeqCst) {
             self.tries.fetch_add(1, Ordering::SeqCst);
             return Err(Failure::retryable("POISON", "as the test says"));
@@ -257,6 +300,59 @@ pub struct Mute {
 #[derive(Debug)]
 struct MuteReader(Box<dyn Reader>);
 
+/// A bus whose acknowledgements wait for permits, and are counted.
+#[derive(Debug)]
+pub struct SlowAcks {
+    pub bus: RedisBus,
+    pub permits: Arc<Semaphore>,
+    pub calls: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct SlowAcksReader {
+    reader: Box<dyn Reader>,
+    permits: Arc<Semaphore>,
+    calls: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Bus for SlowAcks {
+    async fn lead(&self, source: &str, token: Uuid) -> Result<Option<Mark>, Error> {
+        self.bus.lead(source, token).await
+    }
+
+    async fn publish(&self, batch: Batch<'_>) -> Result<(), Error> {
+        self.bus.publish(batch).await
+    }
+
+    async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Reader>, Error> {
+        let reader = self.bus.subscribe(subscription).await?;
+        let (permits, calls) = (Arc::clone(&self.permits), Arc::clone(&self.calls));
+        Ok(Box::new(SlowAcksReader { reader, permits, calls }))
+    }
+
+    async fn rewind(&self, group: &str, topic: &coreloop_eventing::Topic, start: Start) -> Result<(), Error> {
+        self.bus.rewind(group, topic, start).await
+    }
+}
+
+#[async_trait]
+impl Reader for SlowAcksReader {
+    async fn next(&self, most: usize) -> Result<Vec<coreloop_eventing::bus::Delivery>, Error> {
+        self.reader.next(most).await
+    }
+
+    async fn ack(&self, receipts: &[coreloop_eventing::bus::Receipt]) -> Result<(), Error> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.permits.acquire().await.unwrap().forget();
+        self.reader.ack(receipts).await
+    }
+
+    async fn lag(&self) -> Result<Vec<(coreloop_eventing::Topic, u64)>, Error> {
+        self.reader.lag().await
+    }
+}
+
 #[async_trait]
 impl Bus for Mute {
     async fn lead(&self, source: &str, token: Uuid) -> Result<Option<Mark>, Error> {
@@ -284,7 +380,7 @@ impl Reader for MuteReader {
         self.0.next(most).await
     }
 
-    async fn ack(&self, _receipt: &coreloop_eventing::bus::Receipt) -> Result<(), Error> {
+    async fn ack(&self, _receipts: &[coreloop_eventing::bus::Receipt]) -> Result<(), Error> {
         std::future::pending().await
     }
 

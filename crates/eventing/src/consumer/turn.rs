@@ -3,16 +3,17 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use coreloop_service::{Call, Target};
+use coreloop_service::{Call, Ended, Span, Target};
 use futures::FutureExt as _;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Consumer, lanes::Work};
+use super::{Consumer, Kind, lanes::Work};
 use crate::{
-    Encoding, Event, Failure,
-    bus::{Delivery, Reader},
+    Command, Encoding, Event, Failure,
+    bus::{Delivery, Receipt},
     store::{
         self,
         inbox::{Claim, Standing},
@@ -29,9 +30,17 @@ const LAST_BREATH: Duration = Duration::from_secs(2);
 /// A turn that is to be taken.
 pub(super) struct Turn<'a> {
     pub(super) consumer: &'a Consumer,
-    pub(super) reader: &'a dyn Reader,
     pub(super) key: String,
     pub(super) work: Work,
+}
+
+/// A turn that was taken.
+pub(super) struct Turned {
+    pub(super) key: String,
+    /// What is to be acknowledged: its effect is committed, or it is set aside.
+    pub(super) receipt: Option<Receipt>,
+    /// When what is held is to be looked at.
+    pub(super) again: Option<Instant>,
 }
 
 /// Growing pauses between tries of what is safe to repeat, until the database lets it happen.
@@ -58,17 +67,17 @@ enum Outcome {
 }
 
 impl Turn<'_> {
-    /// Takes the turn. Answers the key, and when something of it is to be tried again.
-    pub(super) async fn take(self) -> (String, Option<Instant>) {
-        let again = match &self.work {
-            Work::Delivered(delivery) => self.delivered(delivery).await,
-            Work::Held => self.held().await,
+    /// Takes the turn.
+    pub(super) async fn take(self) -> Turned {
+        let (receipt, again) = match &self.work {
+            Work::Delivered(delivery) => (Some(delivery.receipt.clone()), self.delivered(delivery).await),
+            Work::Held => (None, self.held().await),
         };
-        (self.key, again)
+        Turned { key: self.key, receipt, again }
     }
 
     async fn delivered(&self, delivery: &Delivery) -> Option<Instant> {
-        let again = match &delivery.event {
+        match &delivery.event {
             Ok(event) => match self.decide(event, false).await {
                 Outcome::Done(_) | Outcome::Behind => None,
                 Outcome::Failed(failure) => self.keep(event, &failure).await,
@@ -76,12 +85,7 @@ impl Turn<'_> {
             Err(shown) => {
                 self.keep(&self.unreadable(delivery, shown), &Failure::permanent("UNREADABLE", shown.clone())).await
             }
-        };
-        if let Err(error) = self.reader.ack(&delivery.receipt).await {
-            // It is delivered again one day, and found done.
-            tracing::debug!(%error, consumer = self.consumer.name, "an event was not acknowledged");
         }
-        again
     }
 
     /// Works through what the key holds, from its head, until something is not due or fails.
@@ -104,9 +108,9 @@ impl Turn<'_> {
 
     /// One try, and more while only the database is in the way.
     async fn decide(&self, event: &Event, held: bool) -> Outcome {
-        let mut breath = self.breath();
+        let (call, began, mut breath) = (self.call(event), Instant::now(), self.breath());
         let outcome = loop {
-            match self.transact(event, held).await {
+            match self.transact(event, held, &call).await {
                 Ok(outcome) => break outcome,
                 Err(failure @ Failure::Transient(_)) => breath.draw(&failure).await,
                 Err(failure) => break Outcome::Failed(failure),
@@ -119,23 +123,35 @@ impl Turn<'_> {
         };
         let parts = &self.consumer.parts;
         parts.metrics.handled(&self.consumer.name, name, event, parts.clock.now());
+        self.export(&call, name, began.elapsed());
         outcome
+    }
+
+    /// A span for what the handler was asked to do; none for what was known or waits.
+    fn export(&self, call: &Call, what: &'static str, took: Duration) {
+        let (parts, failed) = (&self.consumer.parts, what == "failed");
+        let Some(spans) = parts.spans.as_ref().filter(|_| failed || (what == "handled" && call.trace.sampled)) else {
+            return;
+        };
+        let (target, ended) = (Arc::clone(&call.target), parts.clock.now());
+        spans.take(Span { trace: call.trace, target, ended, took, outcome: Ended::Event(what), failed });
     }
 
     fn breath(&self) -> Breath<'_> {
         Breath { consumer: &self.consumer.name, next: FIRST_BREATH }
     }
 
-    /// Claims, handles and notes the event in one transaction.
-    async fn transact(&self, event: &Event, held: bool) -> Result<Outcome, Failure> {
+    /// Claims, handles and notes the event in one transaction; the work of a command comes before it.
+    async fn transact(&self, event: &Event, held: bool, call: &Arc<Call>) -> Result<Outcome, Failure> {
         let (parts, sql, name) = (&self.consumer.parts, &self.consumer.sql, &self.consumer.name);
         let now = parts.clock.now();
         let expires = now.saturating_add(REMEMBER).unwrap_or(Timestamp::MAX);
+        let acted = self.act(event, held, call).await?;
         let mut transaction = coreloop_db::begin(&parts.db).await?;
         let claim = store::inbox::claim(&mut transaction, sql, (name, event, held), now, expires).await?;
         let outcome = match claim {
             Claim::Mine => {
-                self.handle(&mut transaction, event).await?;
+                self.follow(&mut transaction, event, acted, call).await?;
                 Outcome::Done("handled")
             }
             Claim::Done => Outcome::Done("known"),
@@ -159,25 +175,59 @@ impl Turn<'_> {
         Ok(outcome)
     }
 
-    /// The handler, as a call of its own in the event's trace, bounded in time; its panic is a failure like another.
-    async fn handle(&self, transaction: &mut coreloop_db::Transaction, event: &Event) -> Result<(), Failure> {
-        let limit = Duration::from_millis(self.consumer.parts.options.handler_timeout_ms);
-        let work = AssertUnwindSafe(self.consumer.handler.handle(transaction, event)).catch_unwind();
-        let handled = match self.call(event) {
-            Some(call) => call.scope(tokio::time::timeout(limit, work)).await,
-            None => tokio::time::timeout(limit, work).await,
-        };
-        match handled {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Failure::retryable("PANIC", "the handler panicked")),
-            Err(_) => Err(Failure::retryable("TIMEOUT", format!("not handled within {limit:?}"))),
+    /// Does the work of a command, with no transaction open, unless it was done or waits. Nothing for an event.
+    async fn act(&self, event: &Event, held: bool, call: &Arc<Call>) -> Result<Option<Value>, Failure> {
+        let Kind::Commands(queue, _, handler) = &self.consumer.work else { return Ok(None) };
+        let parts = &self.consumer.parts;
+        let now = parts.clock.now();
+        let mut connection = parts.db.acquire().await?;
+        let subject = (self.consumer.name.as_str(), event, held);
+        let fresh = store::inbox::fresh(&mut connection, &self.consumer.sql, subject, now).await?;
+        drop(connection);
+        if !fresh {
+            return Ok(None);
+        }
+        // What has been begun is seen through.
+        if !held && now.duration_since(event.created_at).as_secs() > i64::from(queue.ttl_secs()) {
+            return Err(Failure::permanent("EXPIRED", "nobody began it in time"));
+        }
+        let command = Command::of(*queue, event);
+        bounded(self.limit(), call, handler.act(&command)).await.map(Some)
+    }
+
+    /// What is written in the transaction of the claim.
+    async fn follow(
+        &self,
+        transaction: &mut coreloop_db::Transaction,
+        event: &Event,
+        acted: Option<Value>,
+        call: &Arc<Call>,
+    ) -> Result<(), Failure> {
+        let consumer = &self.consumer;
+        match (&consumer.work, acted) {
+            (Kind::Events(handler), _) => bounded(self.limit(), call, handler.handle(transaction, event)).await,
+            (Kind::Commands(queue, _, handler), Some(result)) => {
+                let command = Command::of(*queue, event);
+                bounded(self.limit(), call, handler.settle(transaction, &command, &result)).await?;
+                Ok(store::inbox::note(transaction, &consumer.sql, (&consumer.name, event), &result).await?)
+            }
+            // It waited a moment ago, and does not any more.
+            (Kind::Commands(..), None) => Err(Failure::Transient("what was before it is gone".to_owned())),
         }
     }
 
-    fn call(&self, event: &Event) -> Option<Arc<Call>> {
+    /// Longest time of one handling.
+    fn limit(&self) -> Duration {
+        Duration::from_millis(self.consumer.parts.options.handler_timeout_ms)
+    }
+
+    fn call(&self, event: &Event) -> Arc<Call> {
         let span = self.consumer.parts.ids.uuid().as_u128() as u64 | 1;
-        let trace = event.context()?.child(span.to_be_bytes());
-        let request_id = HeaderValue::try_from(event.request_id.as_str()).ok()?;
+        let trace = event.context().child(span.to_be_bytes());
+        let request_id = HeaderValue::try_from(event.request_id.as_str())
+            .ok()
+            .filter(|id| !id.is_empty())
+            .unwrap_or_else(|| coreloop_service::call::request_id(&HeaderMap::new(), || event.id));
         let name = &self.consumer.name;
         let target = Target {
             domain: name.split('.').next().unwrap_or_default().to_owned(),
@@ -185,17 +235,18 @@ impl Turn<'_> {
             method: event.topic.to_string(),
             path: event.topic.to_string(),
         };
-        Some(Arc::new(Call::new(request_id, trace, Arc::new(target), None)))
+        Arc::new(Call::new(request_id, trace, Arc::new(target), None))
     }
 
-    /// Sets a failed event aside; answers when it is to be tried again.
+    /// Sets a failed event aside; answers when what is held is to be looked at.
     async fn keep(&self, event: &Event, failure: &Failure) -> Option<Instant> {
         let standing = self.standing(1, failure, &event.topic.to_string());
         let mut breath = self.breath();
         while let Err(failure) = self.try_keep(event, &standing).await {
             breath.draw(&failure).await;
         }
-        (standing.state == "retry").then(|| Instant::now() + super::until(standing.now, standing.due))
+        // A dead letter is to be counted, and may be asked for.
+        Some(Instant::now() + super::until(standing.now, standing.due))
     }
 
     fn standing(&self, failures: u32, failure: &Failure, topic: &str) -> Standing {
@@ -267,6 +318,7 @@ impl Turn<'_> {
             id: self.consumer.parts.ids.uuid(),
             sequence: 0,
             version: 0,
+            source: String::new(),
             trace_id: String::new(),
             traceparent: String::new(),
             request_id: String::new(),
@@ -275,4 +327,18 @@ impl Turn<'_> {
             payload: Bytes::from(shown.to_owned()),
         }
     }
+}
+
+/// Work as a call of its own in the event's trace, bounded in time; its panic is a failure like another. No `async fn`:
+/// one that takes a future holds it twice.
+fn bounded<T, F>(limit: Duration, call: &Arc<Call>, work: F) -> impl Future<Output = Result<T, Failure>> + use<T, F>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let working = Arc::clone(call).scope(tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()));
+    working.map(move |worked| match worked {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(Failure::retryable("PANIC", "the handler panicked")),
+        Err(_) => Err(Failure::retryable("TIMEOUT", format!("not handled within {limit:?}"))),
+    })
 }

@@ -73,6 +73,8 @@ pub(super) struct Group {
     token: String,
     /// A connection that waits holds up every other command on it.
     waiting: Mutex<MultiplexedConnection>,
+    /// They are commands: what is acknowledged is taken out.
+    commands: bool,
     /// Topics whose open entries have not all been taken over, with where to go on.
     left: std::sync::Mutex<Vec<(Topic, String)>>,
 }
@@ -84,7 +86,7 @@ impl fmt::Debug for Group {
 }
 
 impl Group {
-    pub(super) async fn join(bus: &RedisBus, subscription: Subscription) -> Result<Self, Error> {
+    pub(super) async fn join(bus: &RedisBus, subscription: Subscription, commands: bool) -> Result<Self, Error> {
         let Subscription { group, topics, start, token } = subscription;
         let mut connection = bus.connection.clone();
         for topic in &topics {
@@ -114,6 +116,7 @@ impl Group {
             topics,
             token,
             waiting: Mutex::new(waiting),
+            commands,
             left: std::sync::Mutex::new(left),
         })
     }
@@ -133,7 +136,7 @@ impl Group {
             let (group, entries) = (&self.group, taken.deleted_ids.len());
             tracing::error!(%topic, group, entries, "open events were past their retention and are gone");
         }
-        let deliveries = taken.claimed.iter().map(|entry| delivery(&topic, entry)).collect();
+        let deliveries = taken.claimed.iter().map(|entry| self.delivery(&topic, entry)).collect();
         if taken.next_stream_id == "0-0" {
             self.left().pop();
             let mut script = FORGET.prepare_invoke();
@@ -143,6 +146,12 @@ impl Group {
             last.1 = taken.next_stream_id;
         }
         Ok(deliveries)
+    }
+
+    fn delivery(&self, topic: &Topic, entry: &StreamId) -> Delivery {
+        let receipt = Receipt { topic: topic.clone(), position: entry.id.clone() };
+        let event = if self.commands { command(topic, entry) } else { event(topic, entry) };
+        Delivery { receipt, event: event.ok_or_else(|| format!("{topic} {}: {:?}", entry.id, entry.map)) }
     }
 
     async fn wait(&self, newest: &[String]) -> Result<(), Error> {
@@ -181,7 +190,7 @@ impl Reader for Group {
         let mut deliveries = Vec::new();
         for key in &read.keys {
             if let Some(topic) = self.topics.iter().find(|topic| topic.as_str() == key.key) {
-                deliveries.extend(key.ids.iter().map(|entry| delivery(topic, entry)));
+                deliveries.extend(key.ids.iter().map(|entry| self.delivery(topic, entry)));
             }
         }
         if deliveries.is_empty() {
@@ -190,10 +199,23 @@ impl Reader for Group {
         Ok(deliveries)
     }
 
-    async fn ack(&self, receipt: &Receipt) -> Result<(), Error> {
-        let command = redis::cmd("XACK").arg(receipt.topic.as_str()).arg(&self.group).arg(&receipt.position).to_owned();
+    async fn ack(&self, receipts: &[Receipt]) -> Result<(), Error> {
+        let mut pipe = redis::pipe();
+        for topic in &self.topics {
+            let entries: Vec<&str> =
+                receipts.iter().filter(|one| one.topic == *topic).map(|one| one.position.as_str()).collect();
+            if !entries.is_empty() {
+                pipe.cmd("XACK").arg(topic.as_str()).arg(&self.group).arg(&entries).ignore();
+                if self.commands {
+                    pipe.cmd("XDEL").arg(topic.as_str()).arg(&entries).ignore();
+                }
+            }
+        }
+        if pipe.is_empty() {
+            return Ok(());
+        }
         let mut connection = self.bus.connection.clone();
-        self.bus.within(command.query_async::<()>(&mut connection)).await
+        self.bus.within(pipe.query_async::<()>(&mut connection)).await
     }
 
     async fn lag(&self) -> Result<Vec<(Topic, u64)>, Error> {
@@ -205,7 +227,7 @@ impl Reader for Group {
                 self.bus.within(command.query_async(&mut connection)).await?;
             let mine = groups.into_iter().find(|group| text(group.get("name")) == self.group);
             let lag = mine.and_then(|group| group.get("lag").cloned()).and_then(|lag| u64::from_redis_value(lag).ok());
-            lags.push((topic.clone(), lag.unwrap_or_default()));
+            lags.extend(lag.map(|lag| (topic.clone(), lag)));
         }
         Ok(lags)
     }
@@ -213,12 +235,6 @@ impl Reader for Group {
 
 fn text(value: Option<&redis::Value>) -> String {
     value.cloned().and_then(|value| String::from_redis_value(value).ok()).unwrap_or_default()
-}
-
-fn delivery(topic: &Topic, entry: &StreamId) -> Delivery {
-    let receipt = Receipt { topic: topic.clone(), position: entry.id.clone() };
-    let event = event(topic, entry).ok_or_else(|| format!("{topic} {}: {:?}", entry.id, entry.map));
-    Delivery { receipt, event }
 }
 
 fn event(topic: &Topic, entry: &StreamId) -> Option<Event> {
@@ -234,11 +250,31 @@ fn event(topic: &Topic, entry: &StreamId) -> Option<Event> {
         id: field("id").parse().ok()?,
         sequence: field("sequence").parse().ok()?,
         version: field("version").parse().ok()?,
+        source: topic.domain().to_owned(),
         trace_id: field("trace_id"),
         traceparent: field("traceparent"),
         request_id: field("request_id"),
         created_at: field("created_at").parse().ok()?,
         encoding,
+        payload: entry.get::<Vec<u8>>("payload").map(Bytes::from)?,
+    })
+}
+
+/// A command, in the fields of chapter 06 item 5.
+fn command(topic: &Topic, entry: &StreamId) -> Option<Event> {
+    let field = |name: &str| text(entry.map.get(name));
+    Some(Event {
+        topic: topic.clone(),
+        key: field("key"),
+        id: field("idempotency_key").parse().ok()?,
+        sequence: 0,
+        version: field("version").parse().ok()?,
+        source: field("source"),
+        trace_id: field("trace_id"),
+        traceparent: field("traceparent"),
+        request_id: field("request_id"),
+        created_at: field("timestamp").parse().ok()?,
+        encoding: Encoding::Json,
         payload: entry.get::<Vec<u8>>("payload").map(Bytes::from)?,
     })
 }

@@ -8,12 +8,14 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _, types::Json};
 use uuid::Uuid;
 
-use crate::{Encoding, Event, Topic};
+use crate::{Encoding, Event, Topic, metrics::Held};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Statements {
     claim: Arc<str>,
     claim_held: Arc<str>,
+    known: Arc<str>,
+    note: Arc<str>,
     hold: Arc<str>,
     head: Arc<str>,
     release: Arc<str>,
@@ -21,6 +23,7 @@ pub(crate) struct Statements {
     due: Arc<str>,
     count: Arc<str>,
     archive: Arc<str>,
+    sweep: Arc<str>,
 }
 
 impl Statements {
@@ -46,6 +49,12 @@ impl Statements {
                  select waits, exists (select from claimed) from ahead"
             )
             .into(),
+            known: format!(
+                "select exists (select from {held} where consumer = $1 and key = $2 and state in ('retry', 'waiting')),
+                     exists (select from {schema}.processed_events where idempotency_key = $3 and expires_at > $4)"
+            )
+            .into(),
+            note: format!("update {schema}.processed_events set result = $2 where idempotency_key = $1").into(),
             hold: format!(
                 "insert into {held} (consumer, id, topic, key, envelope, payload, state, failures, reason, error, held_at, due_at)
                  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -70,12 +79,19 @@ impl Statements {
             )
             .into(),
             count: format!(
-                "select count(*) filter (where state in ('retry', 'waiting')), count(*) filter (where state = 'dead')
+                "select count(*) filter (where state in ('retry', 'waiting')), count(*) filter (where state = 'dead'),
+                     count(*) filter (where state = 'archived')
                  from {held} where consumer = $1"
             )
             .into(),
             archive: format!(
                 "update {held} set state = 'archived' where consumer = $1 and state = 'dead' and held_at < $2"
+            )
+            .into(),
+            sweep: format!(
+                "delete from {schema}.processed_events where idempotency_key in (
+                     select idempotency_key from {schema}.processed_events where expires_at < $1
+                     order by expires_at limit 1000)"
             )
             .into(),
         }
@@ -119,14 +135,46 @@ pub(crate) async fn claim(
     })
 }
 
+/// Whether anything keeps an event from being handled, without a claim: what is seen may be over by the time of one.
+pub(crate) async fn fresh(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    (consumer, event, held): (&str, &Event, bool),
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query(AssertSqlSafe(Arc::clone(&sql.known)))
+        .bind(consumer)
+        .bind(&event.key)
+        .bind(format!("{consumer}:{}", event.id))
+        .bind(now.to_sqlx())
+        .fetch_one(connection)
+        .await?;
+    let (waits, known): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(!known && (held || !waits))
+}
+
+/// Notes what a command that was claimed has come to.
+pub(crate) async fn note(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    (consumer, event): (&str, &Event),
+    result: &serde_json::Value,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(Arc::clone(&sql.note)))
+        .bind(format!("{consumer}:{}", event.id))
+        .bind(result)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// The envelope as it is kept, the payload apart.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Envelope {
-    domain: String,
-    event: String,
     id: Uuid,
     sequence: i64,
     version: u32,
+    source: String,
     trace_id: String,
     traceparent: String,
     request_id: String,
@@ -153,13 +201,11 @@ pub(crate) async fn hold(
     event: &Event,
     standing: &Standing,
 ) -> Result<(), sqlx::Error> {
-    let mut name = event.topic.as_str().splitn(3, '.').skip(1);
     let envelope = Envelope {
-        domain: name.next().unwrap_or_default().to_owned(),
-        event: name.next().unwrap_or_default().to_owned(),
         id: event.id,
         sequence: event.sequence,
         version: event.version,
+        source: event.source.clone(),
         trace_id: event.trace_id.clone(),
         traceparent: event.traceparent.clone(),
         request_id: event.request_id.clone(),
@@ -197,11 +243,12 @@ pub(crate) async fn head(
     let Json(envelope): Json<Envelope> = row.try_get(1)?;
     let due: jiff_sqlx::Timestamp = row.try_get(4)?;
     let event = Event {
-        topic: Topic::named(&envelope.domain, &envelope.event),
+        topic: Topic::kept(row.try_get(0)?),
         key: key.to_owned(),
         id: envelope.id,
         sequence: envelope.sequence,
         version: envelope.version,
+        source: envelope.source,
         trace_id: envelope.trace_id,
         traceparent: envelope.traceparent,
         request_id: envelope.request_id,
@@ -261,14 +308,20 @@ pub(crate) async fn due(
         .collect()
 }
 
-/// How many events are held alive, and how many are dead.
+/// How many events are held.
 pub(crate) async fn count(
     connection: &mut PgConnection,
     sql: &Statements,
     consumer: &str,
-) -> Result<(i64, i64), sqlx::Error> {
+) -> Result<Held, sqlx::Error> {
     let row = sqlx::query(AssertSqlSafe(Arc::clone(&sql.count))).bind(consumer).fetch_one(connection).await?;
-    Ok((row.try_get(0)?, row.try_get(1)?))
+    Ok(Held { alive: row.try_get(0)?, dead: row.try_get(1)?, archived: row.try_get(2)? })
+}
+
+/// Forgets what was acted on so long ago that nobody delivers it again, a thousand at a time; answers how many.
+pub(crate) async fn sweep(connection: &mut PgConnection, sql: &Statements, now: Timestamp) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query(AssertSqlSafe(Arc::clone(&sql.sweep))).bind(now.to_sqlx()).execute(connection).await?;
+    Ok(done.rows_affected())
 }
 
 /// Moves dead letters of before `before` to the archive.

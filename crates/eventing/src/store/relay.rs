@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _, postgres::PgRow, types::JsonRawValue};
@@ -19,7 +20,13 @@ pub(crate) struct Statements {
     mark: Arc<str>,
     sweep: Arc<str>,
     first: Arc<str>,
+    behind: Arc<str>,
+    writing: Arc<str>,
+    wake: Arc<str>,
 }
+
+/// Bytes of payloads that end a look, whatever else there is: what is published together fits in memory and in a command.
+const MOST_BYTES: usize = 8 << 20;
 
 impl Statements {
     pub(crate) fn of(schema: &str) -> Self {
@@ -45,7 +52,8 @@ impl Statements {
             )
             .into(),
             mark: format!(
-                "update {schema}.outbox_relay set read_to = $1, gaps_from = $2, gaps_to = $3, batches = $4
+                "update {schema}.outbox_relay
+                 set read_to = $1, gaps_from = $2, gaps_to = $3, batches = $4
                  returning pg_current_xact_id()::text::bigint"
             )
             .into(),
@@ -56,6 +64,21 @@ impl Statements {
             )
             .into(),
             first: format!("select coalesce(min(seq), 0) from {schema}.outbox where seq > $1").into(),
+            behind: format!(
+                "select count(*), min(created_at) from (
+                     select created_at from {schema}.outbox
+                     where seq > (select read_to from {schema}.outbox_relay) order by seq limit 100000) as behind"
+            )
+            .into(),
+            wake: format!("select setval('{schema}.outbox_listening', $1)").into(),
+            // Whoever writes into a table holds this lock on it until the transaction has ended and is seen.
+            writing: format!(
+                "select coalesce(array_agg(distinct virtualtransaction), '{{}}') from pg_locks
+                 where locktype = 'relation' and database = (select oid from pg_database where datname = current_database())
+                   and relation = '{schema}.outbox'::regclass and mode = 'RowExclusiveLock' and granted
+                   and pid is distinct from pg_backend_pid() and ($1::text[] is null or virtualtransaction = any($1))"
+            )
+            .into(),
         }
     }
 }
@@ -85,6 +108,8 @@ pub(crate) struct Seen {
     pub(crate) oldest: i64,
     /// Events in the order of their numbers.
     pub(crate) events: Vec<Event>,
+    /// There may be more behind the last.
+    pub(crate) more: bool,
 }
 
 pub(crate) async fn look(
@@ -94,18 +119,25 @@ pub(crate) async fn look(
     gaps: &[Range],
     most: i64,
 ) -> Result<Seen, sqlx::Error> {
-    let rows = sqlx::query(AssertSqlSafe(Arc::clone(&sql.look)))
+    let mut rows = sqlx::query(AssertSqlSafe(Arc::clone(&sql.look)))
         .bind(read_to)
         .bind(gaps.iter().map(|gap| gap.from).collect::<Vec<_>>())
         .bind(gaps.iter().map(|gap| gap.to).collect::<Vec<_>>())
         .bind(most)
-        .fetch_all(connection)
-        .await?;
-    let mut seen = Seen { oldest: 0, events: Vec::with_capacity(rows.len()) };
-    for row in rows {
+        .fetch(connection);
+    let (mut seen, mut bytes) = (Seen { oldest: 0, events: Vec::new(), more: false }, 0);
+    while let Some(row) = rows.try_next().await? {
         seen.oldest = row.try_get(0)?;
-        seen.events.extend(event(&row)?);
+        if let Some(event) = event(&row)? {
+            bytes += event.payload.len();
+            seen.events.push(event);
+        }
+        if bytes >= MOST_BYTES {
+            seen.more = true;
+            return Ok(seen);
+        }
     }
+    seen.more = i64::try_from(seen.events.len()).unwrap_or(i64::MAX) >= most;
     Ok(seen)
 }
 
@@ -119,6 +151,7 @@ fn event(row: &PgRow) -> Result<Option<Event>, sqlx::Error> {
         id: row.try_get(2)?,
         sequence,
         version: row.try_get::<i32, _>(11)?.try_into().unwrap_or_default(),
+        source: row.try_get(3)?,
         trace_id: row.try_get(7)?,
         traceparent: row.try_get(8)?,
         request_id: row.try_get(9)?,
@@ -126,11 +159,42 @@ fn event(row: &PgRow) -> Result<Option<Event>, sqlx::Error> {
         encoding: Encoding::Json,
         payload: Bytes::copy_from_slice(payload.get().as_bytes()),
     };
-    // A writer that knows the trace alone is given a span, so that every reader finds the same header.
-    if let Some(context) = event.context() {
-        event.traceparent = context.header();
-    }
+    // A writer that knows the trace alone, or none, is given a span, so that every reader finds the same header.
+    let context = event.context();
+    (event.traceparent, event.trace_id) = (context.header(), context.trace_id_hex());
     Ok(Some(event))
+}
+
+/// Lets commits of this connection return before they are on disk. What a crash of Postgres takes back is published again.
+pub(crate) async fn relax(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("set synchronous_commit = off").execute(connection).await?;
+    Ok(())
+}
+
+/// Lets commits wake the relay, or nobody: from now on, for every transaction.
+pub(crate) async fn wake(connection: &mut PgConnection, sql: &Statements, listening: bool) -> Result<(), sqlx::Error> {
+    let value = i64::from(listening);
+    sqlx::query(AssertSqlSafe(Arc::clone(&sql.wake))).bind(value).execute(connection).await?;
+    Ok(())
+}
+
+/// Transactions of others that have written into the outbox and still run; only those of `among`, where given.
+pub(crate) async fn writing(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    among: Option<&[String]>,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(AssertSqlSafe(Arc::clone(&sql.writing))).bind(among).fetch_one(connection).await
+}
+
+/// How many events wait, up to a hundred thousand, and when the first of them was written.
+pub(crate) async fn behind(
+    connection: &mut PgConnection,
+    sql: &Statements,
+) -> Result<(i64, Option<Timestamp>), sqlx::Error> {
+    let row = sqlx::query(AssertSqlSafe(Arc::clone(&sql.behind))).fetch_one(connection).await?;
+    let since: Option<jiff_sqlx::Timestamp> = row.try_get(1)?;
+    Ok((row.try_get(0)?, since.map(jiff_sqlx::Timestamp::to_jiff)))
 }
 
 /// Records how far it is published; answers the number of the transaction that did, which is above all that had begun to

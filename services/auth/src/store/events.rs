@@ -80,8 +80,9 @@ pub async fn append(
                 (event_id, aggregate_type, aggregate_id, sequence_number, event_type, payload, metadata, created_at)
             select id, 'user', $1, seq, 'auth.' || name, payload, $5, $6 from given
         )
-        insert into auth.outbox (id, aggregatetype, aggregateid, type, payload, trace_id, request_id, created_at)
-        select id, 'auth', $1::uuid::text, name, payload, $7, $8, $6 from given
+        insert into auth.outbox
+            (id, aggregatetype, aggregateid, type, payload, trace_id, request_id, traceparent, created_at)
+        select id, 'auth', $1::uuid::text, name, payload, $7, $8, $9, $6 from given order by seq
         "#,
         user.0,
         &ids,
@@ -91,6 +92,7 @@ pub async fn append(
         now.to_sqlx() as _,
         client.trace_id,
         client.request_id,
+        client.traceparent,
     )
     .execute(conn)
     .await?;

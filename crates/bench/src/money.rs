@@ -1,0 +1,343 @@
+//! P8 to P11, P13: a purchase (a Spend, through gRPC) beside the same in raw SQL by pgbench, on one Postgres with fsync on.
+//!
+//! The raw forms do the least that is a purchase at all: a key that is taken once, a balance that is not below zero, a line.
+//! They write no event, no chain and no other side of the entry. pgbench is given the number of clients that suits it best.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use coreloop_testkit::TestMesh;
+use coreloop_wallet_api::v1::{
+    Account, BatchPosting, Currency, GetBalanceRequest, House, Movement, PostBatchRequest, SpendRequest,
+    account::Owner,
+};
+use prost::Message as _;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use crate::{
+    child::Part,
+    load,
+    report::{Row, median, spread},
+};
+
+const SPEND: &str = "/coreloop.wallet.v1.WalletInternalService/Spend";
+const BATCH: &str = "/coreloop.wallet.v1.WalletInternalService/PostBatch";
+const BALANCE: &str = "/coreloop.wallet.v1.WalletService/GetBalance";
+
+/// Wallets that purchases are spread over.
+const PEOPLE: u64 = 20_000;
+/// Wallets of the hot row.
+const HOT: u64 = 10;
+/// Purchases of one turn.
+const CALLS: u64 = 20_000;
+const IN_FLIGHT: usize = 512;
+/// Clients of pgbench: more make it slower.
+const CLIENTS: u32 = 64;
+/// Seconds of one turn of pgbench.
+const SECONDS: u32 = 5;
+/// Purchases a second of the quiet row.
+const QUIET: u32 = 200;
+
+const SCHEMA: &str = "
+    create schema raw;
+    create table raw.accounts (id int primary key, balance bigint not null check (balance >= 0));
+    create table raw.keys (key uuid primary key);
+    create table raw.entries (account int not null, id bigint generated always as identity, delta bigint not null,
+                              balance_after bigint not null, created_at timestamptz not null, primary key (account, id));
+    insert into raw.accounts select id, 1000000000 from generate_series(1, 20000) id;
+    analyze raw.accounts";
+
+fn six(people: u64) -> String {
+    format!(
+        "\\set id random(1, {people})\nbegin;\ninsert into raw.keys values (gen_random_uuid());\n\
+         select balance from raw.accounts where id = :id for update;\n\
+         update raw.accounts set balance = balance - 1 where id = :id;\n\
+         insert into raw.entries (account, delta, balance_after, created_at) values (:id, -1, 0, now());\ncommit;\n"
+    )
+}
+
+fn one(people: u64) -> String {
+    format!(
+        "\\set id random(1, {people})\nwith k as (insert into raw.keys values (gen_random_uuid()) returning key),\n\
+         a as (update raw.accounts set balance = balance - 1 from k where id = :id returning id, balance)\n\
+         insert into raw.entries (account, delta, balance_after, created_at) select id, -1, balance, now() from a;\n"
+    )
+}
+
+/// Where a started mesh is, as its process prints it in one line.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Where {
+    wallet: String,
+    machine: String,
+    people: Vec<String>,
+    database: String,
+}
+
+/// Starts a mesh and tells where it is. It lives as long as what is returned.
+///
+/// # Errors
+/// Never; what does not start panics.
+pub(crate) async fn start() -> Result<(TestMesh, String)> {
+    let mesh = TestMesh::builder()
+        .setting("limit.enabled", false)
+        .setting("auth.internal_ttl_secs", 3_600_i64)
+        .setting("server.max_waiting", 4_096_i64)
+        .start()
+        .await;
+    let mut people = Vec::new();
+    for number in 0..16 {
+        people.push(mesh.persona(&format!("bench{number}")).await.access_token);
+    }
+    let at = Where {
+        wallet: mesh.address_on(0, "wallet"),
+        machine: mesh.machine_token("bench", "wallet").await,
+        people,
+        database: mesh.db.url(),
+    };
+    let line = serde_json::to_string(&at)?;
+    Ok((mesh, line))
+}
+
+struct Place {
+    at: Where,
+    channels: Vec<Channel>,
+    folder: PathBuf,
+    postgres: u32,
+    _part: Part,
+}
+
+/// All rows.
+///
+/// # Errors
+/// When a purchase fails or pgbench is not there.
+pub(crate) async fn rows(rounds: usize) -> Result<Vec<Row>> {
+    let place = Place::take().await?;
+    let (mut to_six, mut to_one, mut hot, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut rates, mut reads) = (Vec::new(), Vec::new());
+    for round in 0..=rounds {
+        let (six, six_cpu) = place.raw(&six(PEOPLE))?;
+        let (one_rate, _) = place.raw(&one(PEOPLE))?;
+        let (ours, ours_cpu) = place.ours(round, PEOPLE).await?;
+        let (one_hot, _) = place.raw(&one(HOT))?;
+        let (ours_hot, _) = place.ours(round, HOT).await?;
+        let (select, _) = place.raw(&format!("\\set id random(1, {PEOPLE})\nselect balance from raw.accounts where id = :id;\n"))?;
+        let read = place.read().await?;
+        if round > 0 {
+            to_six.push(ours / six);
+            to_one.push(ours / one_rate);
+            hot.push(ours_hot / one_hot);
+            cpu.push(ours_cpu / six_cpu);
+            reads.push(read / select);
+            rates.push([ours, six, one_rate, ours_hot, one_hot, ours_cpu, six_cpu, read, select]);
+        }
+    }
+    let each = |index: usize| median(&rates.iter().filter_map(|row| row.get(index)).copied().collect::<Vec<_>>());
+    let row = |id, what: &str, ratios: &[f64], aim, met: fn(f64) -> bool, detail: String| {
+        let ratio = median(ratios);
+        let detail = format!("{detail}; {}", spread(ratios));
+        Row { id, what: what.to_owned(), measured: format!("{ratio:.2}"), aim, met: met(ratio), detail }
+    };
+    let (p99, one_p99) = (place.quiet().await?, place.quiet_raw()?);
+    Ok(vec![
+        row("P8", "Spend through gRPC, of pgbench's six trips", &to_six, "≥ 3", |it| it >= 3.0,
+            format!("{:.0}/s at {IN_FLIGHT} in flight beside {:.0}/s of {CLIENTS} clients", each(0), each(1))),
+        row("P8", "Spend through gRPC, of pgbench's one statement", &to_one, "≥ 2", |it| it >= 2.0,
+            format!("{:.0}/s beside {:.0}/s", each(0), each(2))),
+        row("P9", "Spend of 10 hot wallets, of the one statement on them", &hot, "≥ 8", |it| it >= 8.0,
+            format!("{:.0}/s beside {:.0}/s", each(3), each(4))),
+        row("P10", "CPU of Postgres a Spend, of the six trips", &cpu, "≤ 0.12", |it| it <= 0.12,
+            format!("{:.0} µs beside {:.0} µs, with outbox and both sides of the entry", each(5), each(6))),
+        row("P11", "Spend p99 at 200/s, of the one statement's", &[p99 / one_p99], "≤ 1.3", |it| it <= 1.3,
+            format!("{:.1} ms beside {:.1} ms", p99 / 1e3, one_p99 / 1e3)),
+        row("P13", "GetBalance through gRPC, of pgbench's select by key", &reads, "≥ 2", |it| it >= 2.0,
+            format!("{:.0}/s beside {:.0}/s, the checks of tokens included", each(7), each(8))),
+    ])
+}
+
+impl Place {
+    async fn take() -> Result<Self> {
+        let part = Part::start("money", &[])?;
+        let at: Where = serde_json::from_str(&part.address)?;
+        let mut connection = PgConnection::connect(&at.database).await?;
+        connection.execute(sqlx::raw_sql(SCHEMA)).await?;
+        let (backend,): (i32,) = sqlx::query_as("select pg_backend_pid()").fetch_one(&mut connection).await?;
+        let postgres = field(u32::try_from(backend)?, 4)?;
+        let channels = load::connect(&at.wallet, 4).await?;
+        let folder = std::env::temp_dir().join(format!("coreloop-money-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let place = Self { at, channels, folder, postgres: u32::try_from(postgres)?, _part: part };
+        let seen = load::grpc(&place.channels, BATCH, 4, PEOPLE / 500, Some(&place.at.machine), seed).await;
+        anyhow::ensure!(seen.errors == 0, "{} of the batches that seed failed", seen.errors);
+        connection.execute(sqlx::raw_sql("vacuum analyze; checkpoint")).await?;
+        connection.close().await?;
+        Ok(place)
+    }
+
+    /// Purchases a second, and CPU of Postgres for each in microseconds.
+    async fn ours(&self, round: usize, people: u64) -> Result<(f64, f64)> {
+        let (cpu, begun) = (self.cpu()?, Instant::now());
+        let machine = Some(self.at.machine.as_str());
+        let seen = load::grpc(&self.channels, SPEND, IN_FLIGHT, CALLS, machine, move |call| {
+            spend(call.wrapping_mul(7_919) % people, format!("{people}-{round}-{call}"))
+        })
+        .await;
+        anyhow::ensure!(seen.errors == 0, "{} of {CALLS} purchases failed", seen.errors);
+        Ok((CALLS as f64 / begun.elapsed().as_secs_f64(), (self.cpu()? - cpu) * 1e6 / CALLS as f64))
+    }
+
+    async fn read(&self) -> Result<f64> {
+        const READS: u64 = 2_000;
+        let request = Bytes::from(GetBalanceRequest { currency: Some(Currency::Gold.into()), at: None }.encode_to_vec());
+        let begun = Instant::now();
+        let readers = self.at.people.iter().map(|token| {
+            let request = request.clone();
+            load::grpc(&self.channels, BALANCE, 16, READS, Some(token), move |_| request.clone())
+        });
+        let seen = futures::future::join_all(readers).await;
+        anyhow::ensure!(seen.iter().all(|seen| seen.errors == 0), "reads failed");
+        Ok((READS * self.at.people.len() as u64) as f64 / begun.elapsed().as_secs_f64())
+    }
+
+    /// p99 of purchases that come at a steady pace, whatever became of those before.
+    async fn quiet(&self) -> Result<f64> {
+        let pause = Duration::from_secs(1) / QUIET;
+        let mut pace = tokio::time::interval(pause);
+        let mut calls = Vec::new();
+        for call in 0..u64::from(QUIET * 2 * SECONDS) {
+            pace.tick().await;
+            let (channels, machine) = (self.channels.clone(), self.at.machine.clone());
+            calls.push(tokio::spawn(async move {
+                load::grpc(&channels, SPEND, 1, 1, Some(&machine), move |_| spend(call % PEOPLE, format!("quiet-{call}"))).await
+            }));
+        }
+        let mut micros = Vec::new();
+        for call in calls {
+            let seen = call.await?;
+            anyhow::ensure!(seen.errors == 0, "a purchase failed");
+            micros.extend(seen.micros);
+        }
+        Ok(p99(micros))
+    }
+
+    fn quiet_raw(&self) -> Result<f64> {
+        let log = self.folder.join("quiet");
+        let rate = QUIET.to_string();
+        let prefix = log.to_string_lossy().into_owned();
+        let seconds = (2 * SECONDS).to_string();
+        self.pgbench(&one(PEOPLE), &["-R", &rate, "-c", "32", "-T", &seconds, "-l", "--log-prefix", &prefix])?;
+        let mut micros = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("quiet.")) {
+                let text = fs::read_to_string(path)?;
+                micros.extend(text.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<u32>().ok()));
+            }
+        }
+        Ok(p99(micros))
+    }
+
+    /// Transactions a second of a script, and CPU of Postgres for each in microseconds.
+    fn raw(&self, script: &str) -> Result<(f64, f64)> {
+        let (cpu, begun) = (self.cpu()?, Instant::now());
+        let said = self.pgbench(script, &["-c", &CLIENTS.to_string(), "-T", &SECONDS.to_string()])?;
+        let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
+        let rate = rate.with_context(|| format!("pgbench says no rate: {said}"))?;
+        let done = rate * begun.elapsed().as_secs_f64().min(f64::from(SECONDS));
+        Ok((rate, (self.cpu()? - cpu) * 1e6 / done))
+    }
+
+    fn pgbench(&self, script: &str, more: &[&str]) -> Result<String> {
+        let path = self.folder.join("script.sql");
+        fs::write(&path, script)?;
+        let mut command = Command::new(program()?);
+        command.args(["-n", "-M", "prepared", "-j", "2", "-f"]).arg(&path).args(more).arg(&self.at.database);
+        let output = command.output().context("pgbench")?;
+        anyhow::ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Seconds that Postgres has used, with all its processes, those that ended too.
+    fn cpu(&self) -> Result<f64> {
+        let mut ticks = (14..=17).map(|number| field(self.postgres, number)).sum::<Result<u64>>()?;
+        for entry in fs::read_dir("/proc")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            // What ended meanwhile is counted with its parent.
+            if field(pid, 4).is_ok_and(|parent| parent == u64::from(self.postgres)) {
+                ticks += (14..=15).map(|number| field(pid, number).unwrap_or(0)).sum::<u64>();
+            }
+        }
+        Ok(ticks as f64 / 100.0)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A field of `/proc/<pid>/stat`, numbered as proc(5) does.
+fn field(pid: u32, number: usize) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, rest) = text.rsplit_once(')').context("stat")?;
+    Ok(rest.split_ascii_whitespace().nth(number - 3).context("stat")?.parse()?)
+}
+
+fn program() -> Result<PathBuf> {
+    let newest = (13..=18).rev().map(|version| format!("/usr/lib/postgresql/{version}/bin/pgbench"));
+    let found = newest.map(PathBuf::from).find(|path| Path::exists(path));
+    found.context("pgbench is not installed (Debian: postgresql)")
+}
+
+fn p99(mut micros: Vec<u32>) -> f64 {
+    micros.sort_unstable();
+    micros.get(micros.len() * 99 / 100).copied().map_or(f64::NAN, f64::from)
+}
+
+fn user(number: u64) -> String {
+    Uuid::from_u128((7 << 100) + u128::from(number)).to_string()
+}
+
+fn spend(person: u64, key: String) -> Bytes {
+    let request = SpendRequest {
+        user_id: user(person),
+        currency: Currency::Gold.into(),
+        amount: 1,
+        destination: None,
+        reason: "bench".to_owned(),
+        reference: key.clone(),
+        idempotency_key: key,
+    };
+    request.encode_to_vec().into()
+}
+
+/// A batch that gives five hundred people what they will spend.
+fn seed(batch: u64) -> Bytes {
+    let account = |owner| Some(Account { owner: Some(owner) });
+    let postings = (0..500).map(|one| {
+        let person = batch * 500 + one;
+        let movement = Movement {
+            from: account(Owner::House(House::Mint.into())),
+            to: account(Owner::UserId(user(person))),
+            currency: Currency::Gold.into(),
+            amount: 1_000_000_000,
+            funds: None,
+            expires_at: None,
+        };
+        BatchPosting {
+            movements: vec![movement],
+            reason: "bench".to_owned(),
+            reference: person.to_string(),
+            idempotency_key: format!("seed-{person}"),
+        }
+    });
+    PostBatchRequest { postings: postings.collect() }.encode_to_vec().into()
+}

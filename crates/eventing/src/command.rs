@@ -1,0 +1,160 @@
+//! Commands: work to be done, once, by whoever has the queue (chapter 06, item 5).
+//!
+//! A command names its queue, its key (commands of one key in one queue are done one after another) and its idempotency
+//! key: sent or delivered twice, it is done once as far as our own records go. The work itself may call others, so no
+//! transaction is open while it runs; what it answered and what follows from it are written in one afterwards. Killed
+//! between the two, the work comes to be asked for again with the same idempotency key, and whoever is called must know it.
+//!
+//! **A broker is no record.** Redis may lose what it was told a moment ago. Who must not lose a command notes that it is
+//! due in the transaction that makes it so, and sends it again until its effect is there: that does no harm here.
+
+mod queue;
+
+use std::{fmt::Debug, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use coreloop_core::{Clock, Problem};
+use coreloop_db::Transaction;
+use coreloop_service::Call;
+use jiff::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use uuid::Uuid;
+
+pub use self::queue::Queue;
+use crate::{Error, Event, Failure, MAX_PAYLOAD_BYTES, bus::Reader};
+
+/// Work to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Where it waits.
+    pub queue: Queue,
+    /// Commands of one key are done in the order in which they were sent.
+    pub key: String,
+    /// However often it is sent, it is done once.
+    pub idempotency_key: Uuid,
+    /// Trace of what asked for it (32 hex digits); may be empty.
+    pub trace_id: String,
+    /// W3C trace context of what asked for it; may be empty.
+    pub traceparent: String,
+    /// Id of the request that asked for it; may be empty.
+    pub request_id: String,
+    /// When it was asked for.
+    pub timestamp: Timestamp,
+    /// Service that asks.
+    pub source: String,
+    /// Version of the payload.
+    pub version: u32,
+    /// What is to be done, as JSON.
+    pub payload: Bytes,
+}
+
+impl Command {
+    /// What is to be done.
+    ///
+    /// # Errors
+    /// [`Failure::Permanent`] for a payload that is no `T`.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_slice(&self.payload)
+            .map_err(|error| Failure::permanent("MALFORMED_COMMAND", error.to_string()))
+    }
+
+    /// As the workers' machinery, which is that of events, carries it.
+    pub(crate) fn of(queue: Queue, event: &Event) -> Self {
+        Self {
+            queue,
+            key: event.key.clone(),
+            idempotency_key: event.id,
+            trace_id: event.trace_id.clone(),
+            traceparent: event.traceparent.clone(),
+            request_id: event.request_id.clone(),
+            timestamp: event.created_at,
+            source: event.source.clone(),
+            version: event.version,
+            payload: event.payload.clone(),
+        }
+    }
+}
+
+/// A transport of commands. What it must hold: what [`CommandBus::send`] has answered waits in its queue until it is
+/// acknowledged; a queue has one reader at a time, and whoever was replaced learns it; what was read and not acknowledged
+/// is read again by the next reader.
+#[async_trait]
+pub trait CommandBus: Debug + Send + Sync + 'static {
+    /// Puts commands of one queue into it, in order, all or none, and answers when the broker has them. [`Error::Full`]
+    /// when they do not fit.
+    async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), Error>;
+
+    /// Becomes the queue's reader under the name `token`. What readers before left open comes first.
+    async fn work(&self, queue: Queue, token: Uuid) -> Result<Box<dyn Reader>, Error>;
+}
+
+/// The near end: sends commands in the name of a service.
+#[derive(Clone)]
+pub struct Commands {
+    bus: Arc<dyn CommandBus>,
+    clock: Arc<dyn Clock>,
+    source: String,
+}
+
+impl Debug for Commands {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Commands").field("bus", &self.bus).field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl Commands {
+    /// Commands of the service `source` over `bus`.
+    #[must_use]
+    pub fn new(bus: Arc<dyn CommandBus>, clock: Arc<dyn Clock>, source: &str) -> Self {
+        Self { bus, clock, source: source.to_owned() }
+    }
+
+    /// Sends a command, with the trace and the request id of the call that runs. After an error it may have been sent: it
+    /// is safe to send it again.
+    ///
+    /// # Errors
+    /// [`Error::Full`]; [`Error::TooLarge`]; what the broker says.
+    pub async fn send(
+        &self,
+        queue: Queue,
+        key: impl Into<String>,
+        idempotency_key: Uuid,
+        payload: &impl Serialize,
+    ) -> Result<(), Error> {
+        let json = serde_json::to_vec(payload).map_err(|error| Error::Codec(Problem::internal(error)))?;
+        if json.len() > MAX_PAYLOAD_BYTES {
+            return Err(Error::TooLarge(json.len()));
+        }
+        let call = Call::current();
+        let command = Command {
+            queue,
+            key: key.into(),
+            idempotency_key,
+            trace_id: call.as_ref().map(|call| call.trace.trace_id_hex()).unwrap_or_default(),
+            traceparent: call.as_ref().map(|call| call.trace.header()).unwrap_or_default(),
+            request_id: call
+                .as_ref()
+                .and_then(|call| call.request_id.to_str().ok())
+                .map(str::to_owned)
+                .unwrap_or_default(),
+            timestamp: self.clock.now(),
+            source: self.source.clone(),
+            version: 1,
+            payload: json.into(),
+        };
+        self.bus.send(queue, &[command]).await
+    }
+}
+
+/// What is done with the commands of a queue.
+#[async_trait]
+pub trait CommandHandler: Send + Sync + 'static {
+    /// Does the work. No transaction is open, so others may be called. **It may come to be done again** with the same
+    /// idempotency key, which is what others are to be called with. Answers what is to be kept of it.
+    async fn act(&self, command: &Command) -> Result<Value, Failure>;
+
+    /// Writes what follows from it, in the transaction that also notes that it was done: once.
+    async fn settle(&self, transaction: &mut Transaction, command: &Command, result: &Value) -> Result<(), Failure>;
+}

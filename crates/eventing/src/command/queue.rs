@@ -1,0 +1,98 @@
+//! The queues of chapter 06.
+
+/// A command queue: what is asked for, how long it is worth doing, and how much of it may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Queue {
+    name: &'static str,
+    ttl_secs: u32,
+    most: u32,
+}
+
+const MINUTE: u32 = 60;
+const HOUR: u32 = 60 * MINUTE;
+const DAY: u32 = 24 * HOUR;
+
+/// Somebody waits for it; later nobody does.
+const fn prompt(name: &'static str, ttl_secs: u32) -> Queue {
+    Queue { name, ttl_secs, most: 10_000 }
+}
+
+/// It is owed, and is done late rather than never.
+const fn owed(name: &'static str, ttl_secs: u32) -> Queue {
+    Queue { name, ttl_secs, most: 100_000 }
+}
+
+impl Queue {
+    /// Classify the image of a scan.
+    pub const SCAN_CLASSIFY: Self = prompt("scan.classify", 10 * MINUTE);
+    /// Reward a scan.
+    pub const SCAN_REWARD: Self = owed("scan.reward", DAY);
+    /// Run a chat's pipeline.
+    pub const CHAT_PIPELINE: Self = prompt("chat.pipeline", 5 * MINUTE);
+    /// Store a sign-in audit. auth's own worker reads it, many at a time.
+    pub const AUTH_AUDIT: Self = owed("auth.audit", 7 * DAY);
+    /// Ask a third party about a place.
+    pub const LOCATION_EXTERNAL: Self = prompt("location.external", 5 * MINUTE);
+    /// Process an uploaded image.
+    pub const IMAGE_PROCESS: Self = owed("image.process", HOUR);
+    /// Push a notification to devices.
+    pub const NOTIFICATION_PUSH: Self = owed("notification.push", HOUR);
+    /// Fetch the closing prices of a day.
+    pub const EOD_FETCH: Self = prompt("eod.fetch", DAY);
+    /// Settle the predictions of a day.
+    pub const SETTLEMENT_COMPUTE: Self = prompt("settlement.compute", DAY);
+    /// Award the points of a settlement.
+    pub const POINTS_AWARD: Self = owed("points.award", 7 * DAY);
+    /// Settle a purchase with the payment provider.
+    pub const SHOP_SETTLE: Self = owed("shop.settle", 7 * DAY);
+    /// Have a vendor issue a reward.
+    pub const REWARDS_ISSUE: Self = owed("rewards.issue", DAY);
+
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::SCAN_CLASSIFY,
+        Self::SCAN_REWARD,
+        Self::CHAT_PIPELINE,
+        Self::AUTH_AUDIT,
+        Self::LOCATION_EXTERNAL,
+        Self::IMAGE_PROCESS,
+        Self::NOTIFICATION_PUSH,
+        Self::EOD_FETCH,
+        Self::SETTLEMENT_COMPUTE,
+        Self::POINTS_AWARD,
+        Self::SHOP_SETTLE,
+        Self::REWARDS_ISSUE,
+    ];
+
+    /// Name, as `scan.classify`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// A command that nobody began within this time is a dead letter; in seconds.
+    #[must_use]
+    pub fn ttl_secs(self) -> u32 {
+        self.ttl_secs
+    }
+
+    /// Commands that may wait or be under way; more are refused.
+    #[must_use]
+    pub fn most(self) -> u32 {
+        self.most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queues_are_those_of_the_chapter() {
+        let names: Vec<_> = Queue::ALL.iter().map(|queue| queue.name()).collect();
+        let chapter = "scan.classify scan.reward chat.pipeline auth.audit location.external image.process \
+                       notification.push eod.fetch settlement.compute points.award shop.settle rewards.issue";
+        assert_eq!(names, chapter.split(' ').collect::<Vec<_>>());
+        assert!(Queue::ALL.iter().all(|queue| queue.ttl_secs() >= MINUTE && queue.most() > 0));
+    }
+}
