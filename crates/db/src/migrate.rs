@@ -5,8 +5,11 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, migrate::Migrator};
 
 use crate::{DbError, Options, lease, pool};
 
-/// Names are written into DDL, which takes no parameters; so only plain ones are let through.
-pub(crate) fn identifier(name: &str) -> Result<&str, DbError> {
+/// `name`, if it may be written into SQL, which takes no parameters for names: lower-case letters, digits and `_`, at most 63.
+///
+/// # Errors
+/// [`DbError::Name`].
+pub fn identifier(name: &str) -> Result<&str, DbError> {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.len() <= 63
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');

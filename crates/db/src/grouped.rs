@@ -1,0 +1,266 @@
+//! Writes that wait together become one transaction (chapter 10): group commit in the service.
+//!
+//! There is no timer: whoever finds a free lane starts at once, with all that wait, and who comes while the lanes are busy
+//! goes with the next. So an idle service adds nothing to a write, and a busy one pays for a fraction of a plan, a trip and
+//! a flush. A batch runs in a task of its own: who gives up waiting does not cut off the others. What was not begun when
+//! its caller went away, or when their deadline passed, is not begun any more (O6).
+
+use std::{
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use coreloop_core::{Problem, Reason};
+use futures::{FutureExt as _, future::BoxFuture};
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::deadline;
+
+type Run<T, R> = dyn Fn(Vec<T>, usize) -> BoxFuture<'static, Vec<R>> + Send + Sync;
+
+/// How much goes together.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Batches that run at the same time. One would make a write wait for the flush before it, even of an idle service.
+    pub lanes: usize,
+    /// Most items of a batch.
+    pub most: usize,
+    /// Items that may wait; more are refused.
+    pub queue: usize,
+}
+
+/// Why an item was not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// As many wait as may. It was not begun.
+    #[error("as many writes wait as may")]
+    Full,
+    /// The caller's deadline passed. It was not begun.
+    #[error("the deadline passed before the write was begun")]
+    Deadline,
+    /// The batch ended without an answer. Whether it lasted is not known.
+    #[error("the batch of the write was lost")]
+    Lost,
+}
+
+impl From<GroupError> for Problem {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::Full => {
+                Self::common(Reason::Overloaded, "too many writes at once").retry_after(Duration::from_secs(1))
+            }
+            GroupError::Deadline => Self::common(Reason::DeadlineExceeded, "the deadline passed"),
+            GroupError::Lost => Self::internal(error),
+        }
+    }
+}
+
+/// A way to do `T`s, many at a time, each with its own answer `R`. Clones share it.
+pub struct Grouped<T, R>(Arc<Inner<T, R>>);
+
+struct Inner<T, R> {
+    run: Box<Run<T, R>>,
+    limits: Limits,
+    state: Mutex<State<T, R>>,
+}
+
+struct State<T, R> {
+    waiting: Vec<Waiting<T, R>>,
+    /// Lanes that are free.
+    free: Vec<usize>,
+}
+
+struct Waiting<T, R> {
+    item: T,
+    deadline: Option<Instant>,
+    reply: oneshot::Sender<Result<R, GroupError>>,
+}
+
+impl<T, R> fmt::Debug for Grouped<T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grouped").field("limits", &self.0.limits).finish_non_exhaustive()
+    }
+}
+
+impl<T, R> Clone for Grouped<T, R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> Grouped<T, R> {
+    /// Does items through `run`, which is given a batch and the number of its lane and answers each in their order.
+    pub fn new<F>(limits: Limits, run: F) -> Self
+    where
+        F: Fn(Vec<T>, usize) -> BoxFuture<'static, Vec<R>> + Send + Sync + 'static,
+    {
+        let state = State { waiting: Vec::new(), free: (0..limits.lanes.max(1)).rev().collect() };
+        Self(Arc::new(Inner { run: Box::new(run), limits, state: Mutex::new(state) }))
+    }
+
+    /// Does `item`, with what waits beside it.
+    ///
+    /// # Errors
+    /// [`GroupError`].
+    pub async fn submit(&self, item: T) -> Result<R, GroupError> {
+        if deadline::passed() {
+            return Err(GroupError::Deadline);
+        }
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut state = self.0.state();
+            if state.waiting.len() >= self.0.limits.queue {
+                return Err(GroupError::Full);
+            }
+            state.waiting.push(Waiting { item, deadline: deadline::current(), reply });
+            if let Some(lane) = state.free.pop() {
+                tokio::spawn(Arc::clone(&self.0).drain(lane));
+            }
+        }
+        answer.await.unwrap_or(Err(GroupError::Lost))
+    }
+
+    /// Items that wait for a lane.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.state().waiting.len()
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
+    /// Runs batches in a lane until nothing waits.
+    async fn drain(self: Arc<Self>, lane: usize) {
+        while let Some(batch) = self.next(lane) {
+            let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.item, one.reply)).unzip();
+            // A batch that panics leaves its callers without an answer, and the lane to the next.
+            let answers = AssertUnwindSafe((self.run)(items, lane)).catch_unwind().await.unwrap_or_default();
+            for (reply, answer) in replies.into_iter().zip(answers) {
+                // A caller that gave up meanwhile has no use for it.
+                let _unread = reply.send(Ok(answer));
+            }
+        }
+    }
+
+    /// The next batch; none, and the lane is free, when nothing waits.
+    fn next(&self, lane: usize) -> Option<Vec<Waiting<T, R>>> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let late: Vec<_> = state.waiting.extract_if(.., |one| one.deadline.is_some_and(|end| end <= now)).collect();
+        state.waiting.retain(|one| !one.reply.is_closed());
+        let most = state.waiting.len().min(self.limits.most.max(1));
+        let batch: Vec<_> = state.waiting.drain(..most).collect();
+        if batch.is_empty() {
+            state.free.push(lane);
+        }
+        drop(state);
+        for one in late {
+            let _gone_already = one.reply.send(Err(GroupError::Deadline));
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T, R>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use tokio::{sync::Semaphore, task::JoinHandle};
+
+    use super::*;
+
+    type Batches = Arc<Mutex<Vec<Vec<u32>>>>;
+
+    /// Doubles numbers, panics on 666; each batch waits for a permit of `gate`.
+    fn doubling(gate: &Arc<Semaphore>, limits: Limits) -> (Grouped<u32, u32>, Batches) {
+        let (seen, gate) = (Batches::default(), Arc::clone(gate));
+        let batches = Arc::clone(&seen);
+        let writes = Grouped::new(limits, move |items: Vec<u32>, _| {
+            let (seen, gate) = (Arc::clone(&seen), Arc::clone(&gate));
+            Box::pin(async move {
+                gate.acquire().await.unwrap().forget();
+                assert!(!items.contains(&666), "as the test says");
+                seen.lock().unwrap().push(items.clone());
+                items.into_iter().map(|item| item * 2).collect()
+            })
+        });
+        (writes, batches)
+    }
+
+    fn ask(writes: &Grouped<u32, u32>, item: u32) -> JoinHandle<Result<u32, GroupError>> {
+        let writes = writes.clone();
+        tokio::spawn(async move { writes.submit(item).await })
+    }
+
+    async fn settle(writes: &Grouped<u32, u32>, waiting: usize) {
+        while writes.waiting() != waiting || !writes.0.state().free.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    const TWO: Limits = Limits { lanes: 2, most: 256, queue: 1_000 };
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_goes_together_and_everybody_gets_their_own_answer() {
+        let gate = Arc::new(Semaphore::new(0));
+        let (writes, batches) = doubling(&gate, TWO);
+        let asked: Vec<_> = (0..600).map(|item| ask(&writes, item)).collect();
+        settle(&writes, 598).await;
+        gate.add_permits(600);
+        for (item, asked) in (0..600_u32).zip(asked) {
+            assert_eq!(asked.await.unwrap(), Ok(item * 2));
+        }
+        let sizes: Vec<_> = batches.lock().unwrap().iter().map(Vec::len).collect();
+        assert_eq!(sizes, [1, 1, 256, 256, 86]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_wait_than_may() {
+        let gate = Arc::new(Semaphore::new(0));
+        let (writes, _) = doubling(&gate, Limits { lanes: 1, most: 8, queue: 2 });
+        let asked = [ask(&writes, 1)];
+        settle(&writes, 0).await;
+        let more = [ask(&writes, 2), ask(&writes, 3)];
+        settle(&writes, 2).await;
+        assert_eq!(writes.submit(4).await, Err(GroupError::Full));
+        gate.add_permits(9);
+        for asked in asked.into_iter().chain(more) {
+            assert!(asked.await.unwrap().is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_stops_nobody_and_what_was_not_begun_is_not() {
+        let gate = Arc::new(Semaphore::new(0));
+        let (writes, batches) = doubling(&gate, Limits { lanes: 1, ..TWO });
+        let first = ask(&writes, 1);
+        settle(&writes, 0).await;
+        let (gone, late) = (ask(&writes, 2), {
+            let writes = writes.clone();
+            let end = Instant::now() + Duration::from_millis(1);
+            tokio::spawn(deadline::scope(end, async move { writes.submit(3).await }))
+        });
+        let last = ask(&writes, 4);
+        settle(&writes, 3).await;
+        first.abort();
+        gone.abort();
+        assert!(gone.await.is_err());
+        tokio::time::advance(Duration::from_millis(2)).await;
+        gate.add_permits(9);
+        assert_eq!(last.await.unwrap(), Ok(8));
+        assert_eq!(late.await.unwrap(), Err(GroupError::Deadline));
+        assert_eq!(*batches.lock().unwrap(), [[1], [4]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_panics_costs_its_own_alone() {
+        let gate = Arc::new(Semaphore::new(9));
+        let (writes, _) = doubling(&gate, Limits { lanes: 1, ..TWO });
+        assert_eq!(writes.submit(666).await, Err(GroupError::Lost));
+        assert_eq!(writes.submit(3).await, Ok(6));
+    }
+}

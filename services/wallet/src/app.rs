@@ -1,0 +1,90 @@
+//! What every handler works with.
+
+use std::sync::Arc;
+
+use coreloop_core::{Clock, UserId};
+use coreloop_db::Coalesced;
+use coreloop_wallet_api::v1;
+use prost::Message as _;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::{
+    Error, Options,
+    commit::Ledger,
+    error::Refusal,
+    metrics::Metrics,
+    order::{Currency, Key},
+    store::{self, accounts::Balance},
+};
+
+/// The running service.
+#[derive(Debug)]
+pub struct App {
+    /// Settings.
+    pub options: Options,
+    /// The service's own database: its role, its schema.
+    pub db: PgPool,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// What is posted.
+    pub ledger: Ledger,
+    /// Balances to look at: reads that wait together are one statement. Decisions lock their accounts instead.
+    pub balances: Coalesced<Key, Balance>,
+    /// Postings that were made, which never change.
+    pub postings: Coalesced<Uuid, Arc<Vec<u8>>>,
+    /// Metrics.
+    pub metrics: Metrics,
+}
+
+impl App {
+    /// The service on a database.
+    #[must_use]
+    pub fn new(options: Options, db: PgPool, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        Self {
+            ledger: Ledger::new(db.clone(), Arc::clone(&clock), &options, metrics.clone()),
+            balances: balances(&db, &clock),
+            postings: postings(&db),
+            options,
+            db,
+            clock,
+            metrics,
+        }
+    }
+
+    /// What a user has; nothing where there is no account.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn balance(&self, user: UserId, currency: Currency) -> Result<Balance, Error> {
+        Ok(self.balances.find((user.0, currency)).await?.unwrap_or_default())
+    }
+
+    /// A posting that was made.
+    ///
+    /// # Errors
+    /// `unknown` when there is none; when the database fails.
+    pub async fn posting(&self, id: Uuid, unknown: Refusal) -> Result<v1::Posting, Error> {
+        let answer = self.postings.find(id).await?.ok_or(unknown)?;
+        v1::Posting::decode(answer.as_slice()).map_err(|_| Error::Corrupt("an answer that cannot be read"))
+    }
+}
+
+fn balances(db: &PgPool, clock: &Arc<dyn Clock>) -> Coalesced<Key, Balance> {
+    let (db, clock) = (db.clone(), Arc::clone(clock));
+    Coalesced::new(move |keys: Vec<Key>| {
+        let (db, now) = (db.clone(), clock.now());
+        Box::pin(async move { Ok(store::accounts::balances(&db, &keys, now).await?) })
+    })
+}
+
+fn postings(db: &PgPool) -> Coalesced<Uuid, Arc<Vec<u8>>> {
+    let db = db.clone();
+    Coalesced::new(move |ids: Vec<Uuid>| {
+        let db = db.clone();
+        Box::pin(async move {
+            let found = store::postings::answers(&db, &ids).await?;
+            Ok(found.into_iter().map(|(id, answer)| (id, Arc::new(answer))).collect())
+        })
+    })
+}

@@ -1,0 +1,366 @@
+//! The rules on books in memory: acts in sequence, as batches hand them on.
+
+use std::collections::BTreeSet;
+
+use coreloop_wallet_api::v1::Currency as C;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    books::{Account, Held, Loaded},
+    chain,
+    funds::{Lot, NEVER},
+};
+
+const HOUR: Micros = 3_600_000_000;
+
+/// Everybody's books, kept from batch to batch as the database keeps them.
+struct Everything {
+    loaded: Loaded,
+    now: Micros,
+    written: Vec<crate::books::Written>,
+    keys: u32,
+}
+
+fn user(number: u128) -> UserId {
+    UserId(Uuid::from_u128((7 << 100) + number))
+}
+
+impl Everything {
+    fn new() -> Self {
+        Self { loaded: Loaded::default(), now: HOUR, written: Vec::new(), keys: 0 }
+    }
+
+    /// Posts orders as one batch.
+    fn batch(&mut self, orders: &[Order]) -> Vec<Result<v1::Posting, Refusal>> {
+        for account in self.loaded.accounts.values_mut() {
+            account.before = account.funds.clone();
+        }
+        let mut keys = BTreeSet::new();
+        orders.iter().for_each(|order| order.accounts(3, &mut keys));
+        for key in keys {
+            self.loaded.accounts.entry(key).or_insert_with(Account::default);
+        }
+        let mut books = Books::new(std::mem::take(&mut self.loaded), 3, self.now, self.now + 24 * HOUR);
+        let outcomes = orders.iter().map(|order| apply(&mut books, order)).collect();
+        for hold in &books.written.made {
+            books.loaded.holds.entry(hold.id).or_insert(Held { expires_at: hold.expires_at, open: true });
+        }
+        self.loaded = books.loaded;
+        self.written.push(books.written);
+        outcomes
+    }
+
+    fn one(&mut self, order: &Order) -> Result<v1::Posting, Refusal> {
+        self.batch(std::slice::from_ref(order)).remove(0)
+    }
+
+    fn fresh(&mut self, act: Act) -> Order {
+        self.keys += 1;
+        order(&self.keys.to_string(), act)
+    }
+
+    fn act(&mut self, act: Act) -> Result<v1::Posting, Refusal> {
+        let order = self.fresh(act);
+        self.one(&order)
+    }
+
+    fn has(&self, user: UserId) -> i64 {
+        self.loaded.accounts.get(&(user.0, 1)).map_or(0, |account| account.balance)
+    }
+
+    /// What must hold of the books whatever was done.
+    fn sound(&self) {
+        let sum: i64 = self.loaded.accounts.values().map(|account| account.balance).sum();
+        assert_eq!(sum, 0, "the accounts add up to zero");
+        for (key, account) in &self.loaded.accounts {
+            let house = key.0.as_u128() < 1 << 32;
+            assert!(house || account.balance >= 0, "nobody owes");
+            assert!(house || account.funds.total() == Some(account.balance), "value has a kind");
+            let lines: Vec<_> =
+                self.written.iter().flat_map(|batch| &batch.entries).filter(|entry| entry.line.key == *key).collect();
+            assert_eq!(lines.iter().map(|entry| entry.line.delta).sum::<i64>(), account.balance);
+            assert!((1..).zip(&lines).all(|(seq, entry)| entry.line.seq == seq), "no gap");
+            assert!(lines.windows(2).all(|pair| pair[0].line.posted_at <= pair[1].line.posted_at));
+        }
+        for posting in self.written.iter().flat_map(|batch| &batch.postings) {
+            let entries = self.written.iter().flat_map(|batch| &batch.entries).filter(|entry| entry.posting == posting.id);
+            assert_eq!(entries.map(|entry| entry.line.delta).sum::<i64>(), 0, "a posting takes as much as it gives");
+        }
+    }
+}
+
+fn order(key: &str, act: Act) -> Order {
+    let cause = Cause {
+        caller: "service:test".into(),
+        actor: "service:test".into(),
+        key: key.to_owned(),
+        reason: "test".to_owned(),
+        reference: "1".to_owned(),
+    };
+    Order::new(cause, "Test", &v1::Refusal::default(), act)
+}
+
+fn movement(from: Party, to: Party, amount: i64, lot: Lot) -> Movement {
+    Movement { from, to, currency: 1, amount, lot }
+}
+
+fn grant_of(user: UserId, amount: i64, lot: Lot) -> Act {
+    let movements = vec![movement(Party::House(House::Mint), Party::User(user), amount, lot)];
+    Act::Move { kind: PostingKind::Grant, movements }
+}
+
+fn grant(user: UserId, amount: i64) -> Act {
+    grant_of(user, amount, Lot::FREE)
+}
+
+fn spend(user: UserId, amount: i64) -> Act {
+    let movements = vec![movement(Party::User(user), Party::House(House::Sink), amount, Lot::FREE)];
+    Act::Move { kind: PostingKind::Spend, movements }
+}
+
+fn transfer(from: UserId, to: UserId, amount: i64) -> Act {
+    let movements = vec![movement(Party::User(from), Party::User(to), amount, Lot::FREE)];
+    Act::Move { kind: PostingKind::Transfer, movements }
+}
+
+fn hold_of(user: UserId, amount: i64, expires_at: Micros) -> Act {
+    Act::Hold { user, currency: 1, amount, expires_at }
+}
+
+fn settling(made: &v1::Posting, how: Settle) -> Act {
+    Act::Settle { made: Box::new(made.clone()), how }
+}
+
+fn capture(made: &v1::Posting, amount: Option<i64>) -> Act {
+    settling(made, Settle::Capture { amount, to: House::Sink })
+}
+
+fn undo(original: &v1::Posting, amount: Option<i64>) -> Act {
+    Act::Reverse { original: Box::new(original.clone()), amount }
+}
+
+#[test]
+fn one_who_has_too_little_is_refused_alone() {
+    let mut books = Everything::new();
+    let orders: Vec<Order> = [grant(user(1), 100), spend(user(1), 60), spend(user(1), 60), spend(user(1), 40), spend(user(2), 1)]
+        .into_iter()
+        .map(|act| books.fresh(act))
+        .collect();
+    let outcomes = books.batch(&orders);
+    assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, true, false]);
+    assert_eq!(outcomes[2], Err(Refusal::InsufficientFunds { currency: C::Gold, available: 40 }));
+    assert_eq!(books.has(user(1)), 0);
+    books.sound();
+}
+
+#[test]
+fn a_key_is_one_act_within_a_batch_and_after_it() {
+    let mut books = Everything::new();
+    let twice = order("k", grant(user(1), 100));
+    let outcomes = books.batch(&[twice.clone(), twice.clone()]);
+    assert_eq!(outcomes[0], outcomes[1]);
+    assert_eq!(books.one(&twice), outcomes[0]);
+    let mut other = twice;
+    other.body_hash = [1; 32];
+    assert_eq!(books.one(&other), Err(Refusal::KeyReused));
+    assert_eq!(books.has(user(1)), 100);
+    books.sound();
+}
+
+#[test]
+fn a_key_that_was_refused_is_free() {
+    let mut books = Everything::new();
+    let early = order("k", spend(user(1), 10));
+    assert!(books.one(&early).is_err());
+    books.act(grant(user(1), 10)).unwrap();
+    assert!(books.one(&early).is_ok());
+}
+
+#[test]
+fn a_hold_is_captured_in_part_and_the_rest_goes_back() {
+    let mut books = Everything::new();
+    books.act(grant(user(1), 50)).unwrap();
+    books.act(grant_of(user(1), 50, Lot::PAID)).unwrap();
+    let made = books.act(hold_of(user(1), 80, 2 * HOUR)).unwrap();
+    assert_eq!(books.has(user(1)), 20);
+    assert_eq!(books.act(capture(&made, Some(81))), Err(Refusal::AmountTooLarge));
+    let captured = books.act(capture(&made, Some(70))).unwrap();
+    assert_eq!(books.has(user(1)), 30);
+    // Free value was captured first, so what came back is paid.
+    assert_eq!(books.loaded.accounts[&(user(1).0, 1)].funds.of(Lot::PAID), 30);
+    assert_eq!(books.act(capture(&made, None)), Err(Refusal::HoldSettled));
+    assert_eq!(books.act(settling(&made, Settle::Release)), Err(Refusal::HoldSettled));
+    books.act(undo(&captured, None)).unwrap();
+    assert_eq!(books.has(user(1)), 100);
+    assert_eq!(books.loaded.accounts[&(user(1).0, 1)].funds.of(Lot::PAID), 50);
+    books.sound();
+}
+
+#[test]
+fn a_hold_whose_time_is_over_is_not_captured_and_goes_back() {
+    let mut books = Everything::new();
+    books.act(grant(user(1), 50)).unwrap();
+    let made = books.act(hold_of(user(1), 50, 2 * HOUR)).unwrap();
+    assert_eq!(books.act(settling(&made, Settle::Expire)), Err(Refusal::HoldSettled));
+    books.now = 2 * HOUR;
+    assert_eq!(books.act(capture(&made, None)), Err(Refusal::HoldExpired));
+    books.act(settling(&made, Settle::Expire)).unwrap();
+    assert_eq!(books.has(user(1)), 50);
+    books.sound();
+}
+
+#[test]
+fn a_posting_is_reversed_once_and_never_for_more() {
+    let mut books = Everything::new();
+    let granted = books.act(grant(user(1), 50)).unwrap();
+    let spent = books.act(spend(user(1), 30)).unwrap();
+    assert_eq!(books.act(undo(&spent, Some(31))), Err(Refusal::AmountTooLarge));
+    let back = books.act(undo(&spent, Some(10))).unwrap();
+    assert_eq!(books.act(undo(&spent, Some(10))), Err(Refusal::AlreadyReversed));
+    assert_eq!(books.act(undo(&back, None)), Err(Refusal::NotReversible));
+    assert!(matches!(books.act(undo(&granted, None)), Err(Refusal::InsufficientFunds { available: 30, .. })));
+    books.act(undo(&granted, Some(30))).unwrap();
+    assert_eq!(books.has(user(1)), 0);
+    books.sound();
+}
+
+#[test]
+fn between_users_what_is_taken_back_keeps_its_kind() {
+    let mut books = Everything::new();
+    books.act(grant_of(user(1), 10, Lot::PAID)).unwrap();
+    let moved = books.act(transfer(user(1), user(2), 10)).unwrap();
+    assert_eq!(books.loaded.accounts[&(user(2).0, 1)].funds.of(Lot::PAID), 10);
+    books.act(spend(user(2), 10)).unwrap();
+    books.act(grant(user(2), 10)).unwrap();
+    books.act(undo(&moved, None)).unwrap();
+    assert_eq!(books.loaded.accounts[&(user(1).0, 1)].funds.of(Lot::FREE), 10);
+    books.sound();
+}
+
+#[test]
+fn what_is_over_goes_before_anything_else_and_comes_back_with_time() {
+    let mut books = Everything::new();
+    let soon = Lot { paid: false, expires_at: 2 * HOUR };
+    books.act(grant_of(user(1), 30, soon)).unwrap();
+    books.act(grant(user(1), 5)).unwrap();
+    let spent = books.act(spend(user(1), 10)).unwrap();
+    books.now = 2 * HOUR;
+    assert!(matches!(books.act(spend(user(1), 6)), Err(Refusal::InsufficientFunds { available: 5, .. })));
+    assert_eq!(books.has(user(1)), 5, "the rest of the lot is gone");
+    books.act(undo(&spent, None)).unwrap();
+    let account = &books.loaded.accounts[&(user(1).0, 1)];
+    assert_eq!(account.funds.of(Lot { paid: false, expires_at: 26 * HOUR }), 10);
+    assert_eq!(books.act(grant_of(user(1), 1, soon)), Err(Refusal::TimePassed));
+    books.sound();
+}
+
+#[test]
+fn nobody_holds_more_than_may_be() {
+    let mut books = Everything::new();
+    books.act(grant(user(1), MOST)).unwrap();
+    assert_eq!(books.act(grant(user(1), 1)), Err(Refusal::BalanceLimit));
+    books.act(grant(user(2), 1)).unwrap();
+    assert_eq!(books.act(transfer(user(2), user(1), 1)), Err(Refusal::BalanceLimit));
+    assert_eq!(books.has(user(2)), 1, "nothing of a refused act is left");
+    books.sound();
+}
+
+#[test]
+fn several_movements_happen_together_or_not_at_all() {
+    let mut books = Everything::new();
+    books.act(grant(user(1), 10)).unwrap();
+    let both = |amount| Act::Move {
+        kind: PostingKind::Batch,
+        movements: vec![
+            movement(Party::User(user(1)), Party::User(user(2)), 10, Lot::FREE),
+            movement(Party::User(user(2)), Party::House(House::Sink), amount, Lot::FREE),
+        ],
+    };
+    assert!(books.act(both(11)).is_err());
+    assert_eq!((books.has(user(1)), books.has(user(2))), (10, 0));
+    let posted = books.act(both(4)).unwrap();
+    assert_eq!((books.has(user(1)), books.has(user(2))), (0, 6));
+    assert_eq!(books.act(undo(&posted, Some(1))), Err(Refusal::NotReversible));
+    books.sound();
+}
+
+#[test]
+fn the_facts_tell_every_change_of_a_user_in_order() {
+    let mut books = Everything::new();
+    books.act(grant(user(1), 10)).unwrap();
+    books.act(spend(user(1), 4)).unwrap();
+    let facts: Vec<_> = books.written.iter().flat_map(|batch| &batch.facts).map(|fact| &fact.posted).collect();
+    let told: Vec<_> = facts.iter().map(|posted| (posted.sequence, posted.delta, posted.balance_after)).collect();
+    assert_eq!(told, [(1, 10, 10), (2, -4, 6)]);
+}
+
+#[test]
+fn the_hash_of_an_entry_is_of_its_posting_and_the_one_before() {
+    let mut books = Everything::new();
+    books.act(grant(user(1), 10)).unwrap();
+    books.act(spend(user(1), 4)).unwrap();
+    let lines: Vec<_> =
+        books.written.iter().flat_map(|b| &b.entries).filter(|entry| entry.line.key.0 == user(1).0).collect();
+    let row = &books.written[1].postings[0];
+    let said = chain::Said {
+        id: row.id,
+        kind: row.kind,
+        words: [&row.cause.caller, &row.cause.key, &row.cause.actor, &row.cause.reason, &row.cause.reference],
+        body_hash: &row.body_hash,
+        answer: &row.answer,
+        reverses: row.reverses,
+        posted_at: row.posted_at,
+    };
+    assert_eq!(chain::line(&lines[0].hash, &chain::posting(&said), &lines[1].line), lines[1].hash);
+}
+
+/// What a random history is made of: numbers that mean something only when it is run.
+#[derive(Debug, Clone)]
+struct Random {
+    what: u8,
+    who: u128,
+    other: u128,
+    amount: i64,
+    which: usize,
+    passes: i64,
+}
+
+fn any_random() -> impl Strategy<Value = Random> {
+    (0_u8..9, 0_u128..4, 0_u128..4, 1_i64..60, any::<prop::sample::Index>(), 0_i64..40).prop_map(
+        |(what, who, other, amount, which, passes)| Random { what, who, other, amount, which: which.index(1_000), passes },
+    )
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_done_the_books_are_sound(history in prop::collection::vec(any_random(), 1..60), size in 1_usize..9) {
+        let mut books = Everything::new();
+        let mut made: Vec<v1::Posting> = Vec::new();
+        for chunk in history.chunks(size) {
+            let mut orders = Vec::new();
+            for random in chunk {
+                let (one, two) = (user(random.who), user(random.other));
+                let known = (!made.is_empty()).then(|| made[random.which % made.len()].clone());
+                let lot = Lot { paid: random.amount % 2 == 0, expires_at: if random.passes % 3 == 0 { books.now + 60 * 1_000_000 } else { NEVER } };
+                let act = match (random.what, known) {
+                    (0 | 1, _) => grant_of(one, random.amount, lot),
+                    (2, _) => spend(one, random.amount),
+                    (3, _) if one != two => transfer(one, two, random.amount),
+                    (4, _) => hold_of(one, random.amount, books.now + 30 * 1_000_000),
+                    (5, Some(known)) => capture(&known, Some(random.amount)),
+                    (6, Some(known)) => settling(&known, if random.amount % 2 == 0 { Settle::Release } else { Settle::Expire }),
+                    (7, Some(known)) => undo(&known, (random.amount % 2 == 0).then_some(random.amount)),
+                    _ => Act::Expire { user: one, currency: 1 },
+                };
+                orders.push(books.fresh(act));
+                if random.passes % 7 == 0 {
+                    orders.extend(orders.last().cloned());
+                }
+            }
+            made.extend(books.batch(&orders).into_iter().flatten().filter(|posting| !posting.posting_id.is_empty()));
+            books.now += chunk[0].passes * 1_000_000;
+            books.sound();
+        }
+    }
+}

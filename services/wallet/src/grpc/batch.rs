@@ -1,0 +1,72 @@
+//! `PostBatch`.
+
+use coreloop_access::Caller;
+use coreloop_core::Problem;
+use coreloop_wallet_api::v1::{self, PostingKind, batch_result::Outcome};
+use tonic::{Request, Response};
+
+use super::parse::{self, Violations};
+use crate::{
+    App, Error,
+    order::{Act, Movement, Order, Party},
+};
+
+/// `PostBatch`: past the queue, in transactions of its own, so that a settlement neither waits for others nor fills their
+/// batches.
+///
+/// # Errors
+/// Fields that break their rules, of whichever posting.
+pub async fn post_batch(
+    app: &App,
+    request: Request<v1::PostBatchRequest>,
+) -> Result<Response<v1::PostBatchResponse>, Error> {
+    Caller::of(&request)?.require_machine()?;
+    let mut wrong = Violations::default();
+    let mut orders = Vec::with_capacity(request.get_ref().postings.len());
+    for (index, posting) in request.get_ref().postings.iter().enumerate() {
+        let movements = movements(&mut wrong, &format!("postings[{index}]"), posting);
+        let mut body = posting.clone();
+        let key = std::mem::take(&mut body.idempotency_key);
+        let cause = parse::cause(&request, &body.reason, &body.reference, key)?;
+        orders.push(Order::new(cause, "PostBatch", &body, Act::Move { kind: PostingKind::Batch, movements }));
+    }
+    wrong.none()?;
+    let results = app.ledger.post_all(orders, app.options.batch).await.into_iter().map(|outcome| {
+        let outcome = match outcome {
+            Ok(posting) => Outcome::Posting(posting),
+            Err(error) => {
+                let problem = Problem::from(error);
+                Outcome::Refusal(v1::Refusal {
+                    reason: problem.reason().to_owned(),
+                    message: problem.message().to_owned(),
+                })
+            }
+        };
+        v1::BatchResult { outcome: Some(outcome) }
+    });
+    Ok(Response::new(v1::PostBatchResponse { results: results.collect() }))
+}
+
+fn movements(wrong: &mut Violations, at: &str, posting: &v1::BatchPosting) -> Vec<Movement> {
+    let parsed = posting.movements.iter().enumerate().map(|(index, movement)| {
+        let at = format!("{at}.movements[{index}]");
+        let from = wrong.party(&format!("{at}.from"), movement.from.as_ref());
+        let to = wrong.party(&format!("{at}.to"), movement.to.as_ref());
+        if from == to {
+            wrong.add(&format!("{at}.to"), "must be another account");
+        }
+        let expires_at = movement.expires_at.as_ref().map_or(crate::funds::NEVER, crate::books::micros);
+        let given = matches!((from, to), (Party::House(_), Party::User(_)));
+        if !given && (movement.expires_at.is_some() || movement.funds.is_some()) {
+            wrong.add(&at, "says what kind of value the house gives to a user where it does not");
+        }
+        Movement {
+            from,
+            to,
+            currency: parse::currency(movement.currency),
+            amount: movement.amount,
+            lot: parse::lot(movement.funds, expires_at),
+        }
+    });
+    parsed.collect()
+}
