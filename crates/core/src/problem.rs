@@ -81,7 +81,7 @@ impl Kind {
             Reason::RevocationUnknown | Reason::DependencyUnavailable | Reason::Overloaded => Self::Unavailable,
             Reason::RateLimited => Self::ResourceExhausted,
             Reason::IdempotencyKeyReused => Self::AlreadyExists,
-            Reason::InProgress => Self::Aborted,
+            Reason::InProgress | Reason::Conflict => Self::Aborted,
             Reason::DeadlineExceeded => Self::DeadlineExceeded,
             Reason::Unspecified | Reason::Internal => Self::Internal,
         }

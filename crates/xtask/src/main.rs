@@ -74,6 +74,11 @@ enum Task {
         /// Name of the domain, as `wallet`.
         name: String,
     },
+    /// Give a service the tables of an event store: copies them into its next migration.
+    NewEvents {
+        /// Domain, as `wallet`.
+        domain: String,
+    },
     /// Scaffold an RPC in an existing service.
     NewRpc {
         /// Domain, as `wallet`.
@@ -120,6 +125,7 @@ fn run(task: Task) -> Result<()> {
         Task::Codegen { check } => codegen::run(&root, check),
         Task::Openapi { check } => lint::openapi(&root, check),
         Task::NewService { name } => scaffold::service(&root, &name),
+        Task::NewEvents { domain } => scaffold::events(&root, &domain),
         Task::NewRpc { domain, rpc } => scaffold::rpc(&root, &domain, &rpc),
         Task::Bench { args } => bench::run(&root, &args),
         Task::Prove { filter } => prove::run(&root, filter.as_deref()),

@@ -36,6 +36,9 @@ const SERVICE: &[(&str, &str)] = &[
     ("services/{{domain}}/src/options.rs", template!("service/options.rs")),
 ];
 
+/// How the migration with the tables of an event store is called, after its number.
+const EVENTS: &str = "_events.sql";
+
 /// Makes a service, registers it and generates its stubs.
 pub(crate) fn service(root: &Path, name: &str) -> Result<()> {
     for path in write_service(root, name)? {
@@ -43,6 +46,13 @@ pub(crate) fn service(root: &Path, name: &str) -> Result<()> {
     }
     codegen::run(root, false)?;
     say(&format!("next: say in services/{name}/README.md what it owns, then `cargo xtask new-rpc {name} <Rpc>`"));
+    Ok(())
+}
+
+/// Writes the migration that makes the tables of an event store.
+pub(crate) fn events(root: &Path, domain: &str) -> Result<()> {
+    say(&format!("wrote {}", write_events(root, domain)?.display()));
+    say("next: the dependency coreloop-eventstore, and an Aggregate (docs/event-store.md)");
     Ok(())
 }
 
@@ -91,6 +101,21 @@ fn write_service(root: &Path, name: &str) -> Result<Vec<PathBuf>> {
     }
     format(&written);
     Ok(written)
+}
+
+fn write_events(root: &Path, domain: &str) -> Result<PathBuf> {
+    let folder = root.join("services").join(domain).join("migrations");
+    let mut last = 0;
+    for entry in fs::read_dir(&folder).with_context(|| format!("`{domain}` has no {}", folder.display()))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(EVENTS) {
+            bail!("{domain} has {name} already");
+        }
+        last = last.max(name.split('_').next().and_then(|number| number.parse::<u32>().ok()).unwrap_or(0));
+    }
+    let path = folder.join(format!("{:04}{EVENTS}", last + 1));
+    save(&path, &include_str!("../../eventstore/templates/events.sql").replace("{{domain}}", domain))?;
+    Ok(path)
 }
 
 fn write_rpc(root: &Path, domain: &str, rpc: &str) -> Result<Vec<PathBuf>> {

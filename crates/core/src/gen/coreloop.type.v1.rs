@@ -54,6 +54,8 @@ pub enum Reason {
     PageTokenInvalid = 23,
     /// The row is not there, or is not the caller's.
     NotFound = 24,
+    /// Another change got in between; nothing was done.
+    Conflict = 25,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -87,6 +89,7 @@ impl Reason {
             Self::Unimplemented => "REASON_UNIMPLEMENTED",
             Self::PageTokenInvalid => "REASON_PAGE_TOKEN_INVALID",
             Self::NotFound => "REASON_NOT_FOUND",
+            Self::Conflict => "REASON_CONFLICT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -117,6 +120,7 @@ impl Reason {
             "REASON_UNIMPLEMENTED" => Some(Self::Unimplemented),
             "REASON_PAGE_TOKEN_INVALID" => Some(Self::PageTokenInvalid),
             "REASON_NOT_FOUND" => Some(Self::NotFound),
+            "REASON_CONFLICT" => Some(Self::Conflict),
             _ => None,
         }
     }

@@ -102,3 +102,16 @@ fn names_that_break_the_rules_are_refused_and_nothing_is_written() {
     assert!(write_rpc(root, "nowhere", "GetThing").is_err());
     assert_eq!(read(root, "Cargo.toml"), before);
 }
+
+#[test]
+fn the_tables_of_an_event_store_are_the_next_migration_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    assert!(write_events(root, "wallet").is_err(), "there is no such service");
+    save(&root.join("services/wallet/migrations/0009_wallet.sql"), "").unwrap();
+    let written = write_events(root, "wallet").unwrap();
+    assert_eq!(written, root.join("services/wallet/migrations/0010_events.sql"));
+    let text = read(root, "services/wallet/migrations/0010_events.sql");
+    assert!(text.contains("create table wallet.events (") && !text.contains("{{"), "{text}");
+    assert!(write_events(root, "wallet").is_err(), "it has them");
+}

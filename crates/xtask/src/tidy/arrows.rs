@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
         "coreloop-idempotency",
     ],
     &["coreloop-service"],
-    &["coreloop-eventing"],
+    &["coreloop-eventing", "coreloop-eventstore"],
     &["<api>"],
     &["<domain>", "coreloop-gateway"],
     &["coreloop-server", "coreloop-sandbox"],
