@@ -19,6 +19,7 @@ mod meshes;
 
 mod conformance;
 mod eventing;
+mod eventstore;
 mod faults;
 mod gates;
 mod journeys;
