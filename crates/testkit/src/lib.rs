@@ -45,7 +45,7 @@ pub use balancer::Balancer;
 pub use database::TestDb;
 pub use deep::{Rounds, deep, figure, seed};
 pub use envoy::Envoy;
-pub use mesh::{Before, TestMesh};
+pub use mesh::{Before, MODULES, TestMesh};
 pub use otlp::OtlpReceiver;
 pub use persona::{PASSWORD, Persona, Visitor};
 pub use probe::Probe;

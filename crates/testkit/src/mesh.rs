@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 
 pub use builder::{Before, Builder};
 pub use front::AUTHZ_TIMEOUT_MS;
-pub use node::Node;
+pub use node::{MODULES, Node};
 
 use crate::{
     Balancer, Envoy, FaultProxy, OtlpReceiver, Persona, Rest, TestDb, TestRedis, Visitor, rpc, stand_ins::StandIns,

@@ -6,7 +6,7 @@ use coreloop_access::testing::Issuer;
 use coreloop_config::Settings;
 use coreloop_core::ManualClock;
 
-use super::{MASTER_KEY, MESH_SECRET, Node, TestMesh, template};
+use super::{MASTER_KEY, MESH_SECRET, MODULES, Node, TestMesh, template};
 use crate::{
     Balancer, FaultProxy, OtlpReceiver, TestDb, TestRedis, logs, port, roles, stand_ins::StandIns, surroundings,
 };
@@ -38,10 +38,9 @@ pub enum Before {
 }
 
 /// Ports of one replica.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Ports {
-    auth: u16,
-    edge: u16,
+    grpc: Vec<(&'static str, u16)>,
     gateway: u16,
 }
 
@@ -140,7 +139,7 @@ impl Builder {
         let stand_ins = if self.stand_ins { Some(StandIns::start().await) } else { None };
         let otlp = if self.otlp { Some(OtlpReceiver::start().await) } else { None };
         let ports: Vec<Ports> = (0..self.replicas.max(1)).map(|_| Ports::free()).collect();
-        let auth_proxy = self.before(Before::Auth, format!("127.0.0.1:{}", ports[0].auth)).await;
+        let auth_proxy = self.before(Before::Auth, format!("127.0.0.1:{}", ports[0].of("auth"))).await;
 
         let mut settings = base;
         settings = settings.with("database.url", address(&db, postgres_proxy.as_ref()));
@@ -220,7 +219,7 @@ impl Builder {
 
     async fn balancer(&self, ports: &[Ports]) -> Option<Balancer> {
         match self.spread {
-            true => Some(Balancer::before(ports.iter().map(|ports| ports.auth).collect()).await),
+            true => Some(Balancer::before(ports.iter().map(|ports| ports.of("auth")).collect()).await),
             false => None,
         }
     }
@@ -230,14 +229,18 @@ impl Builder {
         for (replica, ports) in ports.iter().enumerate() {
             let settings = ports.set(base);
             if !self.split {
-                nodes.push(Node::new(replica, &["auth", "edge"], settings, clock.clone()));
+                nodes.push(Node::new(replica, MODULES, settings, clock.clone()));
                 continue;
             }
-            let auth = auth.filter(|_| replica == 0 || self.spread).unwrap_or(ports.auth);
-            let edge = settings.with("peers.auth", format!("http://127.0.0.1:{auth}"));
-            let peer = settings.with("peers.edge", format!("http://127.0.0.1:{}", ports.edge));
-            nodes.push(Node::new(replica, &["auth"], peer, clock.clone()));
-            nodes.push(Node::new(replica, &["edge"], edge, clock.clone()));
+            let auth = auth.filter(|_| replica == 0 || self.spread);
+            for module in MODULES {
+                let peers = ports.grpc.iter().filter(|(peer, _)| peer != module);
+                let settings = peers.fold(settings.clone(), |settings, (peer, port)| {
+                    let port = auth.filter(|_| *peer == "auth").unwrap_or(*port);
+                    settings.with(&format!("peers.{peer}"), format!("http://127.0.0.1:{port}"))
+                });
+                nodes.push(Node::new(replica, &[module], settings, clock.clone()));
+            }
         }
         nodes
     }
@@ -245,14 +248,18 @@ impl Builder {
 
 impl Ports {
     fn free() -> Self {
-        Self { auth: port::free(), edge: port::free(), gateway: port::free() }
+        Self { grpc: MODULES.iter().map(|module| (*module, port::free())).collect(), gateway: port::free() }
     }
 
-    fn set(self, settings: &Settings) -> Settings {
-        settings
-            .with("server.ports.auth", i64::from(self.auth))
-            .with("server.ports.edge", i64::from(self.edge))
-            .with("server.ports.gateway", i64::from(self.gateway))
+    fn of(&self, module: &str) -> u16 {
+        self.grpc.iter().find(|(name, _)| *name == module).expect("a module").1
+    }
+
+    fn set(&self, settings: &Settings) -> Settings {
+        let settings = settings.with("server.ports.gateway", i64::from(self.gateway));
+        self.grpc.iter().fold(settings, |settings, (module, port)| {
+            settings.with(&format!("server.ports.{module}"), i64::from(*port))
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use coreloop_gateway::envoy::{Endpoint, Topology, render};
 
-use super::TestMesh;
+use super::{MODULES, TestMesh};
 use crate::{Envoy, FaultProxy};
 
 impl TestMesh {
@@ -19,14 +19,14 @@ impl TestMesh {
             (0..replicas).map(|replica| self.node(replica, module).running().grpc_addrs[module].into()).collect()
         };
         let auth = self.auth_proxy.as_ref().map_or_else(|| all("auth"), |proxy| vec![at(proxy)]);
-        let edge = all("edge");
         let otlp = self.otlp.as_ref().map(|otlp| otlp.address().into());
         Envoy::start(|ports| {
             let here = |port| Endpoint::new("127.0.0.1", port);
             let mut topology =
                 Topology::new(here(ports.ingress), here(ports.admin), gateways[0].clone(), auth[0].clone());
             topology.gateway = gateways;
-            topology.services = vec![("auth".to_owned(), auth.clone()), ("edge".to_owned(), edge)];
+            let of = |module: &'static str| if module == "auth" { auth.clone() } else { all(module) };
+            topology.services = MODULES.iter().map(|module| ((*module).to_owned(), of(module))).collect();
             topology.authz = auth;
             topology.otlp = otlp;
             // Two cores run every test at once: a check may wait for its turn longer than anywhere else.

@@ -26,12 +26,12 @@ fn state() -> String {
     })
 }
 
-/// Starts auth on the empty database, which migrates, seeds and makes keys, and ends it.
+/// Starts what has a schema on the empty database, which migrates, seeds and makes keys, and ends it.
 async fn fill(base: &Settings, url: &str) {
     let redis = TestRedis::start().await;
     let settings = base.with("database.url", url).with("database.admin_url", url).with("redis.url", redis.url());
     let running = Server::builder(settings)
-        .modules(vec![node::module("auth")])
+        .modules(node::MODULES.iter().filter(|name| **name != "edge").map(|name| node::module(name)).collect())
         .clock(std::sync::Arc::new(ManualClock::new()))
         .migrate(true)
         .start()
