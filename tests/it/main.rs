@@ -30,3 +30,4 @@ mod promises;
 mod rest;
 mod server;
 mod storage;
+mod wallet;

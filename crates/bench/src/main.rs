@@ -23,6 +23,7 @@ mod footprint;
 mod front;
 mod load;
 mod memory;
+mod money;
 mod report;
 mod revoke;
 mod tokens;
@@ -79,6 +80,11 @@ async fn child(role: &str, arguments: &[String]) -> Result<()> {
             println!("{}", serde_json::to_string(&at)?);
             return std::future::pending().await;
         }
+        "money" => {
+            let (_mesh, at) = money::start().await?;
+            println!("{at}");
+            return std::future::pending().await;
+        }
         "remember" => {
             println!("{}", memory::remember().await?);
             return Ok(());
@@ -118,6 +124,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wanted("P7") {
         add(vec![whole::read_path(rounds).await?]);
+    }
+    if ["P8", "P9", "P10", "P11", "P13"].into_iter().any(wanted) {
+        add(money::rows(rounds).await?);
     }
     if wanted("P15") {
         add(events::rows(rounds).await?);

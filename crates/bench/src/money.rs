@@ -14,8 +14,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use coreloop_testkit::TestMesh;
 use coreloop_wallet_api::v1::{
-    Account, BatchPosting, Currency, GetBalanceRequest, House, Movement, PostBatchRequest, SpendRequest,
-    account::Owner,
+    Account, BatchPosting, Currency, GetBalanceRequest, House, Movement, PostBatchRequest, SpendRequest, account::Owner,
 };
 use prost::Message as _;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -128,7 +127,8 @@ pub(crate) async fn rows(rounds: usize) -> Result<Vec<Row>> {
         let (ours, ours_cpu) = place.ours(round, PEOPLE).await?;
         let (one_hot, _) = place.raw(&one(HOT))?;
         let (ours_hot, _) = place.ours(round, HOT).await?;
-        let (select, _) = place.raw(&format!("\\set id random(1, {PEOPLE})\nselect balance from raw.accounts where id = :id;\n"))?;
+        let (select, _) =
+            place.raw(&format!("\\set id random(1, {PEOPLE})\nselect balance from raw.accounts where id = :id;\n"))?;
         let read = place.read().await?;
         if round > 0 {
             to_six.push(ours / six);
@@ -147,18 +147,54 @@ pub(crate) async fn rows(rounds: usize) -> Result<Vec<Row>> {
     };
     let (p99, one_p99) = (place.quiet().await?, place.quiet_raw()?);
     Ok(vec![
-        row("P8", "Spend through gRPC, of pgbench's six trips", &to_six, "≥ 3", |it| it >= 3.0,
-            format!("{:.0}/s at {IN_FLIGHT} in flight beside {:.0}/s of {CLIENTS} clients", each(0), each(1))),
-        row("P8", "Spend through gRPC, of pgbench's one statement", &to_one, "≥ 2", |it| it >= 2.0,
-            format!("{:.0}/s beside {:.0}/s", each(0), each(2))),
-        row("P9", "Spend of 10 hot wallets, of the one statement on them", &hot, "≥ 8", |it| it >= 8.0,
-            format!("{:.0}/s beside {:.0}/s", each(3), each(4))),
-        row("P10", "CPU of Postgres a Spend, of the six trips", &cpu, "≤ 0.12", |it| it <= 0.12,
-            format!("{:.0} µs beside {:.0} µs, with outbox and both sides of the entry", each(5), each(6))),
-        row("P11", "Spend p99 at 200/s, of the one statement's", &[p99 / one_p99], "≤ 1.3", |it| it <= 1.3,
-            format!("{:.1} ms beside {:.1} ms", p99 / 1e3, one_p99 / 1e3)),
-        row("P13", "GetBalance through gRPC, of pgbench's select by key", &reads, "≥ 2", |it| it >= 2.0,
-            format!("{:.0}/s beside {:.0}/s, the checks of tokens included", each(7), each(8))),
+        row(
+            "P8",
+            "Spend through gRPC, of pgbench's six trips",
+            &to_six,
+            "≥ 3",
+            |it| it >= 3.0,
+            format!("{:.0}/s at {IN_FLIGHT} in flight beside {:.0}/s of {CLIENTS} clients", each(0), each(1)),
+        ),
+        row(
+            "P8",
+            "Spend through gRPC, of pgbench's one statement",
+            &to_one,
+            "≥ 2",
+            |it| it >= 2.0,
+            format!("{:.0}/s beside {:.0}/s", each(0), each(2)),
+        ),
+        row(
+            "P9",
+            "Spend of 10 hot wallets, of the one statement on them",
+            &hot,
+            "≥ 8",
+            |it| it >= 8.0,
+            format!("{:.0}/s beside {:.0}/s", each(3), each(4)),
+        ),
+        row(
+            "P10",
+            "CPU of Postgres a Spend, of the six trips",
+            &cpu,
+            "≤ 0.12",
+            |it| it <= 0.12,
+            format!("{:.0} µs beside {:.0} µs, with outbox and both sides of the entry", each(5), each(6)),
+        ),
+        row(
+            "P11",
+            "Spend p99 at 200/s, of the one statement's",
+            &[p99 / one_p99],
+            "≤ 1.3",
+            |it| it <= 1.3,
+            format!("{:.1} ms beside {:.1} ms", p99 / 1e3, one_p99 / 1e3),
+        ),
+        row(
+            "P13",
+            "GetBalance through gRPC, of pgbench's select by key",
+            &reads,
+            "≥ 2",
+            |it| it >= 2.0,
+            format!("{:.0}/s beside {:.0}/s, the checks of tokens included", each(7), each(8)),
+        ),
     ])
 }
 
@@ -195,7 +231,8 @@ impl Place {
 
     async fn read(&self) -> Result<f64> {
         const READS: u64 = 2_000;
-        let request = Bytes::from(GetBalanceRequest { currency: Some(Currency::Gold.into()), at: None }.encode_to_vec());
+        let request =
+            Bytes::from(GetBalanceRequest { currency: Some(Currency::Gold.into()), at: None }.encode_to_vec());
         let begun = Instant::now();
         let readers = self.at.people.iter().map(|token| {
             let request = request.clone();
@@ -215,7 +252,10 @@ impl Place {
             pace.tick().await;
             let (channels, machine) = (self.channels.clone(), self.at.machine.clone());
             calls.push(tokio::spawn(async move {
-                load::grpc(&channels, SPEND, 1, 1, Some(&machine), move |_| spend(call % PEOPLE, format!("quiet-{call}"))).await
+                load::grpc(&channels, SPEND, 1, 1, Some(&machine), move |_| {
+                    spend(call % PEOPLE, format!("quiet-{call}"))
+                })
+                .await
             }));
         }
         let mut micros = Vec::new();

@@ -39,6 +39,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Errors> {
     let process = errors.absorb(ProcessOptions::read(settings));
     errors.absorb(check_names(settings));
     errors.absorb(coreloop_auth::Options::read(&settings.section("auth"), mode.unwrap_or_default()));
+    errors.absorb(coreloop_wallet::Options::read(&settings.section("wallet")));
     errors.absorb(coreloop_gateway::Options::read(&settings.section("gateway")));
     if let Some(process) = process {
         errors.absorb(check_header_limits(settings, &process.server));
@@ -93,14 +94,14 @@ mod tests {
     #[test]
     fn names_that_no_module_has_and_limits_that_contradict_each_other_are_found() {
         let text = "mode = \"local\"\n[server]\nmax_header_bytes = 8192\n[server.ports]\nauht = 1\ngateway = 2\nedge = 3\n\
-                    [peers]\nwallet = \"http://wallet:1\"\n[gateway]\nreply_limit_bytes = 0\n";
+                    [peers]\nwalet = \"http://wallet:1\"\n[gateway]\nreply_limit_bytes = 0\n";
         let settings = Settings::defaults().with_toml("x", text).unwrap();
         let found: Vec<_> = check(&settings).unwrap_err().0.iter().map(ToString::to_string).collect();
         assert_eq!(
             found,
             [
                 "x:5: server.ports.auht: unknown key, did you mean `auth`?",
-                "x:9: peers.wallet: unknown key",
+                "x:9: peers.walet: unknown key, did you mean `wallet`?",
                 "x:11: gateway.reply_limit_bytes: must be 1024 to 1073741824, is 0",
                 "config.default.toml: gateway.header_limit_bytes: must be below server.max_header_bytes, 8192",
             ]
@@ -128,6 +129,7 @@ mod tests {
         same::<coreloop_access::Options>("access");
         same::<coreloop_limit::Options>("limit");
         same::<coreloop_auth::Options>("auth");
+        same::<coreloop_wallet::Options>("wallet");
         same::<coreloop_gateway::Options>("gateway");
         same::<coreloop_sandbox::Options>("sandbox");
     }
@@ -156,6 +158,7 @@ mod tests {
             missing::<coreloop_auth::Options>("auth", &["social", "mail"]),
             missing::<coreloop_auth::social::Options>("auth.social", &["providers"]),
             missing::<coreloop_auth::mail::Options>("auth.mail", &[]),
+            missing::<coreloop_wallet::Options>("wallet", &["eventing"]),
             missing::<coreloop_gateway::Options>("gateway", &["cors"]),
             missing::<coreloop_access::CorsOptions>("gateway.cors", &[]),
             missing::<coreloop_sandbox::Options>("sandbox", &["clients"]),

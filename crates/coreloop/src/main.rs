@@ -15,6 +15,7 @@ mod routes;
 mod sandbox;
 mod serve;
 mod tool;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -58,6 +59,9 @@ enum Command {
     /// Administrators.
     #[command(subcommand)]
     Admin(admin::Command),
+    /// What must hold, recomputed.
+    #[command(subcommand)]
+    Verify(verify::Command),
     /// Settings.
     #[command(subcommand)]
     Config(config::Command),
@@ -93,6 +97,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Access(command) => access::run(&settings()?, &command).await,
             Command::Keys(command) => keys::run(&settings()?, &command).await,
             Command::Admin(command) => admin::run(&settings()?, command).await,
+            Command::Verify(command) => verify::run(&settings()?, &command).await,
             Command::Config(command) => config::run(&settings()?, &command),
             Command::Openapi => edge::openapi(),
             Command::EnvoyConfig(arguments) => edge::envoy(&settings()?, &arguments),

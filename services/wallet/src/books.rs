@@ -250,7 +250,14 @@ impl Books {
         Ok(after)
     }
 
-    fn line(&mut self, order: &Order, leg: &Leg, balance: i64, posting: &v1::Posting, (at, hash): (Micros, &chain::Hash)) {
+    fn line(
+        &mut self,
+        order: &Order,
+        leg: &Leg,
+        balance: i64,
+        posting: &v1::Posting,
+        (at, hash): (Micros, &chain::Hash),
+    ) {
         let key = self.key(leg);
         let account = self.loaded.accounts.entry(key).or_default();
         let line = Line { key, seq: account.seq + 1, delta: leg.delta, balance_after: balance, posted_at: at };

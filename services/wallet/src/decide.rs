@@ -21,12 +21,18 @@ use crate::{
 pub fn apply(books: &mut Books, order: &Order) -> Result<v1::Posting, Refusal> {
     if let Some(known) = books.loaded.postings.get(&order.id) {
         let same = known.body_hash == order.body_hash;
-        return if same { v1::Posting::decode(&*known.answer).map_err(|_| Refusal::KeyReused) } else { Err(Refusal::KeyReused) };
+        return if same {
+            v1::Posting::decode(&*known.answer).map_err(|_| Refusal::KeyReused)
+        } else {
+            Err(Refusal::KeyReused)
+        };
     }
     expire(books, order)?;
     match &order.act {
         Act::Move { kind, movements } => moving(books, order, *kind, movements),
-        Act::Hold { user, currency, amount, expires_at } => hold(books, order, (*user, *currency), (*amount, *expires_at)),
+        Act::Hold { user, currency, amount, expires_at } => {
+            hold(books, order, (*user, *currency), (*amount, *expires_at))
+        }
         Act::Settle { made, how } => settle(books, order, made, *how),
         Act::Reverse { original, amount } => reverse(books, order, original, *amount),
         Act::Expire { .. } => Ok(v1::Posting::default()),
@@ -198,13 +204,17 @@ fn settle(books: &mut Books, order: &Order, made: &v1::Posting, how: Settle) -> 
         let back = funds::give_back(&parts, all - taken, now, grace);
         desk.put(Party::User(user), currency, all - taken, back)?;
     }
-    let posting =
-        desk.book(order, |legs| Draft { hold: Some((id, user.0)), ..plain(kind)(legs) })?;
+    let posting = desk.book(order, |legs| Draft { hold: Some((id, user.0)), ..plain(kind)(legs) })?;
     books.settle_hold(SettledRow { id, state, by: order.id });
     Ok(posting)
 }
 
-fn reverse(books: &mut Books, order: &Order, original: &v1::Posting, amount: Option<i64>) -> Result<v1::Posting, Refusal> {
+fn reverse(
+    books: &mut Books,
+    order: &Order,
+    original: &v1::Posting,
+    amount: Option<i64>,
+) -> Result<v1::Posting, Refusal> {
     let id: Uuid = original.posting_id.parse().map_err(|_| Refusal::PostingNotFound)?;
     if books.loaded.reversed.contains(&id) {
         return Err(Refusal::AlreadyReversed);
@@ -245,12 +255,18 @@ fn undoing(original: &v1::Posting) -> Option<Vec<Leg>> {
         Some(Leg { party, currency: currency_of(leg), delta: leg.delta, parts: parts_of(leg) })
     };
     match original.kind() {
-        PostingKind::Grant | PostingKind::Spend | PostingKind::Transfer | PostingKind::Adjustment | PostingKind::Batch => {
-            original.legs.iter().map(leg).collect()
-        }
+        PostingKind::Grant
+        | PostingKind::Spend
+        | PostingKind::Transfer
+        | PostingKind::Adjustment
+        | PostingKind::Batch => original.legs.iter().map(leg).collect(),
         PostingKind::Capture => {
             let user = Party::User(original.user_id.parse().ok()?);
-            let house = original.legs.iter().filter_map(leg).find(|leg| leg.delta > 0 && matches!(leg.party, Party::House(_)))?;
+            let house = original
+                .legs
+                .iter()
+                .filter_map(leg)
+                .find(|leg| leg.delta > 0 && matches!(leg.party, Party::House(_)))?;
             let owner = Leg { party: user, delta: -house.delta, ..house.clone() };
             Some(vec![owner, house])
         }

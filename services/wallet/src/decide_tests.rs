@@ -84,7 +84,8 @@ impl Everything {
             assert!(lines.windows(2).all(|pair| pair[0].line.posted_at <= pair[1].line.posted_at));
         }
         for posting in self.written.iter().flat_map(|batch| &batch.postings) {
-            let entries = self.written.iter().flat_map(|batch| &batch.entries).filter(|entry| entry.posting == posting.id);
+            let entries =
+                self.written.iter().flat_map(|batch| &batch.entries).filter(|entry| entry.posting == posting.id);
             assert_eq!(entries.map(|entry| entry.line.delta).sum::<i64>(), 0, "a posting takes as much as it gives");
         }
     }
@@ -143,10 +144,11 @@ fn undo(original: &v1::Posting, amount: Option<i64>) -> Act {
 #[test]
 fn one_who_has_too_little_is_refused_alone() {
     let mut books = Everything::new();
-    let orders: Vec<Order> = [grant(user(1), 100), spend(user(1), 60), spend(user(1), 60), spend(user(1), 40), spend(user(2), 1)]
-        .into_iter()
-        .map(|act| books.fresh(act))
-        .collect();
+    let orders: Vec<Order> =
+        [grant(user(1), 100), spend(user(1), 60), spend(user(1), 60), spend(user(1), 40), spend(user(2), 1)]
+            .into_iter()
+            .map(|act| books.fresh(act))
+            .collect();
     let outcomes = books.batch(&orders);
     assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, true, false]);
     assert_eq!(outcomes[2], Err(Refusal::InsufficientFunds { currency: C::Gold, available: 40 }));
@@ -328,7 +330,14 @@ struct Random {
 
 fn any_random() -> impl Strategy<Value = Random> {
     (0_u8..9, 0_u128..4, 0_u128..4, 1_i64..60, any::<prop::sample::Index>(), 0_i64..40).prop_map(
-        |(what, who, other, amount, which, passes)| Random { what, who, other, amount, which: which.index(1_000), passes },
+        |(what, who, other, amount, which, passes)| Random {
+            what,
+            who,
+            other,
+            amount,
+            which: which.index(1_000),
+            passes,
+        },
     )
 }
 

@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn free_goes_before_paid_and_what_expires_first_before_the_rest() {
-        let mut purse = funds(&[(Lot::PAID, 5), (Lot::FREE, 5), (lot(true, 10), 5), (lot(false, 30), 5), (lot(false, 20), 5)]);
+        let mut purse =
+            funds(&[(Lot::PAID, 5), (Lot::FREE, 5), (lot(true, 10), 5), (lot(false, 30), 5), (lot(false, 20), 5)]);
         let order: Vec<Lot> = purse.take(25).unwrap().iter().map(|part| part.lot).collect();
         assert_eq!(order, [lot(false, 20), lot(false, 30), Lot::FREE, lot(true, 10), Lot::PAID]);
         assert_eq!(purse, Funds::default());
@@ -228,7 +229,8 @@ mod tests {
 
     fn any_part() -> impl Strategy<Value = Part> {
         let times = prop_oneof![Just(NEVER), 1_i64..6];
-        (any::<bool>(), times, 1_i64..100).prop_map(|(paid, expires_at, amount)| Part { lot: lot(paid, expires_at), amount })
+        (any::<bool>(), times, 1_i64..100)
+            .prop_map(|(paid, expires_at, amount)| Part { lot: lot(paid, expires_at), amount })
     }
 
     proptest! {

@@ -47,7 +47,11 @@ impl Metrics {
         registry.register("wallet_batch_size", "Acts of a batch", self.batch_size.clone());
         registry.register("wallet_batch_seconds", "Time of a batch", self.batch_seconds.clone());
         registry.register("wallet_integrity_findings", "What does not fit in the books", self.findings.clone());
-        registry.register("wallet_integrity_verified_at", "When the books were last looked at", self.verified_at.clone());
+        registry.register(
+            "wallet_integrity_verified_at",
+            "When the books were last looked at",
+            self.verified_at.clone(),
+        );
     }
 
     /// Counts what became of an act.

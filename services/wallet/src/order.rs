@@ -168,13 +168,7 @@ impl Order {
         hash.update(rpc.as_bytes());
         hash.update(&[0]);
         hash.update(&body.encode_to_vec());
-        Self {
-            id: id_of(&name),
-            body_hash: sha(hash),
-            cause,
-            act,
-            origin: Origin::current(),
-        }
+        Self { id: id_of(&name), body_hash: sha(hash), cause, act, origin: Origin::current() }
     }
 
     /// The accounts it touches where the house uses `slot`, and those whose lock it needs.
@@ -289,7 +283,12 @@ mod tests {
 
     fn order(caller: &str, key: &str, amount: i64) -> Order {
         let body = v1::SpendRequest { amount, ..v1::SpendRequest::default() };
-        Order::new(cause(caller, key), "Spend", &body, Act::Move { kind: v1::PostingKind::Spend, movements: Vec::new() })
+        Order::new(
+            cause(caller, key),
+            "Spend",
+            &body,
+            Act::Move { kind: v1::PostingKind::Spend, movements: Vec::new() },
+        )
     }
 
     #[test]

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    App, Error, integrity,
+    App, Error,
     error::Refusal,
+    integrity,
     order::{Act, Cause, Key, Order, Settle},
     store,
 };

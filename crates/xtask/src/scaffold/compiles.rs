@@ -57,8 +57,8 @@ fn a_new_service_and_new_rpcs_compile() {
     let root = crate::place::root().unwrap();
     let staged = tempfile::tempdir().unwrap();
     mirror(&root, staged.path(), true);
-    write_service(staged.path(), "wallet").unwrap();
-    write_rpc(staged.path(), "wallet", "PreviewThing").unwrap();
+    write_service(staged.path(), "gadget").unwrap();
+    write_rpc(staged.path(), "gadget", "PreviewThing").unwrap();
     write_rpc(staged.path(), "auth", "PreviewThing").unwrap();
     codegen::run(staged.path(), false).unwrap();
     set_apart(staged.path());
@@ -67,7 +67,7 @@ fn a_new_service_and_new_rpcs_compile() {
     mirror(staged.path(), &copy, false);
     let mut check = Command::new(env!("CARGO"));
     check.current_dir(&copy).env("CARGO_TARGET_DIR", root.join("target"));
-    check.args(["check", "--offline", "--tests", "-p", "coreloop", "-p", "coreloop-wallet", "-p", "coreloop-testkit"]);
+    check.args(["check", "--offline", "--tests", "-p", "coreloop", "-p", "coreloop-gadget", "-p", "coreloop-testkit"]);
     let checked = check.output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }

@@ -50,25 +50,25 @@ fn compiles_as_proto(root: &Path, domain: &str) {
 fn a_service_is_whole() {
     let dir = copy();
     let root = dir.path();
-    write_service(root, "wallet").unwrap();
-    well_formed(root, "services/wallet");
-    compiles_as_proto(root, "wallet");
+    write_service(root, "gadget").unwrap();
+    well_formed(root, "services/gadget");
+    compiles_as_proto(root, "gadget");
     let manifest: toml::Table = read(root, "Cargo.toml").parse().unwrap();
     let workspace = manifest["workspace"].as_table().unwrap();
     let members: Vec<&str> = workspace["members"].as_array().unwrap().iter().filter_map(|m| m.as_str()).collect();
-    assert!(members.contains(&"services/wallet") && members.contains(&"services/wallet/api"), "{members:?}");
+    assert!(members.contains(&"services/gadget") && members.contains(&"services/gadget/api"), "{members:?}");
     let known = workspace["dependencies"].as_table().unwrap();
-    for crate_dir in ["services/wallet", "services/wallet/api"] {
+    for crate_dir in ["services/gadget", "services/gadget/api"] {
         let own: toml::Table = read(root, &format!("{crate_dir}/Cargo.toml")).parse().unwrap();
         for dependency in own["dependencies"].as_table().unwrap().keys() {
             assert!(known.contains_key(dependency), "{crate_dir} uses {dependency}");
         }
     }
-    assert!(read(root, "crates/coreloop/Cargo.toml").contains("coreloop-wallet.workspace = true"));
-    assert!(read(root, "crates/config/config.default.toml").ends_with("\n[wallet]\n"));
-    assert!(read(root, "crates/coreloop/src/config.rs").contains("coreloop_wallet::Options::read("));
+    assert!(read(root, "crates/coreloop/Cargo.toml").contains("coreloop-gadget.workspace = true"));
+    assert!(read(root, "crates/config/config.default.toml").ends_with("\n[gadget]\n"));
+    assert!(read(root, "crates/coreloop/src/config.rs").contains("coreloop_gadget::Options::read("));
     for (registered, _) in register(root, "other").unwrap() {
-        assert!(fs::read_to_string(registered).unwrap().contains("wallet"));
+        assert!(fs::read_to_string(registered).unwrap().contains("gadget"));
     }
 }
 
@@ -76,8 +76,8 @@ fn a_service_is_whole() {
 fn an_rpc_is_whole_in_a_new_service_and_in_auth() {
     let dir = copy();
     let root = dir.path();
-    write_service(root, "wallet").unwrap();
-    for domain in ["wallet", "auth"] {
+    write_service(root, "gadget").unwrap();
+    for domain in ["gadget", "auth"] {
         write_rpc(root, domain, "PreviewThing").unwrap();
         compiles_as_proto(root, domain);
         let grpc = read(root, &format!("services/{domain}/src/grpc.rs"));
@@ -87,7 +87,7 @@ fn an_rpc_is_whole_in_a_new_service_and_in_auth() {
         let error = format!("{:#}", write_rpc(root, domain, "PreviewThing").unwrap_err());
         assert!(error.contains("already"), "{error}");
     }
-    well_formed(root, "services/wallet");
+    well_formed(root, "services/gadget");
 }
 
 #[test]

@@ -69,7 +69,6 @@ pub fn house(asked: Option<i32>, usual: v1::House) -> v1::House {
     asked.and_then(|house| v1::House::try_from(house).ok()).unwrap_or(usual)
 }
 
-
 /// Why a machine asks.
 ///
 /// # Errors

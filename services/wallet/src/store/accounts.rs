@@ -52,9 +52,9 @@ pub async fn balances(
     )
     .fetch_all(db)
     .await?;
-    let found = rows.into_iter().map(|row| {
-        ((row.owner, row.currency), Balance { available: row.available, paid: row.paid, held: row.held })
-    });
+    let found = rows
+        .into_iter()
+        .map(|row| ((row.owner, row.currency), Balance { available: row.available, paid: row.paid, held: row.held }));
     Ok(found.collect())
 }
 

@@ -1,0 +1,9 @@
+//! Money through the wire, on the real Postgres: it is conserved, a key is one act, nobody owes, and what was changed behind
+//! its back is found.
+
+mod holding;
+mod moving;
+mod promises;
+mod reading;
+mod stage;
+mod tampering;
