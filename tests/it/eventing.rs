@@ -6,6 +6,6 @@ mod commanding;
 mod consuming;
 mod promises;
 mod relaying;
-mod stage;
+pub mod stage;
 mod tables;
 mod travelling;

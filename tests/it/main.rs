@@ -24,6 +24,7 @@ mod faults;
 mod gates;
 mod journeys;
 mod observability;
+mod ops;
 #[path = "../odd.rs"]
 mod odd;
 mod promises;

@@ -40,6 +40,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Errors> {
     errors.absorb(check_names(settings));
     errors.absorb(coreloop_auth::Options::read(&settings.section("auth"), mode.unwrap_or_default()));
     errors.absorb(coreloop_wallet::Options::read(&settings.section("wallet")));
+    errors.absorb(coreloop_ops::Options::read(&settings.section("ops")));
     errors.absorb(coreloop_gateway::Options::read(&settings.section("gateway")));
     if let Some(process) = process {
         errors.absorb(check_header_limits(settings, &process.server));

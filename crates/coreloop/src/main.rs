@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod config;
+mod dlq;
 mod edge;
 mod keys;
 mod migrate;
@@ -62,6 +63,9 @@ enum Command {
     /// What must hold, recomputed.
     #[command(subcommand)]
     Verify(verify::Command),
+    /// Dead letters: events that could not be handled.
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Settings.
     #[command(subcommand)]
     Config(config::Command),
@@ -98,6 +102,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Keys(command) => keys::run(&settings()?, &command).await,
             Command::Admin(command) => admin::run(&settings()?, command).await,
             Command::Verify(command) => verify::run(&settings()?, &command).await,
+            Command::Dlq(command) => dlq::run(&settings()?, command).await,
             Command::Config(command) => config::run(&settings()?, &command),
             Command::Openapi => edge::openapi(),
             Command::EnvoyConfig(arguments) => edge::envoy(&settings()?, &arguments),

@@ -60,7 +60,7 @@ impl Module for Auth {
     }
 
     fn foreign_services(&self) -> &'static [&'static str] {
-        &["envoy.service.auth.v3.Authorization"]
+        &["envoy.service.auth.v3.Authorization", coreloop_ops_api::host::SERVICE]
     }
 
     fn build(self: Box<Self>, ctx: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
@@ -74,6 +74,7 @@ impl Module for Auth {
                 .with(AuthServiceServer::new(grpc.clone()))
                 .with(AuthAdminServiceServer::new(grpc.clone()))
                 .with(AuthInternalServiceServer::new(grpc))
+                .with(coreloop_ops_api::host::server(&ctx, "auth")?)
                 .with(
                     ExtAuthz::new(Arc::clone(&app.gate))
                         .with_cors(ctx.cors.clone())

@@ -9,7 +9,7 @@ use coreloop_service::Module;
 
 use crate::child;
 /// Every module of a mesh; the edge comes last, for it needs the others.
-pub const MODULES: &[&str] = &["auth", "wallet", "edge"];
+pub const MODULES: &[&str] = &["auth", "ops", "wallet", "edge"];
 
 /// A process of a mesh.
 #[derive(Debug)]
@@ -112,6 +112,7 @@ impl Node {
 pub(super) fn module(name: &str) -> Box<dyn Module> {
     match name {
         "auth" => Box::new(coreloop_auth::module()),
+        "ops" => Box::new(coreloop_ops::module()),
         "wallet" => Box::new(coreloop_wallet::module()),
         "edge" => Box::new(coreloop_gateway::module()),
         other => panic!("there is no module {other}"),
