@@ -275,11 +275,15 @@ impl Handler for Timing {
 }
 
 async fn migrated(url: String) {
-    let text = format!("url = \"{url}\"\nadmin_url = \"{url}\"");
+    // The service's role has the password of the address, as the server asks for one.
+    let signs_in = url.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map(|(who, _)| who);
+    let password =
+        signs_in.and_then(|who| who.split_once(':')).map(|(_, password)| format!("password = \"{password}\""));
+    let text = format!("url = \"{url}\"\nadmin_url = \"{url}\"\n{}", password.unwrap_or_default());
     let migrated = async {
         let options = coreloop_db::Options::read(&Section::from_toml("database", &text)?)?;
         let admin = options.admin_url.as_ref().context("the address is there")?;
-        coreloop_db::bootstrap(admin, "auth", None).await?;
+        coreloop_db::bootstrap(admin, "auth", options.password.as_ref()).await?;
         coreloop_db::migrate(&options, "auth", &coreloop_auth::module::MIGRATIONS).await?;
         anyhow::Ok(())
     };

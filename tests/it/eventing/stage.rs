@@ -71,16 +71,20 @@ impl Drop for Running {
 
 /// What every effect is written into.
 const EFFECTS: &str = "create table auth.effects (
-    place bigint generated always as identity, key text not null, number bigint not null, event uuid not null)";
+    place bigint generated always as identity, key text not null, number bigint not null, event uuid not null, late_ms bigint not null)";
 
 impl Stage {
     pub async fn set() -> Self {
         let state = coreloop_auth::module::MIGRATIONS.iter().flat_map(|step| step.checksum.to_vec());
         let hash = state.fold(7_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
         let db = TestDb::copy_of(&format!("eventing_{hash:x}"), |url| async move {
-            let text = format!("url = \"{url}\"\nadmin_url = \"{url}\"");
+            // The role is the cluster's and other tests' too, who give it the password of the address.
+            let address: url::Url = url.parse().unwrap();
+            let password = address.password().map(|password| format!("password = \"{password}\"")).unwrap_or_default();
+            let text = format!("url = \"{url}\"\nadmin_url = \"{url}\"\n{password}");
             let options = DbOptions::read(&Section::from_toml("database", &text).unwrap()).unwrap();
-            coreloop_db::bootstrap(options.admin_url.as_ref().unwrap(), "auth", None).await.unwrap();
+            let admin = options.admin_url.as_ref().unwrap();
+            coreloop_db::bootstrap(admin, "auth", options.password.as_ref()).await.unwrap();
             coreloop_db::migrate(&options, "auth", &coreloop_auth::module::MIGRATIONS).await.unwrap();
         })
         .await;

@@ -79,7 +79,7 @@ fn a_request_and_what_it_causes_are_one_trace() {
         let visitor = mesh.visitor("traced");
         let call = visitor.rest().post("/api/v1/auth/signup", &visitor.sign_up_body());
         let answer = call.header("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01")).send().await;
-        assert_eq!(answer.status, 200);
+        assert_eq!(answer.status, 201);
         let named = |name: &str| otlp.trace(trace).into_iter().map(|one| one.span).find(|span| span.name == name);
         let handled = wait_for("the handler's span has come", Duration::from_secs(20), async || {
             named("process events.auth.user_registered")
