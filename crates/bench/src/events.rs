@@ -17,7 +17,7 @@ use coreloop_db::Transaction;
 use coreloop_eventing::{Consumer, Event, Facts, Failure, Handler, Metrics, Options, Outbox, Parts, RedisBus, Relay};
 use coreloop_service::Worker;
 use coreloop_testkit::{TestDb, TestRedis};
-use sqlx::{Connection as _, PgPool, postgres::PgPoolOptions};
+use sqlx::{Connection as _, postgres::PgPoolOptions};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 

@@ -76,13 +76,18 @@ fn one_percent_of_poison_delays_nobody_else_and_comes_back_after_the_mending() {
         let poison = Poisoned::of([("key3", 0), ("key33", 2), ("key63", 2), ("key93", 4), ("key99", 4)]);
         let bad: Vec<String> = poison.poison.iter().map(|(key, _)| key.clone()).collect();
         let (mended, tries) = (Arc::clone(&poison.mended), Arc::clone(&poison.tries));
+        // Connections first: on a busy machine a new one takes seconds, and that is nobody's poison.
+        join_all((0..24).map(|_| stage.pool.acquire())).await.into_iter().for_each(|open| drop(open.unwrap()));
         let (_relay, _consumer) = (stage.relay().await, stage.consumer(poison).await);
         for number in 0..EACH {
-            join_all((0..KEYS).map(|key| {
-                let stage = &stage;
-                async move { stage.tell(&format!("key{key}"), &[number]).await }
-            }))
-            .await;
+            // Few at a time, so that nobody waits for the machine.
+            for first in (0..KEYS).step_by(10) {
+                join_all((first..first + 10).map(|key| {
+                    let stage = &stage;
+                    async move { stage.tell(&format!("key{key}"), &[number]).await }
+                }))
+                .await;
+            }
         }
         let all = usize::try_from(KEYS * EACH).unwrap();
         stage.wait_for_effects(all - bad.len()).await;

@@ -29,26 +29,10 @@ pub(crate) struct Statements {
 impl Statements {
     pub(crate) fn of(schema: &str) -> Self {
         let held = format!("{schema}.held_events");
-        let claim = format!(
-            "insert into {schema}.processed_events as mine (idempotency_key, domain, processed_at, expires_at)
-             select $3, $4, $5, $6 from ahead where not waits
-             on conflict (idempotency_key) do update
-             set processed_at = excluded.processed_at, expires_at = excluded.expires_at
-             where mine.expires_at <= excluded.processed_at returning 1"
-        );
+        let (claim, claim_held) = claims(schema);
         Self {
-            claim: format!(
-                "with ahead as materialized (select exists (
-                     select from {held} where consumer = $1 and key = $2 and state in ('retry', 'waiting')) as waits),
-                 claimed as ({claim})
-                 select waits, exists (select from claimed) from ahead"
-            )
-            .into(),
-            claim_held: format!(
-                "with ahead as (select $1::text is null or $2::text is null as waits), claimed as ({claim})
-                 select waits, exists (select from claimed) from ahead"
-            )
-            .into(),
+            claim: claim.into(),
+            claim_held: claim_held.into(),
             known: format!(
                 "select exists (select from {held} where consumer = $1 and key = $2 and state in ('retry', 'waiting')),
                      exists (select from {schema}.processed_events where idempotency_key = $3 and expires_at > $4)"
@@ -96,6 +80,28 @@ impl Statements {
             .into(),
         }
     }
+}
+
+/// Claims an event: the first where it is delivered, the second where it is the head of those that are held.
+fn claims(schema: &str) -> (String, String) {
+    let claim = format!(
+        "insert into {schema}.processed_events as mine (idempotency_key, domain, processed_at, expires_at)
+             select $3, $4, $5, $6 from ahead where not waits
+             on conflict (idempotency_key) do update
+             set processed_at = excluded.processed_at, expires_at = excluded.expires_at
+             where mine.expires_at <= excluded.processed_at returning 1"
+    );
+    let delivered = format!(
+        "with ahead as materialized (select exists (
+             select from {schema}.held_events where consumer = $1 and key = $2 and state in ('retry', 'waiting')) as waits),
+         claimed as ({claim})
+         select waits, exists (select from claimed) from ahead"
+    );
+    let held = format!(
+        "with ahead as (select $1::text is null or $2::text is null as waits), claimed as ({claim})
+         select waits, exists (select from claimed) from ahead"
+    );
+    (delivered, held)
 }
 
 /// Whether an event may be handled now.
