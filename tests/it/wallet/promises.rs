@@ -7,7 +7,7 @@ use coreloop_wallet_api::v1;
 use futures::{StreamExt as _, future::join_all, stream};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use super::stage::{MESH, Shop, balance, grant, reason, somebody, spend};
+use super::stage::{MESH, Shop, balance, failures, grant, reason, somebody, spend};
 
 /// What the database must say of everything, by its own arithmetic.
 async fn sound(mesh: &coreloop_testkit::TestMesh, shop: &Shop) {
@@ -67,8 +67,10 @@ async fn some_act(shop: &Shop, people: &[String], made: &std::sync::Mutex<Vec<v1
                 "AMOUNT_TOO_LARGE",
                 "ALREADY_REVERSED",
                 "NOT_REVERSIBLE",
+                // A busy machine may keep somebody waiting too long; the books balance all the same.
+                "DEPENDENCY_UNAVAILABLE",
             ];
-            assert!(expected.contains(&reason.as_str()), "{reason}");
+            assert!(expected.contains(&reason.as_str()), "{reason}: {}", failures());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use coreloop_testkit::{Shared, TestMesh, rpc};
+use coreloop_testkit::{Shared, TestMesh, logs, rpc};
 use coreloop_wallet_api::v1::{self, Currency, HoldRequest, Posting, ReverseRequest};
 use prost::Message;
 use tonic::{Status, transport::Channel};
@@ -29,6 +29,13 @@ pub fn somebody() -> String {
 /// A key that nobody used.
 pub fn key() -> String {
     Uuid::new_v4().to_string()
+}
+
+/// What the wallet logged of its failures, to be shown by a test that fails.
+pub fn failures() -> String {
+    let lines =
+        logs::lines_with("wallet").into_iter().filter(|line| line["level"] != "INFO" && line["level"] != "info");
+    lines.map(|line| line.to_string()).collect::<Vec<_>>().join("\n")
 }
 
 /// The reason of a refusal.
