@@ -230,8 +230,8 @@ impl Place {
                 .fetch_one(&mut connection)
                 .await
         };
-        // The rush ends, and the server counts with a second's delay.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        // The rush ends, and connections that have become idle tell the server of their counts within ten seconds.
+        tokio::time::sleep(Duration::from_secs(15)).await;
         let before = count().await?;
         tokio::time::sleep(IDLE).await;
         let asked = count().await? - before;

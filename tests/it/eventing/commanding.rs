@@ -189,7 +189,9 @@ fn what_fails_is_tried_again_and_then_a_dead_letter_behind_which_its_key_goes_on
 #[test]
 fn a_queue_refuses_what_does_not_fit_and_buries_what_is_too_old() {
     run(async {
-        let stage = Stage::set().await;
+        let mut stage = Stage::set().await;
+        // Ten thousand at once.
+        stage.options.broker_timeout_ms = 30_000;
         let bus = stage.bus().await;
         let now = SystemClock.now();
         let many = |queue: Queue, count: u32| {
