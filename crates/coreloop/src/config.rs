@@ -156,7 +156,7 @@ mod tests {
             missing::<coreloop_server::OtlpOptions>("otlp", &[]),
             missing::<coreloop_access::Options>("access", &[]),
             missing::<coreloop_limit::Options>("limit", &[]),
-            missing::<coreloop_auth::Options>("auth", &["social", "mail"]),
+            missing::<coreloop_auth::Options>("auth", &["social", "mail", "eventing"]),
             missing::<coreloop_auth::social::Options>("auth.social", &["providers"]),
             missing::<coreloop_auth::mail::Options>("auth.mail", &[]),
             missing::<coreloop_wallet::Options>("wallet", &["eventing"]),
