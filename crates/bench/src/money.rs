@@ -208,7 +208,9 @@ impl Place {
         let place = Self { at, channels, folder, postgres: u32::try_from(postgres)?, _part: part };
         let seen = load::grpc(&place.channels, BATCH, 4, PEOPLE / 500, Some(&place.at.machine), seed).await;
         anyhow::ensure!(seen.errors == 0, "{} of the batches that seed failed", seen.errors);
-        connection.execute(sqlx::raw_sql("vacuum analyze; checkpoint")).await?;
+        for statement in ["vacuum analyze", "checkpoint"] {
+            connection.execute(sqlx::raw_sql(statement)).await?;
+        }
         connection.close().await?;
         Ok(place)
     }
