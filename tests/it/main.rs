@@ -24,9 +24,9 @@ mod faults;
 mod gates;
 mod journeys;
 mod observability;
-mod ops;
 #[path = "../odd.rs"]
 mod odd;
+mod ops;
 mod promises;
 mod rest;
 mod server;

@@ -8,6 +8,7 @@ use coreloop_server::{OtlpOptions, Running, Server, StartError, Telemetry};
 use coreloop_service::Module;
 
 use crate::child;
+
 /// Every module of a mesh; the edge comes last, for it needs the others.
 pub const MODULES: &[&str] = &["auth", "ops", "wallet", "edge"];
 

@@ -87,6 +87,8 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "services/auth/src/guard.rs",
         "tokio::spawn(async move {",
         "settles a try whose caller went away, by one statement; what does not run counts as stale in seconds",
+    ),
+    (
         "crates/db/src/grouped.rs",
         "tokio::spawn(Arc::clone(&self.0).drain(lane))",
         "a batch is of many callers: it goes on when one of them goes away, and ends when nothing waits",
