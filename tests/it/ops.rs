@@ -33,7 +33,7 @@ impl Handler for Greeter {
     async fn handle(&self, tx: &mut Transaction, event: &Event) -> Result<(), Failure> {
         let fact: UserRegistered = event.decode()?;
         if !self.mended.load(Ordering::SeqCst) {
-            let reason = if fact.user_id.as_bytes()[35] % 2 == 0 { "EVEN" } else { "ODD" };
+            let reason = if fact.user_id.as_bytes()[35].is_multiple_of(2) { "EVEN" } else { "ODD" };
             return Err(Failure::permanent(reason, "cannot greet"));
         }
         sqlx::query("insert into auth.greeted values ($1)").bind(&fact.user_id).execute(&mut **tx).await?;

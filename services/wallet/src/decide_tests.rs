@@ -39,7 +39,7 @@ impl Everything {
         let mut keys = BTreeSet::new();
         orders.iter().for_each(|order| order.accounts(3, &mut keys));
         for key in keys {
-            self.loaded.accounts.entry(key).or_insert_with(Account::default);
+            self.loaded.accounts.entry(key).or_default();
         }
         let mut books = Books::new(std::mem::take(&mut self.loaded), 3, self.now, self.now + 24 * HOUR);
         let outcomes = orders.iter().map(|order| apply(&mut books, order)).collect();

@@ -175,13 +175,10 @@ impl Stage {
     /// Deliveries that nobody has acknowledged.
     pub async fn pending(&self) -> i64 {
         let mut redis = self.redis.connect().await;
-        let told: (i64, Option<String>, Option<String>, Option<Vec<(String, String)>>) = redis::cmd("XPENDING")
-            .arg("events.auth.user_logged_in")
-            .arg(CONSUMER)
-            .query_async(&mut redis)
-            .await
-            .unwrap();
-        told.0
+        let mut ask = redis::cmd("XPENDING");
+        ask.arg("events.auth.user_logged_in").arg(CONSUMER);
+        let told: redis::streams::StreamPendingReply = ask.query_async(&mut redis).await.unwrap();
+        told.count().try_into().unwrap()
     }
 
     /// When the newest entry of the topic was published, in milliseconds, by the broker's clock.

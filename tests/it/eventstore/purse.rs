@@ -144,7 +144,7 @@ impl Stage {
     }
 
     pub async fn load<const FOLD: i32>(&self, id: Uuid) -> Result<Loaded<Purse<FOLD>>, Error> {
-        self.store.load(&mut *self.pool.acquire().await.unwrap(), id).await
+        self.store.load(&mut self.pool.acquire().await.unwrap(), id).await
     }
 
     /// Runs SQL; answers the state and the constraint of its refusal.
