@@ -50,6 +50,7 @@ pub(crate) async fn auth(settings: &Settings) -> anyhow::Result<Arc<App>> {
         redis: Some(redis.clone()),
         redis_client: Some(client),
         links: Links::default(),
+        mesh_secret: None,
         gate: gate(settings, Keys::fixed(&Default::default()), Some(redis))?,
         limiter: Arc::new(Limiter::new(&LimitOptions::default(), None, 0)),
         trusted: coreloop_access::address::TrustedProxies::default(),

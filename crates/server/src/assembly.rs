@@ -139,6 +139,7 @@ impl Assembly {
             redis: self.redis.as_ref().map(|redis| redis.manager.clone()),
             redis_client: self.redis.as_ref().map(|redis| redis.client.clone()),
             links: self.links.clone(),
+            mesh_secret: self.options.mesh_secret.clone(),
             gate: Arc::clone(&self.gate),
             limiter: Arc::clone(&self.process.limiter),
             trusted: self.process.trusted.clone(),

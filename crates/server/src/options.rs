@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use coreloop_config::{Errors, Section, Settings};
-use coreloop_service::Mode;
+use coreloop_service::{Mode, ctx::LOCAL_MESH_SECRET};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 /// The section `server`.
 #[derive(Debug, Clone, Deserialize)]
@@ -277,6 +277,16 @@ pub struct ProcessOptions {
     pub cors: coreloop_access::CorsOptions,
     /// Section `peers`.
     pub peers: BTreeMap<String, String>,
+    /// `auth.mesh_secret`: what a service proves itself with. In local mode there is always one.
+    pub mesh_secret: Option<SecretString>,
+}
+
+/// What every process reads of the section `auth`; the rest is auth's.
+#[derive(Deserialize)]
+struct OfAuth {
+    mesh_secret: Option<SecretString>,
+    #[serde(flatten)]
+    _rest: BTreeMap<String, IgnoredAny>,
 }
 
 impl ProcessOptions {
@@ -302,10 +312,13 @@ impl ProcessOptions {
                 }
             }
         }));
+        let of_auth: Option<OfAuth> = errors.absorb(settings.section("auth").read());
         errors.into_result()?;
         let all = (|| {
+            let mode = mode?;
+            let local = || (mode == Mode::Local).then(|| LOCAL_MESH_SECRET.to_owned().into());
             Some(Self {
-                mode: mode?,
+                mode,
                 server: server?,
                 database: database?,
                 redis: redis?,
@@ -315,6 +328,7 @@ impl ProcessOptions {
                 limit: limit?,
                 cors: cors?,
                 peers: peers?,
+                mesh_secret: of_auth?.mesh_secret.or_else(local),
             })
         })();
         // Nothing was found wrong, so everything was read.

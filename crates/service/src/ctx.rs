@@ -12,6 +12,7 @@ use coreloop_core::{Clock, Ids};
 use coreloop_limit::Limiter;
 use prometheus_client::registry::Registry;
 use redis::aio::ConnectionManager;
+use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,9 @@ pub enum Mode {
     #[default]
     Production,
 }
+
+/// The mesh secret of local mode. Public knowledge, and refused in production.
+pub const LOCAL_MESH_SECRET: &str = "coreloop-local-mesh";
 
 /// Everything a domain is given. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +51,8 @@ pub struct Ctx {
     pub redis_client: Option<redis::Client>,
     /// Peers.
     pub links: Links,
+    /// What the services of the mesh prove themselves with (`auth.mesh_secret`); none where no service calls another as itself.
+    pub mesh_secret: Option<SecretString>,
     /// Token verification and policy, shared by the process.
     pub gate: Arc<Gate>,
     /// How often clients may call, shared by the process. The layers count every call that reaches an RPC.

@@ -2,12 +2,9 @@
 
 use coreloop_access::token::Algorithm;
 use coreloop_config::{Errors, Report, Section};
-use coreloop_service::Mode;
+use coreloop_service::{Mode, ctx::LOCAL_MESH_SECRET};
 use secrecy::SecretString;
 use serde::Deserialize;
-
-/// The mesh secret of local mode. Public knowledge, and refused in production.
-pub const LOCAL_MESH_SECRET: &str = "coreloop-local-mesh";
 
 /// Settings of the service. Times in seconds unless the name says otherwise.
 #[derive(Debug, Clone, Deserialize)]

@@ -1,6 +1,8 @@
 //! Contract of the auth service: stubs and reasons, and the `ext_authz` v3 types that Envoy speaks.
 //!
-//! Written by `cargo xtask codegen` from `proto/`; nothing else lives here.
+//! Written by `cargo xtask codegen` from `proto/`; beside that, [`machine`]: how a service calls another as itself.
+
+pub mod machine;
 
 /// `coreloop.*` packages.
 pub mod coreloop {
