@@ -5,6 +5,7 @@ mod capturing;
 mod commanding;
 mod consuming;
 mod promises;
+mod recorded;
 mod relaying;
 pub mod stage;
 mod tables;

@@ -9,9 +9,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use coreloop_auth_api::v1::UserRegistered;
 use coreloop_db::Transaction;
 use coreloop_eventing::{Consumer, Event, Failure, Handler, Options};
+use coreloop_facts::v1::AuthUserRegistered;
 use coreloop_testkit::{Persona, TestMesh, run, wait_until};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -31,7 +31,7 @@ struct Greeter {
 #[async_trait]
 impl Handler for Greeter {
     async fn handle(&self, tx: &mut Transaction, event: &Event) -> Result<(), Failure> {
-        let fact: UserRegistered = event.decode()?;
+        let fact: AuthUserRegistered = event.decode()?;
         if !self.mended.load(Ordering::SeqCst) {
             let reason = if fact.user_id.as_bytes()[35].is_multiple_of(2) { "EVEN" } else { "ODD" };
             return Err(Failure::permanent(reason, "cannot greet"));
@@ -60,7 +60,7 @@ impl Scene {
         let options = Options { poll_ms: 100, standby_ms: 100, ..Options::default() };
         let greeter = Greeter::default();
         let consumer = Consumer::new(QUEUE, parts(&pool, &mesh.redis.url(), &options).await, greeter.clone()).unwrap();
-        let running = Running::of(consumer.hears::<UserRegistered>().unwrap().worker());
+        let running = Running::of(consumer.hears::<AuthUserRegistered>().unwrap().worker());
         let mut people = Vec::new();
         for name in ["ann", "bob", "cho", "dan", "eve", "fay"] {
             people.push(mesh.persona(name).await);

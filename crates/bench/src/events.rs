@@ -10,11 +10,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use coreloop_auth_api::v1::UserLoggedIn;
 use coreloop_config::Section;
 use coreloop_core::{Clock as _, SystemClock, id::SystemIds};
 use coreloop_db::Transaction;
 use coreloop_eventing::{Consumer, Event, Facts, Failure, Handler, Metrics, Options, Outbox, Parts, RedisBus, Relay};
+use coreloop_facts::v1::AuthUserLoggedIn;
 use coreloop_service::Worker;
 use coreloop_testkit::{TestDb, TestRedis};
 use sqlx::{Connection as _, postgres::PgPoolOptions};
@@ -70,7 +70,7 @@ pub(crate) async fn rows(rounds: usize) -> Result<Vec<Row>> {
     let mut rows = vec![place.relay(rounds).await?];
     let relay = Running::of(Relay::new(place.parts.clone())?.worker());
     let (heard, mut hearing) = mpsc::unbounded_channel();
-    let consumer = Consumer::new("auth.bench", place.parts.clone(), Timing(heard))?.hears::<UserLoggedIn>()?;
+    let consumer = Consumer::new("auth.bench", place.parts.clone(), Timing(heard))?.hears::<AuthUserLoggedIn>()?;
     let consumer = Running::of(consumer.starting(coreloop_eventing::bus::Start::Latest).worker());
     // The first takes what a beginning takes.
     place.warm_up(&mut hearing).await?;
@@ -250,7 +250,8 @@ impl Place {
     async fn commit(&self, number: i64) -> Result<Instant> {
         let mut tx = coreloop_db::begin(&self.parts.db).await?;
         let mut facts = Facts::new();
-        let fact = UserLoggedIn { session_id: number.to_string(), method: "bench".into(), ..UserLoggedIn::default() };
+        let session_id = number.to_string();
+        let fact = AuthUserLoggedIn { session_id, method: "bench".into(), ..AuthUserLoggedIn::default() };
         facts.add(&SystemIds, number.to_string(), &fact)?;
         Outbox::new("auth")?.write(&mut tx, &facts, SystemClock.now()).await?;
         tx.commit().await?;
@@ -265,7 +266,7 @@ struct Timing(mpsc::UnboundedSender<(i64, Instant)>);
 impl Handler for Timing {
     async fn handle(&self, _tx: &mut Transaction, event: &Event) -> Result<(), Failure> {
         let at = Instant::now();
-        let fact: UserLoggedIn = event.decode()?;
+        let fact: AuthUserLoggedIn = event.decode()?;
         // What the rounds of the relay left is not asked for.
         if let ("bench", Ok(number)) = (fact.method.as_str(), fact.session_id.parse()) {
             let _nobody_listens_any_more = self.0.send((number, at));

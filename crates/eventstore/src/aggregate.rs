@@ -72,7 +72,7 @@ impl EventType {
     }
 }
 
-/// The payload of an event that is a message of a `…_event.proto`: ProtoJSON, as the outbox has it.
+/// The payload of an event that is a fact: ProtoJSON, as the outbox has it.
 ///
 /// # Errors
 /// A message that is not in the committed descriptors.

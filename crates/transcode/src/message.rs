@@ -32,7 +32,7 @@ pub fn from_json(full_name: &str, json: &[u8]) -> Result<Bytes, Problem> {
 mod tests {
     use super::*;
 
-    const NAME: &str = "coreloop.auth.v1.UserRegistered";
+    const NAME: &str = "coreloop.event.v1.AuthUserRegistered";
 
     #[test]
     fn a_message_goes_round_and_what_is_newer_is_left_out() {

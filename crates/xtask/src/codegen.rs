@@ -19,6 +19,7 @@ const HOMES: &[(&str, &str)] = &[
     ("google.api", "crates/core/src/gen"),
     ("coreloop.option.v1", "crates/transcode/src/gen"),
     ("coreloop.edge.v1", "gateway/src/gen"),
+    ("coreloop.event.v1", "crates/facts/src/gen"),
     ("envoy.service.auth.v3", "services/auth/api/src/gen"),
     ("envoy.config.core.v3", "services/auth/api/src/gen"),
     ("envoy.type.v3", "services/auth/api/src/gen"),
@@ -128,7 +129,7 @@ fn stubs(root: &Path, set: FileDescriptorSet, out: &mut Output) -> Result<()> {
         .extern_path(".coreloop.type.v1", "::coreloop_core::pb::coreloop::r#type::v1")
         .emit_rerun_if_changed(false)
         .compile_fds(set.clone())?;
-    let facts = facts(&set);
+    let facts = facts(&set)?;
     // The two packages that the first pass maps to `core` are generated for core itself.
     let own = tmp.join("own");
     fs::create_dir_all(&own)?;
@@ -156,17 +157,27 @@ fn stubs(root: &Path, set: FileDescriptorSet, out: &mut Output) -> Result<()> {
     Ok(())
 }
 
-/// What makes each message of a file `…_event.proto` a fact, by package.
-fn facts(set: &FileDescriptorSet) -> BTreeMap<String, String> {
+/// Where facts are: `<FACTS><version>/<domain>.proto`.
+const FACTS: &str = "coreloop/event/v";
+
+/// What makes each message of the files of facts a fact, by package. Its name begins with its domain, from which its topic
+/// follows; what it is made of stands inside it.
+fn facts(set: &FileDescriptorSet) -> Result<BTreeMap<String, String>> {
     let mut facts = BTreeMap::<String, String>::new();
-    let events = set.file.iter().filter(|file| file.name().ends_with("_event.proto"));
-    for (package, name) in events.flat_map(|file| file.message_type.iter().map(|m| (file.package(), m.name()))) {
-        let line = format!(
-            "impl ::coreloop_core::Fact for {name} {{\n    const TYPE: &'static str = \"{package}.{name}\";\n}}\n"
-        );
-        facts.entry(package.to_owned()).or_default().push_str(&line);
+    for file in set.file.iter().filter(|file| file.name().starts_with(FACTS)) {
+        let domain = file.name().rsplit('/').next().and_then(|name| name.strip_suffix(".proto")).unwrap_or_default();
+        for name in file.message_type.iter().map(|message| message.name()) {
+            if !crate::scaffold::snake(name).starts_with(&format!("{domain}_")) {
+                bail!("{}: {name} is no fact of {domain}: begin its name with the domain, or nest it", file.name());
+            }
+            let package = file.package();
+            let line = format!(
+                "impl ::coreloop_core::Fact for {name} {{\n    const TYPE: &'static str = \"{package}.{name}\";\n}}\n"
+            );
+            facts.entry(package.to_owned()).or_default().push_str(&line);
+        }
     }
-    facts
+    Ok(facts)
 }
 
 fn home(package: &str) -> Option<String> {
@@ -200,6 +211,22 @@ mod tests {
     #[test]
     fn committed_code_is_current() {
         run(&crate::place::root().unwrap(), true).unwrap();
+    }
+
+    #[test]
+    fn a_fact_begins_with_its_domain() {
+        let set = |name: &str| FileDescriptorSet {
+            file: vec![prost_types::FileDescriptorProto {
+                name: Some("coreloop/event/v1/shop.proto".into()),
+                package: Some("coreloop.event.v1".into()),
+                message_type: vec![prost_types::DescriptorProto { name: Some(name.into()), ..Default::default() }],
+                ..Default::default()
+            }],
+        };
+        let written = facts(&set("ShopSold")).unwrap();
+        assert!(written["coreloop.event.v1"].contains("\"coreloop.event.v1.ShopSold\""), "{written:?}");
+        let refused = facts(&set("Shopkeeper")).unwrap_err().to_string();
+        assert!(refused.contains("Shopkeeper is no fact of shop"), "{refused}");
     }
 
     #[test]

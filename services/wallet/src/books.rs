@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use coreloop_facts::v1 as facts;
 use coreloop_wallet_api::v1;
 use prost::Message as _;
 use uuid::Uuid;
@@ -127,7 +128,7 @@ pub struct SettledRow {
 #[derive(Debug)]
 pub struct FactRow {
     /// The change of a user's account.
-    pub posted: v1::Posted,
+    pub posted: facts::WalletPosted,
     /// The call that it comes of.
     pub origin: Origin,
 }
@@ -268,7 +269,7 @@ impl Books {
         account.last_at = at;
         self.written.entries.push(EntryRow { line, posting: order.id, hash });
         if let Party::User(user) = leg.party {
-            let posted = v1::Posted {
+            let posted = facts::WalletPosted {
                 user_id: user.to_string(),
                 currency: leg.currency.into(),
                 delta: leg.delta,

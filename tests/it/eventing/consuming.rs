@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use coreloop_auth_api::v1::UserLoggedIn;
 use coreloop_core::{Clock as _, SystemClock};
 use coreloop_eventing::{
     Consumer, DeadLetters, Filter, Parts, Topic,
     bus::{Bus as _, Start},
 };
+use coreloop_facts::v1::AuthUserLoggedIn;
 use coreloop_testkit::{run, wait_until};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -141,7 +141,7 @@ fn a_group_reads_again_what_it_is_told_to_without_a_second_effect() {
         let (_relay, _consumer) = (stage.relay().await, stage.consumer(Noting).await);
         stage.tell("a", &[1, 2, 3]).await;
         stage.wait_for_effects(3).await;
-        let topic = Topic::of::<UserLoggedIn>().unwrap();
+        let topic = Topic::of::<AuthUserLoggedIn>().unwrap();
         stage.bus().await.rewind(CONSUMER, &topic, Start::Earliest).await.unwrap();
         stage.wait_for_metric("events_handled_total{consumer=\"auth.test\",outcome=\"known\"} 3").await;
         assert_eq!(stage.effects().await["a"], [1, 2, 3]);
@@ -163,7 +163,8 @@ fn a_new_group_begins_where_it_is_told_to() {
         stage.tell("a", &[2]).await;
         stage.wait_for_published(2).await;
         let at = Timestamp::from_millisecond(stage.newest().await).unwrap();
-        let consumer = Consumer::new(CONSUMER, stage.parts().await, Noting).unwrap().hears::<UserLoggedIn>().unwrap();
+        let consumer =
+            Consumer::new(CONSUMER, stage.parts().await, Noting).unwrap().hears::<AuthUserLoggedIn>().unwrap();
         let _consumer = Running::of(consumer.starting(Start::At(at)).worker());
         stage.wait_for_effects(1).await;
         assert_eq!(stage.effects().await["a"], [2]);

@@ -10,7 +10,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use coreloop_auth_api::v1::UserLoggedIn;
 use coreloop_config::Section;
 use coreloop_core::{SystemClock, id::SystemIds};
 use coreloop_db::{Options as DbOptions, Transaction};
@@ -18,6 +17,7 @@ use coreloop_eventing::{
     Consumer, Error, Event, Facts, Failure, Handler, Metrics, Options, Outbox, Parts, RedisBus, Relay,
     bus::{Batch, Bus, Mark, Reader, Start, Subscription},
 };
+use coreloop_facts::v1::AuthUserLoggedIn;
 use coreloop_service::Worker;
 use coreloop_testkit::{TestDb, TestRedis, wait_until};
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -135,7 +135,8 @@ impl Stage {
         sqlx::query("select pg_advisory_xact_lock(hashtext($1))").bind(key).execute(&mut *tx).await.unwrap();
         let mut facts = Facts::new();
         for number in numbers {
-            let fact = UserLoggedIn { user_id: key.into(), session_id: number.to_string(), ..UserLoggedIn::default() };
+            let session_id = number.to_string();
+            let fact = AuthUserLoggedIn { user_id: key.into(), session_id, ..AuthUserLoggedIn::default() };
             facts.add(&SystemIds, key, &fact).unwrap();
         }
         let now = coreloop_core::Clock::now(&SystemClock);
@@ -220,7 +221,7 @@ async fn bus(redis: &str, options: &Options) -> RedisBus {
 }
 
 pub fn consumer(parts: Parts, handler: impl Handler) -> Worker {
-    Consumer::new(CONSUMER, parts, handler).unwrap().hears::<UserLoggedIn>().unwrap().worker()
+    Consumer::new(CONSUMER, parts, handler).unwrap().hears::<AuthUserLoggedIn>().unwrap().worker()
 }
 
 /// Notes the effect of each event.
@@ -230,7 +231,7 @@ pub struct Noting;
 #[async_trait]
 impl Handler for Noting {
     async fn handle(&self, tx: &mut Transaction, event: &Event) -> Result<(), Failure> {
-        let fact: UserLoggedIn = event.decode()?;
+        let fact: AuthUserLoggedIn = event.decode()?;
         let late = coreloop_core::Clock::now(&SystemClock).duration_since(event.created_at);
         sqlx::query("insert into auth.effects (key, number, event, late_ms) values ($1, $2, $3, $4)")
             .bind(&fact.user_id)
@@ -261,7 +262,7 @@ impl Poisoned {
 #[async_trait]
 impl Handler for Poisoned {
     async fn handle(&self, tx: &mut Transaction, event: &Event) -> Result<(), Failure> {
-        let fact: UserLoggedIn = event.decode()?;
+        let fact: AuthUserLoggedIn = event.decode()?;
         // The effect comes first: what fails after it must leave nothing behind.
         Noting.handle(tx, event).await?;
         let poison = self.poison.contains(&(event.key.clone(), fact.session_id.parse().unwrap()));

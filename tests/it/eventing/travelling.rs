@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use coreloop_auth_api::v1::UserRegistered;
 use coreloop_config::Section;
 use coreloop_db::Transaction;
 use coreloop_eventing::{Consumer, Event, Failure, Handler, Options, Parts};
+use coreloop_facts::v1::AuthUserRegistered;
 use coreloop_server::{OtlpOptions, Telemetry};
 use coreloop_testkit::{
     TestMesh, run,
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::stage::{Running, parts};
 
-struct Hearing(mpsc::UnboundedSender<(Event, UserRegistered, Option<String>)>);
+struct Hearing(mpsc::UnboundedSender<(Event, AuthUserRegistered, Option<String>)>);
 
 #[async_trait]
 impl Handler for Hearing {
@@ -36,7 +36,7 @@ fn who_signs_up_is_heard_of_with_the_trace_of_their_request() {
         let parts = parts(&pool, &mesh.redis.url(), &Options::default()).await;
         let (sender, mut heard) = mpsc::unbounded_channel();
         let consumer =
-            Consumer::new("auth.hearing", parts, Hearing(sender)).unwrap().hears::<UserRegistered>().unwrap();
+            Consumer::new("auth.hearing", parts, Hearing(sender)).unwrap().hears::<AuthUserRegistered>().unwrap();
         let running = Running::of(consumer.worker());
         let alice = mesh.persona("alice").await;
         let id = alice.user_id.clone();
@@ -73,7 +73,7 @@ fn a_request_and_what_it_causes_are_one_trace() {
         let parts = Parts { spans: telemetry.spans(), ..parts(&pool, &mesh.redis.url(), &Options::default()).await };
         let (sender, _heard) = mpsc::unbounded_channel();
         let consumer =
-            Consumer::new("auth.hearing", parts, Hearing(sender)).unwrap().hears::<UserRegistered>().unwrap();
+            Consumer::new("auth.hearing", parts, Hearing(sender)).unwrap().hears::<AuthUserRegistered>().unwrap();
         let running = Running::of(consumer.worker());
         let trace = "8bf92f3577b34da6a3ce929d0e0e4736";
         let visitor = mesh.visitor("traced");

@@ -1,9 +1,9 @@
 //! Grants, purchases, transfers, reversals, batches.
 
+use coreloop_facts::v1::WalletPosted;
 use coreloop_testkit::run;
 use coreloop_wallet_api::v1::{
-    self, Account, BatchPosting, Currency, Funds, House, Movement, Posted, PostingKind, account::Owner,
-    batch_result::Outcome,
+    self, Account, BatchPosting, Currency, Funds, House, Movement, PostingKind, account::Owner, batch_result::Outcome,
 };
 use prost::Message as _;
 use tonic::Code;
@@ -194,13 +194,13 @@ fn every_change_of_a_user_is_told_in_order() {
         .fetch_all(&mut connection)
         .await
         .unwrap();
-        let told: Vec<Posted> = rows
+        let told: Vec<WalletPosted> = rows
             .iter()
             .map(|(kind, payload, request)| {
                 assert_eq!((kind.as_str(), request.is_empty()), ("posted", false));
                 let json = serde_json::to_vec(payload).unwrap();
-                let wire = coreloop_transcode::message::from_json("coreloop.wallet.v1.Posted", &json).unwrap();
-                Posted::decode(wire).unwrap()
+                let wire = coreloop_transcode::message::from_json("coreloop.event.v1.WalletPosted", &json).unwrap();
+                WalletPosted::decode(wire).unwrap()
             })
             .collect();
         let seen: Vec<_> =

@@ -25,6 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["coreloop-service"],
     &["coreloop-eventing", "coreloop-eventstore"],
     &["<api>"],
+    &["coreloop-facts"],
     &["<domain>", "coreloop-gateway"],
     &["coreloop-server", "coreloop-sandbox"],
     &["coreloop-testkit", "coreloop"],

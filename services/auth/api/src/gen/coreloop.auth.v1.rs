@@ -1522,88 +1522,6 @@ pub mod auth_admin_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// An account was made (`auth.user_registered`).
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UserRegistered {
-    /// User.
-    #[prost(string, tag = "1")]
-    pub user_id: ::prost::alloc::string::String,
-    /// How: `password` or the provider.
-    #[prost(string, tag = "2")]
-    pub method: ::prost::alloc::string::String,
-    /// When.
-    #[prost(message, optional, tag = "3")]
-    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
-}
-/// A session began (`auth.user_logged_in`).
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UserLoggedIn {
-    /// User.
-    #[prost(string, tag = "1")]
-    pub user_id: ::prost::alloc::string::String,
-    /// How: `password`, `admin` or the provider.
-    #[prost(string, tag = "2")]
-    pub method: ::prost::alloc::string::String,
-    /// Session.
-    #[prost(string, tag = "3")]
-    pub session_id: ::prost::alloc::string::String,
-    /// When.
-    #[prost(message, optional, tag = "4")]
-    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
-}
-/// A session was ended by its owner (`auth.user_logged_out`).
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UserLoggedOut {
-    /// User.
-    #[prost(string, tag = "1")]
-    pub user_id: ::prost::alloc::string::String,
-    /// Session; empty: all of them.
-    #[prost(string, tag = "2")]
-    pub session_id: ::prost::alloc::string::String,
-    /// When.
-    #[prost(message, optional, tag = "3")]
-    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
-}
-/// Tokens were revoked (`auth.token_revoked`).
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct TokenRevoked {
-    /// User.
-    #[prost(string, tag = "1")]
-    pub user_id: ::prost::alloc::string::String,
-    /// Session; empty: all of the user's.
-    #[prost(string, tag = "2")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Why: `logout`, `reuse`, `role_changed`, `locked`, `password_changed`, `withdrawn`, `revoked`,
-    /// `too_many`.
-    #[prost(string, tag = "3")]
-    pub reason: ::prost::alloc::string::String,
-    /// When.
-    #[prost(message, optional, tag = "4")]
-    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
-}
-/// Roles were set (`auth.role_changed`).
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RoleChanged {
-    /// User.
-    #[prost(string, tag = "1")]
-    pub user_id: ::prost::alloc::string::String,
-    /// Roles from now on.
-    #[prost(enumeration = "Role", repeated, tag = "2")]
-    pub roles: ::prost::alloc::vec::Vec<i32>,
-    /// When.
-    #[prost(message, optional, tag = "3")]
-    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
-}
-/// The account was closed (`auth.user_withdrawn`): erase or mask what you hold of this user within a day.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UserWithdrawn {
-    /// User.
-    #[prost(string, tag = "1")]
-    pub user_id: ::prost::alloc::string::String,
-    /// When.
-    #[prost(message, optional, tag = "2")]
-    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
-}
 /// Asks for an internal token.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MintInternalTokenRequest {
@@ -5048,22 +4966,4 @@ pub mod auth_service_server {
     impl<T> tonic::server::NamedService for AuthServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
-}
-impl ::coreloop_core::Fact for UserRegistered {
-    const TYPE: &'static str = "coreloop.auth.v1.UserRegistered";
-}
-impl ::coreloop_core::Fact for UserLoggedIn {
-    const TYPE: &'static str = "coreloop.auth.v1.UserLoggedIn";
-}
-impl ::coreloop_core::Fact for UserLoggedOut {
-    const TYPE: &'static str = "coreloop.auth.v1.UserLoggedOut";
-}
-impl ::coreloop_core::Fact for TokenRevoked {
-    const TYPE: &'static str = "coreloop.auth.v1.TokenRevoked";
-}
-impl ::coreloop_core::Fact for RoleChanged {
-    const TYPE: &'static str = "coreloop.auth.v1.RoleChanged";
-}
-impl ::coreloop_core::Fact for UserWithdrawn {
-    const TYPE: &'static str = "coreloop.auth.v1.UserWithdrawn";
 }

@@ -691,40 +691,6 @@ pub mod wallet_admin_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// A user's account changed (`wallet.posted`); key: the user. In the order of the changes.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Posted {
-    /// User.
-    #[prost(string, tag = "1")]
-    pub user_id: ::prost::alloc::string::String,
-    /// Currency.
-    #[prost(enumeration = "Currency", tag = "2")]
-    pub currency: i32,
-    /// Change.
-    #[prost(int64, tag = "3")]
-    pub delta: i64,
-    /// What the account held afterwards.
-    #[prost(int64, tag = "4")]
-    pub balance_after: i64,
-    /// Why.
-    #[prost(string, tag = "5")]
-    pub reason: ::prost::alloc::string::String,
-    /// What it belongs to.
-    #[prost(string, tag = "6")]
-    pub reference: ::prost::alloc::string::String,
-    /// The posting.
-    #[prost(string, tag = "7")]
-    pub posting_id: ::prost::alloc::string::String,
-    /// What kind of act.
-    #[prost(enumeration = "PostingKind", tag = "8")]
-    pub kind: i32,
-    /// Place in the account, from 1 without a gap.
-    #[prost(int64, tag = "9")]
-    pub sequence: i64,
-    /// When.
-    #[prost(message, optional, tag = "10")]
-    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
-}
 /// Gives.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GrantRequest {
@@ -1018,6 +984,20 @@ pub struct PostBatchResponse {
     /// In the order of the postings.
     #[prost(message, repeated, tag = "1")]
     pub results: ::prost::alloc::vec::Vec<BatchResult>,
+}
+/// Asks what a user has.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetBalancesRequest {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+}
+/// What the user has.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetBalancesResponse {
+    /// One for each currency, GOLD first.
+    #[prost(message, repeated, tag = "1")]
+    pub balances: ::prost::alloc::vec::Vec<Balance>,
 }
 /// Asks for a look at the books.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1395,6 +1375,40 @@ pub mod wallet_internal_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Answers what a user has in every currency; nothing of somebody who never had anything.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn get_balances(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetBalancesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetBalancesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.wallet.v1.WalletInternalService/GetBalances",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "coreloop.wallet.v1.WalletInternalService",
+                        "GetBalances",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Recomputes every account and the chain of its entries, and tells what does not fit.
         /// Permission: a machine of the mesh.
         /// Idempotency: read only.
@@ -1520,6 +1534,18 @@ pub mod wallet_internal_service_server {
             request: tonic::Request<super::PostBatchRequest>,
         ) -> std::result::Result<
             tonic::Response<super::PostBatchResponse>,
+            tonic::Status,
+        >;
+        /// Answers what a user has in every currency; nothing of somebody who never had anything.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn get_balances(
+            &self,
+            request: tonic::Request<super::GetBalancesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetBalancesResponse>,
             tonic::Status,
         >;
         /// Recomputes every account and the chain of its entries, and tells what does not fit.
@@ -1957,6 +1983,52 @@ pub mod wallet_internal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PostBatchSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.wallet.v1.WalletInternalService/GetBalances" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetBalancesSvc<T: WalletInternalService>(pub Arc<T>);
+                    impl<
+                        T: WalletInternalService,
+                    > tonic::server::UnaryService<super::GetBalancesRequest>
+                    for GetBalancesSvc<T> {
+                        type Response = super::GetBalancesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetBalancesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletInternalService>::get_balances(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetBalancesSvc(inner);
                         let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -2588,7 +2660,4 @@ pub mod wallet_service_server {
     impl<T> tonic::server::NamedService for WalletServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
-}
-impl ::coreloop_core::Fact for Posted {
-    const TYPE: &'static str = "coreloop.wallet.v1.Posted";
 }
