@@ -50,6 +50,8 @@ pub fn violation(error: &sqlx::Error) -> Option<ConstraintViolation> {
 pub fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        // A connection that is cut while it is made, or in the midst of a message, ends in either.
+        sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
         sqlx::Error::Database(refused) => refused.code().is_some_and(|code| {
             // 08: connection, 53: resources, 57P: operator intervention, 40: rollback, 55P03: lock not available.
             ["08", "53", "57P", "40", "55P03"].iter().any(|class| code.starts_with(class))
@@ -130,6 +132,8 @@ mod tests {
     #[test]
     fn lost_connections_are_transient_and_missing_rows_are_not() {
         assert!(is_transient(&sqlx::Error::PoolTimedOut));
+        assert!(is_transient(&sqlx::Error::Protocol("unexpected end".to_owned())));
+        assert!(is_transient(&sqlx::Error::Tls("handshake".into())));
         assert!(!is_transient(&sqlx::Error::RowNotFound));
         assert_eq!(problem(sqlx::Error::PoolTimedOut).kind(), Kind::Unavailable);
         assert_eq!(problem(sqlx::Error::RowNotFound).kind(), Kind::Internal);

@@ -8,7 +8,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use coreloop_core::Clock;
-use coreloop_db::{ConstraintKind, Grouped, Limits, violation};
+use coreloop_db::{ConstraintKind, Grouped, Limits, is_transient, violation};
 use coreloop_wallet_api::v1;
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use crate::{
     Error, Options,
     books::Books,
     decide,
-    error::{Refusal, constant, cut_off},
+    error::{Refusal, constant},
     metrics::Metrics,
     order::{Act, Key, Order, SLOTS},
     store::batch::{self, Needs},
@@ -112,7 +112,7 @@ impl Hand {
             Ok(outcomes) => return outcomes,
             Err(error) => error,
         };
-        let away = error.sqlx().is_none_or(|error| cut_off(error) || out_of_time(error));
+        let away = error.sqlx().is_none_or(|error| is_transient(error) || out_of_time(error));
         if away || orders.len() == 1 {
             let error = Arc::new(error);
             return orders.iter().map(|_| Err(Error::Batch(Arc::clone(&error)))).collect();
@@ -173,7 +173,7 @@ fn slot_of(first: u8, lane: usize) -> u8 {
 /// The same batch may do: the connection was lost, locks crossed, or another replica was first with a key.
 fn again(error: &Error) -> bool {
     error.sqlx().is_some_and(|error| {
-        cut_off(error) || violation(error).is_some_and(|violated| violated.kind == ConstraintKind::Unique)
+        is_transient(error) || violation(error).is_some_and(|violated| violated.kind == ConstraintKind::Unique)
     })
 }
 

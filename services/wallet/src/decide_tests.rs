@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    books::{Account, Held, Loaded},
+    books::{Held, Loaded},
     chain,
     funds::{Lot, NEVER},
 };

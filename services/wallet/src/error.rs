@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use coreloop_core::{Kind, Problem, Reason, Violation};
-use coreloop_db::{DbError, GroupError};
+use coreloop_db::{DbError, GroupError, is_transient};
 use coreloop_wallet_api::v1::{Currency, WalletReason};
 use tonic::Status;
 
@@ -125,13 +125,6 @@ impl Refusal {
     }
 }
 
-/// The way to Postgres was cut, or Postgres has no time: the same may do a little later. A connection that is cut while it is
-/// made is told as bytes that make no sense.
-#[must_use]
-pub fn cut_off(error: &sqlx::Error) -> bool {
-    coreloop_db::is_transient(error) || matches!(error, sqlx::Error::Protocol(_) | sqlx::Error::Tls(_))
-}
-
 /// The constant on the wire.
 #[must_use]
 pub fn constant(reason: WalletReason) -> &'static str {
@@ -164,7 +157,7 @@ impl From<Error> for Problem {
             Error::Problem(problem) => *problem,
             Error::Database(error) => error.into(),
             // Shared by all of the batch, so it is told by what it is and logged with its chain.
-            Error::Batch(shared) if shared.sqlx().is_some_and(cut_off) => {
+            Error::Batch(shared) if shared.sqlx().is_some_and(is_transient) => {
                 Self::common(Reason::DependencyUnavailable, "a part that this call needs is away; ask again")
                     .retry_after(Duration::from_secs(1))
                     .because(shared)

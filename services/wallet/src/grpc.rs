@@ -55,5 +55,6 @@ delegate!(WalletInternalService {
     release => holds::release: ReleaseRequest -> ReleaseResponse;
     reverse => reverse::reverse: ReverseRequest -> ReverseResponse;
     post_batch => batch::post_batch: PostBatchRequest -> PostBatchResponse;
+    get_balances => reads::get_balances: GetBalancesRequest -> GetBalancesResponse;
     verify_integrity => verify::verify_integrity: VerifyIntegrityRequest -> VerifyIntegrityResponse;
 });

@@ -1,12 +1,12 @@
-//! `GetBalance`, `ListBalances`, `ListEntries`: of the caller, and of nobody else.
+//! `GetBalance`, `ListBalances`, `ListEntries`: of the caller, and of nobody else. `GetBalances`: of anybody, for services.
 
 use coreloop_access::Caller;
-use coreloop_core::{Problem, Reason, page};
+use coreloop_core::{Problem, Reason, UserId, page};
 use coreloop_wallet_api::v1::{self, Currency};
 use jiff::Timestamp;
 use tonic::{Request, Response};
 
-use super::parse;
+use super::parse::{self, Violations};
 use crate::{
     App, Error,
     books::{micros, proto_time},
@@ -54,11 +54,29 @@ pub async fn list_balances(
     request: Request<v1::ListBalancesRequest>,
 ) -> Result<Response<v1::ListBalancesResponse>, Error> {
     let user = Caller::of(&request)?.require_user()?.user_id;
+    Ok(Response::new(v1::ListBalancesResponse { balances: balances(app, user).await? }))
+}
+
+/// `GetBalances`: of whomever a service asks for.
+///
+/// # Errors
+/// When the database fails; a user who cannot be one.
+pub async fn get_balances(
+    app: &App,
+    request: Request<v1::GetBalancesRequest>,
+) -> Result<Response<v1::GetBalancesResponse>, Error> {
+    Caller::of(&request)?.require_machine()?;
+    let mut wrong = Violations::default();
+    let user = wrong.user("user_id", &request.get_ref().user_id);
+    wrong.none()?;
+    Ok(Response::new(v1::GetBalancesResponse { balances: balances(app, user).await? }))
+}
+
+async fn balances(app: &App, user: UserId) -> Result<Vec<v1::Balance>, Error> {
     let (gold, point) = (i32::from(Currency::Gold), i32::from(Currency::Point));
     let (golds, points) =
         tokio::try_join!(app.balance(user, parse::currency(gold)), app.balance(user, parse::currency(point)))?;
-    let balances = vec![proto_balance(gold, golds), proto_balance(point, points)];
-    Ok(Response::new(v1::ListBalancesResponse { balances }))
+    Ok(vec![proto_balance(gold, golds), proto_balance(point, points)])
 }
 
 /// `ListEntries`.
