@@ -55,6 +55,8 @@ pub struct Delivery {
     pub receipt: Receipt,
     /// The event.
     pub event: Result<Event, String>,
+    /// The broker itself has given it up, for this reason (as `EXPIRED`): a dead letter, whatever a handler would say.
+    pub buried: Option<&'static str>,
 }
 
 /// A transport of events.

@@ -9,6 +9,7 @@
 //! due in the transaction that makes it so, and sends it again until its effect is there: that does no harm here.
 
 mod queue;
+mod wire;
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -82,8 +83,8 @@ impl Command {
 /// is read again by the next reader.
 #[async_trait]
 pub trait CommandBus: Debug + Send + Sync + 'static {
-    /// Puts commands of one queue into it, in order, all or none, and answers when the broker has them. [`Error::Full`]
-    /// when they do not fit.
+    /// Puts commands of one queue into it, in order, and answers when the broker has them. [`Error::Full`] when they do not
+    /// fit: then none of them is there, or, on a broker that takes them one by one, the first; sent again they do no harm.
     async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), Error>;
 
     /// Becomes the queue's reader under the name `token`. What readers before left open comes first.

@@ -34,6 +34,9 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(500);
 /// Between two looks at the lag.
 const LAG: Duration = Duration::from_secs(5);
+/// Between two looks whether the lease is held, and the longest that is waited for an answer.
+const LEASE: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(20);
 /// Between two looks while nothing is held, and between two sweeps of what was acted on long ago.
 const SWEEP: Duration = Duration::from_secs(60);
 /// Keys that are looked at together when their time has come.
@@ -135,10 +138,13 @@ impl Consumer {
 
     /// Reads until `stop` or a failure; comes back at once while another replica reads.
     async fn serve(&self, stop: &CancellationToken) -> Result<(), Error> {
-        let Some(lease) = Lease::try_take(&self.parts.db, &format!("consumer.{}", self.name)).await? else {
+        let Some(mut lease) = Lease::try_take(&self.parts.db, &format!("consumer.{}", self.name)).await? else {
             return Ok(());
         };
-        let outcome = self.read_and_work(stop).await;
+        let outcome = tokio::select! {
+            outcome = self.read_and_work(stop) => outcome,
+            () = lost(&mut lease) => Err(Error::Fenced),
+        };
         lease.give_up().await;
         outcome
     }
@@ -289,6 +295,16 @@ impl Consumer {
             _ => store::inbox::due(&mut connection, &self.sql, &self.name, DUE).await?,
         };
         Ok((held, due))
+    }
+}
+
+/// Waits until the lease is lost. A broker may go on giving to whoever it knows, and its successor would wait in vain.
+async fn lost(lease: &mut Lease) {
+    loop {
+        tokio::time::sleep(LEASE).await;
+        if !matches!(tokio::time::timeout(ANSWER, lease.held()).await, Ok(true)) {
+            return;
+        }
     }
 }
 

@@ -17,6 +17,9 @@ pub enum Error {
     /// Redis.
     #[error(transparent)]
     Redis(#[from] redis::RedisError),
+    /// Another broker.
+    #[error("the broker: {0}")]
+    Broker(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The broker did not answer in time; what was asked may have happened.
     #[error("the broker does not answer")]
     Timeout,

@@ -78,6 +78,7 @@ impl Turn<'_> {
 
     async fn delivered(&self, delivery: &Delivery) -> Option<Instant> {
         match &delivery.event {
+            Ok(event) if let Some(reason) = delivery.buried => self.bury(event, reason).await,
             Ok(event) => match self.decide(event, false).await {
                 Outcome::Done(_) | Outcome::Behind => None,
                 Outcome::Failed(failure) => self.keep(event, &failure).await,
@@ -86,6 +87,30 @@ impl Turn<'_> {
                 self.keep(&self.unreadable(delivery, shown), &Failure::permanent("UNREADABLE", shown.clone())).await
             }
         }
+    }
+
+    /// Sets aside what the broker has given up, unless it has had its effect.
+    async fn bury(&self, event: &Event, reason: &'static str) -> Option<Instant> {
+        let mut breath = self.breath();
+        let fresh = loop {
+            // What waits ahead of it is no reason to forget it.
+            match self.fresh(event, true).await {
+                Ok(fresh) => break fresh,
+                Err(failure) => breath.draw(&failure).await,
+            }
+        };
+        if !fresh {
+            return None;
+        }
+        self.keep(event, &Failure::permanent(reason, "the broker gave it up")).await
+    }
+
+    /// Whether anything keeps an event from being handled.
+    async fn fresh(&self, event: &Event, held: bool) -> Result<bool, Failure> {
+        let parts = &self.consumer.parts;
+        let mut connection = parts.db.acquire().await?;
+        let subject = (self.consumer.name.as_str(), event, held);
+        Ok(store::inbox::fresh(&mut connection, &self.consumer.sql, subject, parts.clock.now()).await?)
     }
 
     /// Works through what the key holds, from its head, until something is not due or fails.
@@ -180,11 +205,7 @@ impl Turn<'_> {
         let Kind::Commands(queue, _, handler) = &self.consumer.work else { return Ok(None) };
         let parts = &self.consumer.parts;
         let now = parts.clock.now();
-        let mut connection = parts.db.acquire().await?;
-        let subject = (self.consumer.name.as_str(), event, held);
-        let fresh = store::inbox::fresh(&mut connection, &self.consumer.sql, subject, now).await?;
-        drop(connection);
-        if !fresh {
+        if !self.fresh(event, held).await? {
             return Ok(None);
         }
         // What has been begun is seen through.

@@ -151,7 +151,8 @@ impl Group {
     fn delivery(&self, topic: &Topic, entry: &StreamId) -> Delivery {
         let receipt = Receipt { topic: topic.clone(), position: entry.id.clone() };
         let event = if self.commands { command(topic, entry) } else { event(topic, entry) };
-        Delivery { receipt, event: event.ok_or_else(|| format!("{topic} {}: {:?}", entry.id, entry.map)) }
+        let event = event.ok_or_else(|| format!("{topic} {}: {:?}", entry.id, entry.map));
+        Delivery { receipt, event, buried: None }
     }
 
     async fn wait(&self, newest: &[String]) -> Result<(), Error> {
