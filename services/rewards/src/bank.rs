@@ -1,0 +1,99 @@
+//! The wallet, as this service asks it: each movement under a key of its own, so that it is asked again without harm.
+
+use std::time::Duration;
+
+use coreloop_auth_api::machine::Machine;
+use coreloop_core::UserId;
+use coreloop_service::Ctx;
+use coreloop_wallet_api::v1::{
+    self, Currency, House, Posting, wallet_internal_service_client::WalletInternalServiceClient,
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+use uuid::Uuid;
+
+/// Longest time of one question. What is asked later is asked by somebody else: see `App::claim`.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the wallet did not do.
+#[derive(Debug)]
+pub enum Unpaid {
+    /// It refuses, and will: the reason's constant.
+    Refused(String),
+    /// It is not known whether it has; the same key tells.
+    Unknown(Status),
+}
+
+/// The wallet. Clones share its token.
+#[derive(Debug, Clone)]
+pub struct Bank(Machine);
+
+/// Why value moves.
+#[derive(Debug, Clone, Copy)]
+pub struct Cause<'a> {
+    /// Why, in a word, as `rewards.grant`.
+    pub reason: &'a str,
+    /// What it belongs to; with the reason, the key.
+    pub subject: Uuid,
+}
+
+impl Cause<'_> {
+    fn key(&self) -> String {
+        format!("{}:{}", self.reason, self.subject)
+    }
+}
+
+impl Bank {
+    /// The wallet of this mesh.
+    #[must_use]
+    pub fn of(ctx: &Ctx) -> Self {
+        Self(Machine::of(ctx, "rewards", "wallet"))
+    }
+
+    /// Gives a user value of the house.
+    ///
+    /// # Errors
+    /// What was refused, or is not known.
+    pub async fn grant(
+        &self,
+        user: UserId,
+        currency: Currency,
+        amount: i64,
+        cause: Cause<'_>,
+    ) -> Result<Posting, Unpaid> {
+        let asked = v1::GrantRequest {
+            user_id: user.to_string(),
+            currency: currency.into(),
+            amount,
+            source: Some(House::Promo.into()),
+            funds: None,
+            expires_at: None,
+            reason: cause.reason.to_owned(),
+            reference: cause.subject.to_string(),
+            idempotency_key: cause.key(),
+        };
+        let request = async {
+            let request = self.0.request(asked).await?;
+            Ok(WalletInternalServiceClient::new(self.0.link()).grant(request).await?.into_inner().posting)
+        };
+        posting(request).await
+    }
+}
+
+/// Waits for a posting, and tells what is for good from what may pass.
+async fn posting(asked: impl Future<Output = Result<Option<Posting>, Status>>) -> Result<Posting, Unpaid> {
+    let answer = coreloop_db::deadline::within(PATIENCE, asked).await;
+    let status = match answer {
+        Some(Ok(Some(posting))) => return Ok(posting),
+        Some(Ok(None)) => Status::unknown("an answer without a posting"),
+        Some(Err(status)) => status,
+        None => Status::deadline_exceeded("the wallet takes too long"),
+    };
+    match status.code() {
+        Code::FailedPrecondition | Code::InvalidArgument | Code::AlreadyExists | Code::NotFound => {
+            let details = status.get_error_details();
+            Err(Unpaid::Refused(details.error_info().map(|info| info.reason.clone()).unwrap_or_default()))
+        }
+        _ => Err(Unpaid::Unknown(status)),
+    }
+}

@@ -1,0 +1,31 @@
+//! Rewards: what users are given, and what they get for their points (chapter 03).
+//!
+//! **What it owns.** The schema `rewards`: grants, self-serve campaigns, the audit of all of it. Value itself is the wallet's.
+//!
+//! **What it promises.**
+//! * *What is promised is given, once.* A grant is written before the wallet is asked, under an id made of the external event;
+//!   the wallet is asked under the grant's own key; what was interrupted is taken up by the recovery ([`worker`]).
+//! * *An event is one grant.* The same event answers the first grant; with another body it is refused.
+//! * *Who was given what is known.* Each step has a line in `reward_audit`, in the step's own transaction, append-only; a sweep
+//!   names what is missing.
+//!
+//! **What was rejected.** Asking the wallet inside the transaction (its time would be the database's locks); giving first and
+//! writing afterwards (a kill between the two gives twice or forgets); one namespace of external events for all callers (a user
+//! could use up the name of an event that a service is about to tell).
+
+pub mod app;
+pub mod bank;
+pub mod error;
+pub mod grants;
+pub mod grpc;
+pub mod metrics;
+pub mod module;
+pub mod options;
+pub mod store;
+pub mod times;
+pub mod worker;
+
+pub use app::App;
+pub use error::Error;
+pub use module::{MIGRATIONS, module};
+pub use options::Options;

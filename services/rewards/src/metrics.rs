@@ -1,0 +1,52 @@
+//! Metrics of the domain.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::Registry,
+};
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StatusLabels {
+    /// `granted`, `issued`, `refused`, `failed`, `cancelled`.
+    pub status: &'static str,
+}
+
+/// The metrics; clones share them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Grants and redemptions that came to an end, by which.
+    pub issued: Family<StatusLabels, Counter>,
+    /// Seconds from the promise to its end.
+    pub latency: Histogram,
+    /// Gaps that were found in the audit.
+    pub gaps: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            issued: Family::default(),
+            latency: Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0]),
+            gaps: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers all of them.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("cc_reward_issue", "Rewards that came to an end, by which", self.issued.clone());
+        registry.register("cc_reward_issue_latency_seconds", "Time from promise to end", self.latency.clone());
+        registry.register("cc_reward_audit_gap", "Gaps found in the audit of rewards", self.gaps.clone());
+    }
+
+    /// Counts something that came to an end.
+    pub fn ended(&self, status: &'static str, took: jiff::SignedDuration) {
+        self.issued.get_or_create(&StatusLabels { status }).inc();
+        self.latency.observe(Duration::try_from(took).unwrap_or_default().as_secs_f64());
+    }
+}

@@ -1,0 +1,72 @@
+//! The service as the process sees it.
+
+use std::sync::Arc;
+
+use coreloop_eventing::{Parts, Relay};
+use coreloop_rewards_api::v1::{
+    rewards_admin_service_server::RewardsAdminServiceServer,
+    rewards_internal_service_server::RewardsInternalServiceServer, rewards_service_server::RewardsServiceServer,
+};
+use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs, Worker};
+use futures::future::BoxFuture;
+use sqlx::migrate::Migrator;
+
+use crate::{App, grpc::Grpc, worker};
+
+/// The schema `rewards`.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+#[derive(Debug)]
+struct Rewards;
+
+/// The rewards service.
+#[must_use]
+pub fn module() -> impl Module {
+    Rewards
+}
+
+impl Module for Rewards {
+    fn name(&self) -> &'static str {
+        "rewards"
+    }
+
+    fn migrations(&self) -> Option<&'static Migrator> {
+        Some(&MIGRATIONS)
+    }
+
+    fn requires(&self) -> &'static [&'static str] {
+        &["auth", "wallet"]
+    }
+
+    fn foreign_services(&self) -> &'static [&'static str] {
+        &[coreloop_ops_api::host::SERVICE]
+    }
+
+    fn build(self: Box<Self>, ctx: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
+        Box::pin(async move {
+            let app = Arc::new(App::of(&ctx)?);
+            let mut workers = worker::all(&app);
+            workers.extend(relay(&app, &ctx)?);
+            let grpc = Grpc(Arc::clone(&app));
+            let rpcs = Rpcs::new()
+                .with(RewardsServiceServer::new(grpc.clone()))
+                .with(RewardsAdminServiceServer::new(grpc.clone()))
+                .with(RewardsInternalServiceServer::new(grpc))
+                .with(coreloop_ops_api::host::server(&ctx, "rewards")?);
+            let db = app.db.clone();
+            let postgres = Check::new("rewards/postgres", move || {
+                let db = db.clone();
+                async move { coreloop_db::check(&db).await }
+            });
+            Ok(Built { rpcs, http: None, workers, checks: vec![postgres] })
+        })
+    }
+}
+
+/// The relay of the outbox; none where there is no bus.
+fn relay(app: &App, ctx: &Ctx) -> Result<Option<Worker>, BuildError> {
+    if ctx.redis_client.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Relay::new(Parts::of(ctx, "rewards", &app.options.eventing)?)?.worker()))
+}

@@ -1,0 +1,5 @@
+//! All SQL of the service. Functions are free, the executor comes first; `&mut PgConnection` joins a transaction.
+
+pub mod audit;
+pub mod campaigns;
+pub mod grants;

@@ -1,0 +1,78 @@
+//! `rewards.reward_audit`, and what is missing in it.
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+/// A line of the audit.
+#[derive(Debug, Clone)]
+pub struct Line<'a> {
+    /// The grant, redemption or click.
+    pub subject: Uuid,
+    /// What happened to it, in a word; each once.
+    pub step: &'a str,
+    /// Who did it.
+    pub actor: &'a str,
+    /// Whose it is.
+    pub user: Uuid,
+    /// What it was.
+    pub detail: serde_json::Value,
+}
+
+/// Writes a line, in the transaction of what it tells of.
+///
+/// # Errors
+/// When the step was written before; when the database fails.
+pub async fn write(connection: &mut PgConnection, line: &Line<'_>, now: Timestamp) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into rewards.reward_audit (subject, step, actor, user_id, detail, created_at) values ($1, $2, $3, $4, $5, $6)",
+        line.subject,
+        line.step,
+        line.actor,
+        line.user,
+        line.detail,
+        now.to_sqlx() as _,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Notes gaps that were not noted before, and answers them: a grant without the line of its state, a line without its grant, a
+/// grant that was promised before `old` and is pending still.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sweep_grants(
+    db: impl PgExecutor<'_>,
+    now: Timestamp,
+    old: Timestamp,
+) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"with gaps as (
+               select g.id as subject, 'grant_asked_unwritten' as what from rewards.grants g
+                where not exists (select from rewards.reward_audit a where a.subject = g.id and a.step = 'asked')
+               union all
+               select g.id, 'grant_end_unwritten' from rewards.grants g
+                where g.state in (2, 3) and not exists (
+                      select from rewards.reward_audit a where a.subject = g.id
+                         and a.step = case g.state when 2 then 'granted' else 'refused' end)
+               union all
+               select a.subject, 'grant_missing' from rewards.reward_audit a
+                where a.detail ->> 'what' = 'grant' and a.step in ('granted', 'refused') and not exists (
+                      select from rewards.grants g where g.id = a.subject
+                         and g.state = case a.step when 'granted' then 2 else 3 end)
+               union all
+               select g.id, 'grant_pending' from rewards.grants g where g.state = 1 and g.created_at <= $2
+           )
+           insert into rewards.audit_gaps (subject, what, found_at)
+           select distinct subject, what, $1::timestamptz from gaps limit 1000
+           on conflict do nothing returning subject, what"#,
+        now.to_sqlx() as _,
+        old.to_sqlx() as _,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.subject, row.what)).collect())
+}

@@ -1,0 +1,94 @@
+//! Loops: finish what was interrupted; look for gaps in the audit.
+
+use std::{sync::Arc, time::Duration};
+
+use coreloop_db::lease::Lease;
+use coreloop_service::Worker;
+use futures::{StreamExt as _, stream};
+use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{App, Error, grants, store};
+
+/// Rows of one look.
+const AT_ONCE: i64 = 64;
+/// Of these, how many are worked on at the same time.
+const TOGETHER: usize = 8;
+
+/// The service's loops.
+#[must_use]
+pub fn all(app: &Arc<App>) -> Vec<Worker> {
+    let (due, books) = (Arc::clone(app), Arc::clone(app));
+    let mut workers = vec![Worker::new("rewards.recover", move |stop| recover(Arc::clone(&due), stop))];
+    if app.options.audit_secs > 0 {
+        workers.push(Worker::new("rewards.audit", move |stop| audit(Arc::clone(&books), stop)));
+    }
+    workers
+}
+
+/// Replicas take different ones, and what two do at once is one act by its key.
+async fn recover(app: Arc<App>, stop: CancellationToken) {
+    let pause = Duration::from_millis(app.options.recover_every_ms);
+    loop {
+        match stop.run_until_cancelled(some(&app)).await {
+            None => return,
+            Some(Ok(found)) if found => continue,
+            Some(Ok(_)) => {}
+            Some(Err(error)) => tracing::warn!(%error, "what was interrupted could not be taken up"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Takes up some of what was interrupted; `true` when there may be more.
+async fn some(app: &App) -> Result<bool, Error> {
+    let now = app.clock.now();
+    let due = store::grants::claim_due(&app.db, now, app.claim(now), AT_ONCE).await?;
+    let more = due.len() >= usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
+    stream::iter(due).for_each_concurrent(TOGETHER, |id| grant(app, id)).await;
+    Ok(more)
+}
+
+async fn grant(app: &App, id: Uuid) {
+    let outcome = async {
+        let Some(grant) = store::grants::by_id(&app.db, id).await? else { return Ok(()) };
+        grants::finish(app, grant).await.map(|_| ())
+    };
+    match outcome.await {
+        Ok(()) | Err(Error::Refused(_)) => {}
+        Err(error) => tracing::warn!(%error, grant_id = %id, "a grant could not be finished"),
+    }
+}
+
+async fn audit(app: Arc<App>, stop: CancellationToken) {
+    let pause = Duration::from_secs(app.options.audit_secs.into());
+    loop {
+        match stop.run_until_cancelled(look(&app)).await {
+            None => return,
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::warn!(%error, "the audit could not be looked at"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// One replica looks.
+async fn look(app: &App) -> Result<(), Error> {
+    let Some(lease) = Lease::try_take(&app.db, "rewards.audit").await? else { return Ok(()) };
+    let now = app.clock.now();
+    let old = now.checked_sub(SignedDuration::from_secs(app.options.gap_after_secs.into())).unwrap_or(now);
+    let found = store::audit::sweep_grants(&app.db, now, old).await;
+    lease.give_up().await;
+    for (subject, what) in found? {
+        app.metrics.gaps.inc();
+        tracing::error!(%subject, what, "a gap in the audit of rewards");
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Parts go away between a promise and its end: it is given all the same, once, and what is missing in the audit is found.
+
+use coreloop_rewards_api::v1::GrantState;
+use coreloop_testkit::{TestMesh, run, wait::PATIENCE, wait_until};
+
+use super::stage::{Giver, audited, points, points_of, told};
+
+#[test]
+fn a_promise_outlives_the_wallet_and_whoever_made_it() {
+    run(async {
+        let mut mesh =
+            TestMesh::builder().split().setting("rewards.recover_after_secs", 1_i64).stand_ins().start().await;
+        let (scan, alice) = (Giver::of(&mesh, "scan").await, mesh.persona("alice").await);
+        mesh.node_mut(0, "wallet").kill().await;
+        let asked = points(&alice.user_id, 40);
+        let promised = scan.give(0, &asked).await.unwrap();
+        assert_eq!(promised.state(), GrantState::Pending);
+        mesh.node_mut(0, "rewards").kill().await;
+        mesh.node_mut(0, "wallet").start().await;
+        mesh.node_mut(0, "rewards").start().await;
+        wait_until("it is given", PATIENCE, async || points_of(&alice).await == 40).await;
+        wait_until("it is known", PATIENCE, async || audited(&mesh, &promised.grant_id).await == 2).await;
+        let granted = Giver::of(&mesh, "scan").await.give(0, &asked).await.unwrap();
+        assert_eq!((granted.state(), &granted.grant_id), (GrantState::Granted, &promised.grant_id));
+        assert_eq!(told(&mesh, "granted", "grant_id", &promised.grant_id).await, 1);
+        assert_eq!(points_of(&alice).await, 40);
+    });
+}
+
+#[test]
+fn what_is_missing_in_the_audit_is_found_and_counted_once() {
+    run(async {
+        let mesh = TestMesh::builder().setting("rewards.audit_secs", 1_i64).start().await;
+        let (scan, alice) = (Giver::of(&mesh, "scan").await, mesh.persona("alice").await);
+        let gaps = || {
+            let text = mesh.node(0, "rewards").running().metrics.encode();
+            let line = text.lines().find_map(|line| line.strip_prefix("cc_reward_audit_gap_total "));
+            line.and_then(|number| number.parse::<u32>().ok()).unwrap_or_default()
+        };
+        for _ in 0..3 {
+            scan.give(0, &points(&alice.user_id, 1)).await.unwrap();
+        }
+        let hurt = scan.give(0, &points(&alice.user_id, 1)).await.unwrap().grant_id;
+        assert_eq!(gaps(), 0);
+        mesh.db.execute("alter table rewards.reward_audit disable trigger user").await;
+        let sql = format!("delete from rewards.reward_audit where subject = '{hurt}' and step = 'granted'");
+        mesh.db.execute(&sql).await;
+        wait_until("the gap is found", PATIENCE, async || gaps() == 1).await;
+        let noted = format!(
+            "select count(*) from rewards.audit_gaps where subject = '{hurt}' and what = 'grant_end_unwritten'"
+        );
+        assert_eq!(mesh.db.count(&noted).await, 1);
+        // A second gap is the second, not the third.
+        let sql = format!("delete from rewards.reward_audit where subject = '{hurt}'");
+        mesh.db.execute(&sql).await;
+        wait_until("the next is found", PATIENCE, async || gaps() == 2).await;
+        assert_eq!(mesh.db.count("select count(*) from rewards.audit_gaps").await, 2);
+    });
+}
