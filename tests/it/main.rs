@@ -29,6 +29,7 @@ mod odd;
 mod ops;
 mod promises;
 mod rest;
+mod rewards;
 mod server;
 mod storage;
 mod wallet;

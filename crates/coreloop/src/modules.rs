@@ -11,6 +11,7 @@ const ALL: &[(&str, Make)] = &[
     // One a line: `cargo xtask new-service` puts its own after auth.
     ("auth", || Box::new(coreloop_auth::module())),
     ("ops", || Box::new(coreloop_ops::module())),
+    ("rewards", || Box::new(coreloop_rewards::module())),
     ("wallet", || Box::new(coreloop_wallet::module())),
     ("edge", || Box::new(coreloop_gateway::module())),
 ];
