@@ -52,7 +52,7 @@ pub(crate) struct Which {
 impl Which {
     fn filter(self) -> Filter {
         let Self { queue, reason, id, count } = self;
-        Filter { consumer: queue, reason, id, count: count.unwrap_or(SHOWN) }
+        Filter { consumer: queue, reason, id, after: 0, count: count.unwrap_or(SHOWN) }
     }
 
     /// What changes something says how much of it.
@@ -74,7 +74,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
     let (action, filter) = match command {
         Command::List(which) => ("ops.dead_letters.list", which.filter()),
         Command::Show { queue, id } => {
-            ("ops.dead_letters.inspect", Filter { consumer: queue, reason: None, id: Some(id), count: 1 })
+            ("ops.dead_letters.inspect", Filter { consumer: queue, reason: None, id: Some(id), after: 0, count: 1 })
         }
         Command::Reprocess(which) => ("ops.dead_letters.reprocess", which.stated()?),
         Command::Discard(which) => ("ops.dead_letters.discard", which.stated()?),

@@ -16,6 +16,8 @@ pub struct Filter {
     pub reason: Option<String>,
     /// Only this one.
     pub id: Option<Uuid>,
+    /// Only those after this place; 0: all.
+    pub after: i64,
     /// At most so many.
     pub count: u32,
 }
@@ -23,6 +25,8 @@ pub struct Filter {
 /// An event that was set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
+    /// Its place among those of its schema, for [`Filter::after`].
+    pub position: i64,
     /// The event's id.
     pub id: Uuid,
     /// Its topic.
@@ -43,6 +47,21 @@ pub struct DeadLetter {
     pub envelope: String,
     /// What it says.
     pub payload: Vec<u8>,
+}
+
+/// How much a consumer has set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Depth {
+    /// Which consumer.
+    pub consumer: String,
+    /// Dead letters.
+    pub dead: i64,
+    /// Dead letters that nobody touched for an hour.
+    pub archived: i64,
+    /// To be tried again, or behind such.
+    pub waiting: i64,
+    /// When the oldest dead letter died.
+    pub oldest_at: Option<Timestamp>,
 }
 
 /// The dead letters of a service's consumers.
@@ -66,6 +85,14 @@ impl DeadLetters {
     /// What Postgres says.
     pub async fn list(&self, connection: &mut PgConnection, filter: &Filter) -> Result<Vec<DeadLetter>, Error> {
         Ok(store::dead::list(connection, &self.sql, filter).await?)
+    }
+
+    /// Counts what each consumer has set aside; those that have nothing are left out.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn depths(&self, connection: &mut PgConnection) -> Result<Vec<Depth>, Error> {
+        Ok(store::dead::depths(connection, &self.sql).await?)
     }
 
     /// Lets the consumer try them again, soon and from the beginning; answers how many. What came after them has been

@@ -37,7 +37,7 @@ mod topic;
 
 pub use command::{Command, CommandBus, CommandHandler, Commands, Queue};
 pub use consumer::{Consumer, Handler};
-pub use dead::{DeadLetter, DeadLetters, Filter};
+pub use dead::{DeadLetter, DeadLetters, Depth, Filter};
 pub use error::Error;
 pub use event::{Encoding, Event};
 pub use failure::Failure;

@@ -83,6 +83,14 @@ impl Links {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
     }
 
+    /// Every peer that is local or has an address, by name.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.peers.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
     /// A link to `name`, to be given to a generated client: `AuthServiceClient::new(links.to("auth"))`.
     #[must_use]
     pub fn to(&self, name: &str) -> Link {

@@ -1,6 +1,7 @@
 //! What can go wrong, closed; and what the caller is told.
 
 use coreloop_core::Problem;
+use coreloop_db::DbError;
 use coreloop_ops_api::{host::refused, v1::OpsReason};
 use tonic::{Code, Status};
 
@@ -15,7 +16,13 @@ pub enum Error {
     Peer(Box<Status>),
     /// The database failed.
     #[error("database")]
-    Database(#[from] sqlx::Error),
+    Database(#[from] DbError),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
 }
 
 impl From<Status> for Error {
@@ -33,7 +40,7 @@ impl From<Error> for Status {
         match error {
             Error::Problem(problem) => problem.into(),
             Error::Peer(status) => *status,
-            Error::Database(error) => coreloop_db::problem(error).into(),
+            Error::Database(error) => Problem::from(error).into(),
         }
     }
 }

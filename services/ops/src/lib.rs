@@ -19,11 +19,19 @@
 
 pub mod app;
 pub mod audit;
+pub mod chain;
+pub mod checks;
 pub mod error;
 pub mod grpc;
+pub mod integrity;
+pub mod metrics;
 pub mod module;
 pub mod options;
+pub mod peers;
+pub mod queues;
+pub mod runs;
 pub mod store;
+pub mod worker;
 
 pub use app::App;
 pub use error::Error;

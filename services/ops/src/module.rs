@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use coreloop_ops_api::v1::ops_service_server::OpsServiceServer;
+use coreloop_ops_api::{integrity::Checks, v1::ops_service_server::OpsServiceServer};
 use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs};
 use futures::future::BoxFuture;
 
-use crate::{App, Options, grpc::Grpc};
+use crate::{App, Options, grpc::Grpc, integrity::verify, worker};
 
 /// The schema `ops`.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
@@ -29,18 +29,28 @@ impl Module for Ops {
         Some(&MIGRATIONS)
     }
 
+    fn requires(&self) -> &'static [&'static str] {
+        // What ops asks services in its own name, it asks with a token of auth's.
+        &["auth"]
+    }
+
     fn build(self: Box<Self>, ctx: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
         Box::pin(async move {
-            Options::read(&ctx.settings)?;
-            let db = ctx.require_db()?;
-            let probed = db.clone();
-            let app = Arc::new(App { db, links: ctx.links, clock: ctx.clock, ids: ctx.ids });
-            let rpcs = Rpcs::new().with(OpsServiceServer::new(Grpc(app)));
+            let app = Arc::new(App::new(Options::read(&ctx.settings)?, &ctx)?);
+            let (probed, audited) = (app.db.clone(), app.db.clone());
+            let audit = move || {
+                let db = audited.clone();
+                async move { Ok(verify(&db).await.map_err(coreloop_db::problem)?.report) }
+            };
+            let rpcs = Rpcs::new()
+                .with(OpsServiceServer::new(Grpc(Arc::clone(&app))))
+                .with(Checks::of("ops").with("audit", audit).server());
+            let workers = worker::all(&app);
             let checks = vec![Check::new("ops/postgres", move || {
                 let db = probed.clone();
                 async move { coreloop_db::check(&db).await }
             })];
-            Ok(Built { rpcs, checks, ..Built::default() })
+            Ok(Built { rpcs, http: None, workers, checks })
         })
     }
 }

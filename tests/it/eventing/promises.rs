@@ -104,7 +104,8 @@ fn one_percent_of_poison_delays_nobody_else_and_comes_back_after_the_mending() {
         assert!(late <= 2_000, "others came {late} ms late");
 
         mended.store(true, Ordering::SeqCst);
-        let filter = Filter { consumer: CONSUMER.into(), reason: Some("POISON".into()), id: None, count: 1_000 };
+        let filter =
+            Filter { consumer: CONSUMER.into(), reason: Some("POISON".into()), id: None, after: 0, count: 1_000 };
         let mut connection = stage.pool.acquire().await.unwrap();
         let letters = DeadLetters::new("auth").unwrap();
         assert_eq!(letters.reprocess(&mut connection, &filter, SystemClock.now()).await.unwrap(), 5);

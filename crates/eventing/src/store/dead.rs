@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use crate::dead::{DeadLetter, Filter};
+use crate::dead::{DeadLetter, Depth, Filter};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Statements {
     list: Arc<str>,
+    depths: Arc<str>,
     reprocess: Arc<str>,
     discard: Arc<str>,
 }
@@ -20,20 +21,28 @@ impl Statements {
         let chosen = format!(
             "select consumer, id from {schema}.held_events
              where consumer = $1 and state in ('dead', 'archived') and ($2::text is null or reason = $2)
-               and ($3::uuid is null or id = $3)
+               and ($3::uuid is null or id = $3) and position > $5
              order by position limit $4 for update skip locked"
         );
         Self {
             list: format!(
-                "select id, topic, key, state = 'archived', failures, reason, error, held_at, envelope::text, payload
+                "select id, topic, key, state = 'archived', failures, reason, error, held_at, envelope::text, payload,
+                        position
                  from {schema}.held_events
                  where consumer = $1 and state in ('dead', 'archived') and ($2::text is null or reason = $2)
-                   and ($3::uuid is null or id = $3)
+                   and ($3::uuid is null or id = $3) and position > $5
                  order by position limit $4"
             )
             .into(),
+            depths: format!(
+                "select consumer, count(*) filter (where state = 'dead'), count(*) filter (where state = 'archived'),
+                        count(*) filter (where state in ('retry', 'waiting')),
+                        min(held_at) filter (where state in ('dead', 'archived'))
+                 from {schema}.held_events group by consumer order by consumer"
+            )
+            .into(),
             reprocess: format!(
-                "update {schema}.held_events as held set state = 'retry', failures = 0, held_at = $5, due_at = $5
+                "update {schema}.held_events as held set state = 'retry', failures = 0, held_at = $6, due_at = $6
                  from ({chosen}) as chosen where held.consumer = chosen.consumer and held.id = chosen.id"
             )
             .into(),
@@ -56,6 +65,7 @@ pub(crate) async fn list(
         .bind(&filter.reason)
         .bind(filter.id)
         .bind(i64::from(filter.count))
+        .bind(filter.after)
         .fetch_all(connection)
         .await?;
     rows.iter()
@@ -72,6 +82,23 @@ pub(crate) async fn list(
                 died_at: held_at.to_jiff(),
                 envelope: row.try_get(8)?,
                 payload: row.try_get(9)?,
+                position: row.try_get(10)?,
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn depths(connection: &mut PgConnection, sql: &Statements) -> Result<Vec<Depth>, sqlx::Error> {
+    let rows = sqlx::query(AssertSqlSafe(Arc::clone(&sql.depths))).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let oldest_at: Option<jiff_sqlx::Timestamp> = row.try_get(4)?;
+            Ok(Depth {
+                consumer: row.try_get(0)?,
+                dead: row.try_get(1)?,
+                archived: row.try_get(2)?,
+                waiting: row.try_get(3)?,
+                oldest_at: oldest_at.map(|at| at.to_jiff()),
             })
         })
         .collect()
@@ -88,6 +115,7 @@ pub(crate) async fn reprocess(
         .bind(&filter.reason)
         .bind(filter.id)
         .bind(i64::from(filter.count))
+        .bind(filter.after)
         .bind(now.to_sqlx())
         .execute(connection)
         .await?;
@@ -104,6 +132,7 @@ pub(crate) async fn discard(
         .bind(&filter.reason)
         .bind(filter.id)
         .bind(i64::from(filter.count))
+        .bind(filter.after)
         .execute(connection)
         .await?;
     Ok(done.rows_affected())

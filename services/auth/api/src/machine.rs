@@ -26,7 +26,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     secret: Option<SecretString>,
     service: &'static str,
-    audience: &'static str,
+    audience: Arc<str>,
     kept: Mutex<Option<Token>>,
 }
 
@@ -39,13 +39,13 @@ struct Token {
 impl Machine {
     /// The machine `service`, that calls `audience`. Both name modules; `service` requires `auth` and `audience`.
     #[must_use]
-    pub fn of(ctx: &Ctx, service: &'static str, audience: &'static str) -> Self {
+    pub fn of(ctx: &Ctx, service: &'static str, audience: impl Into<Arc<str>>) -> Self {
         Self(Arc::new(Inner {
             links: ctx.links.clone(),
             clock: Arc::clone(&ctx.clock),
             secret: ctx.mesh_secret.clone(),
             service,
-            audience,
+            audience: audience.into(),
             kept: Mutex::default(),
         }))
     }
@@ -53,7 +53,7 @@ impl Machine {
     /// The other service.
     #[must_use]
     pub fn link(&self) -> Link {
-        self.0.links.to(self.0.audience)
+        self.0.links.to(&self.0.audience)
     }
 
     /// A request to it in the name of this service. Whoever finds the token old asks for another; who comes meanwhile
@@ -85,7 +85,7 @@ impl Inner {
         let proof = hmac::sign(&key, format!("{}\n{}\n{timestamp}", self.service, self.audience).as_bytes());
         let asked = MintInternalTokenRequest {
             service: self.service.to_owned(),
-            audience: self.audience.to_owned(),
+            audience: self.audience.to_string(),
             timestamp,
             proof: hex::encode(proof),
         };

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use coreloop_access::Caller;
 use coreloop_core::{Clock, Kind, Problem};
-use coreloop_eventing::{DeadLetter, DeadLetters, Filter};
+use coreloop_eventing::{DeadLetter, DeadLetters, Depth, Filter};
 use coreloop_service::{BuildError, Ctx};
+use jiff::Timestamp;
 use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
@@ -59,6 +60,7 @@ impl Host {
             reason: Some(asked.reason).filter(|reason| !reason.is_empty()),
             // Validation has seen to it that it is one; none of that spelling would be found otherwise.
             id: Some(asked.id).filter(|id| !id.is_empty()).map(|id| id.parse().unwrap_or_default()),
+            after: asked.after,
             count: asked.count,
         })
     }
@@ -66,6 +68,11 @@ impl Host {
     async fn find(&self, filter: &Filter) -> Result<Vec<DeadLetter>, Problem> {
         let mut connection = self.db.acquire().await.map_err(coreloop_db::problem)?;
         Ok(self.letters.list(&mut connection, filter).await?)
+    }
+
+    async fn depths(&self) -> Result<Vec<Depth>, Problem> {
+        let mut connection = self.db.acquire().await.map_err(coreloop_db::problem)?;
+        Ok(self.letters.depths(&mut connection).await?)
     }
 
     async fn retry(&self, filter: &Filter) -> Result<u64, Problem> {
@@ -86,8 +93,6 @@ impl Host {
 /// What administrators are shown; what it says only when one is asked for.
 #[must_use]
 pub fn shown(letter: DeadLetter, queue: &str, whole: bool) -> v1::DeadLetter {
-    let died_at =
-        prost_types::Timestamp { seconds: letter.died_at.as_second(), nanos: letter.died_at.subsec_nanosecond() };
     let said = || match String::from_utf8(letter.payload) {
         Ok(text) if serde_json::from_str::<serde_json::Value>(&text).is_ok() => Content::Json(text),
         Ok(text) => Content::Binary(text.into_bytes()),
@@ -102,10 +107,28 @@ pub fn shown(letter: DeadLetter, queue: &str, whole: bool) -> v1::DeadLetter {
         failures: letter.failures,
         reason: letter.reason,
         error: letter.error,
-        died_at: Some(died_at),
+        died_at: Some(proto_time(letter.died_at)),
         envelope: if whole { letter.envelope } else { String::new() },
         content: whole.then(said),
     }
+}
+
+/// A queue, as administrators are shown it.
+#[must_use]
+pub fn queue(depth: Depth) -> v1::Queue {
+    v1::Queue {
+        queue: depth.consumer,
+        dead: depth.dead,
+        archived: depth.archived,
+        waiting: depth.waiting,
+        oldest_at: depth.oldest_at.map(proto_time),
+    }
+}
+
+/// A time as the contract says it.
+#[must_use]
+pub fn proto_time(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
 }
 
 fn counted(count: u64) -> u32 {
@@ -114,15 +137,29 @@ fn counted(count: u64) -> u32 {
 
 #[tonic::async_trait]
 impl DeadLetterService for Host {
+    async fn count_dead_letters(
+        &self,
+        request: Request<v1::CountDeadLettersRequest>,
+    ) -> Result<Response<v1::CountDeadLettersResponse>, Status> {
+        Caller::of(&request)?.require_machine()?;
+        let queues = self.depths().await?.into_iter().map(queue).collect();
+        Ok(Response::new(v1::CountDeadLettersResponse { queues }))
+    }
+
     async fn find_dead_letters(
         &self,
         request: Request<v1::FindDeadLettersRequest>,
     ) -> Result<Response<v1::FindDeadLettersResponse>, Status> {
         Caller::of(&request)?.require_user()?;
-        let filter = self.filter(request.into_inner().filter)?;
-        let letters = self.find(&filter).await?;
+        let mut filter = self.filter(request.into_inner().filter)?;
+        let most = usize::try_from(filter.count).unwrap_or(usize::MAX);
+        filter.count = filter.count.saturating_add(1);
+        let mut letters = self.find(&filter).await?;
+        let more = letters.len() > most;
+        letters.truncate(most);
+        let next = letters.last().filter(|_| more).map(|letter| letter.position).unwrap_or_default();
         let dead_letters = letters.into_iter().map(|letter| shown(letter, &filter.consumer, filter.id.is_some()));
-        Ok(Response::new(v1::FindDeadLettersResponse { dead_letters: dead_letters.collect() }))
+        Ok(Response::new(v1::FindDeadLettersResponse { dead_letters: dead_letters.collect(), next }))
     }
 
     async fn retry_dead_letters(

@@ -1,9 +1,10 @@
 //! Contract of the ops service: stubs and reasons, written by `cargo xtask codegen` from `proto/`.
 //!
-//! Beside them, [`host`]: the `DeadLetterService` is served by every service that hears events, over its own tables, and is
-//! the same everywhere; so it lives with its contract.
+//! Beside them, what services serve to ops and is the same everywhere, so it lives with its contract: [`host`], the dead
+//! letters of a service that hears events, and [`integrity`], what a service can recompute of its own.
 
 pub mod host;
+pub mod integrity;
 
 /// The ops service, version 1.
 #[allow(

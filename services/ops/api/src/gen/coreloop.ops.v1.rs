@@ -64,6 +64,172 @@ pub struct DeadLetterFilter {
     /// Only this one; empty: any.
     #[prost(string, tag = "4")]
     pub id: ::prost::alloc::string::String,
+    /// Only those after this place; 0: all. Places are what `next` of an answer says.
+    #[prost(int64, tag = "5")]
+    pub after: i64,
+}
+/// How much a queue has set aside.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Queue {
+    /// The queue: a consumer's name, as `wallet.welcome`.
+    #[prost(string, tag = "1")]
+    pub queue: ::prost::alloc::string::String,
+    /// Dead letters.
+    #[prost(int64, tag = "2")]
+    pub dead: i64,
+    /// Dead letters that nobody touched for an hour.
+    #[prost(int64, tag = "3")]
+    pub archived: i64,
+    /// To be tried again, or behind such.
+    #[prost(int64, tag = "4")]
+    pub waiting: i64,
+    /// When the oldest dead letter died; absent where there is none.
+    #[prost(message, optional, tag = "5")]
+    pub oldest_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// So many of something.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Count {
+    /// Of what, as `entries`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// How many.
+    #[prost(int64, tag = "2")]
+    pub value: i64,
+}
+/// Something that does not fit.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IntegrityFinding {
+    /// What, in a word.
+    #[prost(string, tag = "1")]
+    pub what: ::prost::alloc::string::String,
+    /// Where: an account, a receipt, a row.
+    #[prost(string, tag = "2")]
+    pub subject: ::prost::alloc::string::String,
+    /// For operators.
+    #[prost(string, tag = "3")]
+    pub detail: ::prost::alloc::string::String,
+}
+/// One run of a job.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Run {
+    /// Id.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Which job, as `integrity`.
+    #[prost(string, tag = "2")]
+    pub job: ::prost::alloc::string::String,
+    /// On what, as `wallet.ledger`.
+    #[prost(string, tag = "3")]
+    pub subject: ::prost::alloc::string::String,
+    /// How far it is.
+    #[prost(enumeration = "RunState", tag = "4")]
+    pub state: i32,
+    /// Who asked: an account, `cli`, or `schedule`.
+    #[prost(string, tag = "5")]
+    pub asked_by: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "6")]
+    pub asked_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was begun, the last time.
+    #[prost(message, optional, tag = "7")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it ended.
+    #[prost(message, optional, tag = "8")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// How often it was begun: a run whose process died is begun again.
+    #[prost(int32, tag = "9")]
+    pub attempts: i32,
+    /// Nothing was wrong. Of a run that is done.
+    #[prost(bool, tag = "10")]
+    pub sound: bool,
+    /// What was looked at.
+    #[prost(message, repeated, tag = "11")]
+    pub counts: ::prost::alloc::vec::Vec<Count>,
+    /// What does not fit; the first hundred.
+    #[prost(message, repeated, tag = "12")]
+    pub findings: ::prost::alloc::vec::Vec<IntegrityFinding>,
+    /// Why it came to nothing.
+    #[prost(string, tag = "13")]
+    pub error: ::prost::alloc::string::String,
+}
+/// One row of the audit: an act is two, `asked` before it is done, `done` or `failed` after.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditRow {
+    /// Place in the chain.
+    #[prost(int64, tag = "1")]
+    pub sequence: i64,
+    /// The act, the same in both rows.
+    #[prost(string, tag = "2")]
+    pub act_id: ::prost::alloc::string::String,
+    /// `asked`, `done` or `failed`.
+    #[prost(string, tag = "3")]
+    pub step: ::prost::alloc::string::String,
+    /// Who: the id of an account, or `cli`.
+    #[prost(string, tag = "4")]
+    pub actor: ::prost::alloc::string::String,
+    /// What, as `ops.dead_letters.reprocess`.
+    #[prost(string, tag = "5")]
+    pub action: ::prost::alloc::string::String,
+    /// On what.
+    #[prost(string, tag = "6")]
+    pub subject: ::prost::alloc::string::String,
+    /// How, or what came of it, as JSON.
+    #[prost(string, tag = "7")]
+    pub detail: ::prost::alloc::string::String,
+    /// Request that asked.
+    #[prost(string, tag = "8")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Its trace.
+    #[prost(string, tag = "9")]
+    pub trace_id: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "10")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// SHA-256 over the hash of the row before and this one, in hexadecimal.
+    #[prost(string, tag = "11")]
+    pub hash: ::prost::alloc::string::String,
+}
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RunState {
+    /// Not stated.
+    Unspecified = 0,
+    /// It waits for its turn.
+    Asked = 1,
+    /// It runs.
+    Running = 2,
+    /// It came to its end; `sound` says what was found.
+    Done = 3,
+    /// It came to nothing; `error` says why.
+    Failed = 4,
+}
+impl RunState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RUN_STATE_UNSPECIFIED",
+            Self::Asked => "RUN_STATE_ASKED",
+            Self::Running => "RUN_STATE_RUNNING",
+            Self::Done => "RUN_STATE_DONE",
+            Self::Failed => "RUN_STATE_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RUN_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RUN_STATE_ASKED" => Some(Self::Asked),
+            "RUN_STATE_RUNNING" => Some(Self::Running),
+            "RUN_STATE_DONE" => Some(Self::Done),
+            "RUN_STATE_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
 }
 /// Why a call was refused, besides the common reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -75,6 +241,10 @@ pub enum OpsReason {
     QueueUnknown = 1,
     /// The letter is not there: handled, discarded, or never dead.
     DeadLetterNotFound = 2,
+    /// No service of this mesh can recompute that.
+    CheckUnknown = 3,
+    /// There is no such run.
+    RunNotFound = 4,
 }
 impl OpsReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -86,6 +256,8 @@ impl OpsReason {
             Self::Unspecified => "OPS_REASON_UNSPECIFIED",
             Self::QueueUnknown => "OPS_REASON_QUEUE_UNKNOWN",
             Self::DeadLetterNotFound => "OPS_REASON_DEAD_LETTER_NOT_FOUND",
+            Self::CheckUnknown => "OPS_REASON_CHECK_UNKNOWN",
+            Self::RunNotFound => "OPS_REASON_RUN_NOT_FOUND",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -94,9 +266,21 @@ impl OpsReason {
             "OPS_REASON_UNSPECIFIED" => Some(Self::Unspecified),
             "OPS_REASON_QUEUE_UNKNOWN" => Some(Self::QueueUnknown),
             "OPS_REASON_DEAD_LETTER_NOT_FOUND" => Some(Self::DeadLetterNotFound),
+            "OPS_REASON_CHECK_UNKNOWN" => Some(Self::CheckUnknown),
+            "OPS_REASON_RUN_NOT_FOUND" => Some(Self::RunNotFound),
             _ => None,
         }
     }
+}
+/// Asks how many there are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountDeadLettersRequest {}
+/// How many there are.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CountDeadLettersResponse {
+    /// Queues that have anything set aside, by name.
+    #[prost(message, repeated, tag = "1")]
+    pub queues: ::prost::alloc::vec::Vec<Queue>,
 }
 /// Asks for dead letters.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -111,6 +295,9 @@ pub struct FindDeadLettersResponse {
     /// The oldest first.
     #[prost(message, repeated, tag = "1")]
     pub dead_letters: ::prost::alloc::vec::Vec<DeadLetter>,
+    /// The place of the last of them, when there are more.
+    #[prost(int64, tag = "2")]
+    pub next: i64,
 }
 /// Says which dead letters are to be tried again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -221,6 +408,40 @@ pub mod dead_letter_service_client {
         pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
+        }
+        /// Counts what the queues of the service have set aside, without a word of what it says.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn count_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CountDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountDeadLettersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.ops.v1.DeadLetterService/CountDeadLetters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "coreloop.ops.v1.DeadLetterService",
+                        "CountDeadLetters",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
         }
         /// Answers dead letters; with what they say when one is asked for by its id.
         /// Permission: administrator, through ops.
@@ -339,6 +560,18 @@ pub mod dead_letter_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with DeadLetterServiceServer.
     #[async_trait]
     pub trait DeadLetterService: std::marker::Send + std::marker::Sync + 'static {
+        /// Counts what the queues of the service have set aside, without a word of what it says.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn count_dead_letters(
+            &self,
+            request: tonic::Request<super::CountDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountDeadLettersResponse>,
+            tonic::Status,
+        >;
         /// Answers dead letters; with what they say when one is asked for by its id.
         /// Permission: administrator, through ops.
         /// Idempotency: read only.
@@ -454,6 +687,55 @@ pub mod dead_letter_service_server {
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
+                "/coreloop.ops.v1.DeadLetterService/CountDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct CountDeadLettersSvc<T: DeadLetterService>(pub Arc<T>);
+                    impl<
+                        T: DeadLetterService,
+                    > tonic::server::UnaryService<super::CountDeadLettersRequest>
+                    for CountDeadLettersSvc<T> {
+                        type Response = super::CountDeadLettersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CountDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DeadLetterService>::count_dead_letters(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CountDeadLettersSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/coreloop.ops.v1.DeadLetterService/FindDeadLetters" => {
                     #[allow(non_camel_case_types)]
                     struct FindDeadLettersSvc<T: DeadLetterService>(pub Arc<T>);
@@ -635,6 +917,439 @@ pub mod dead_letter_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Asks what can be recomputed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListChecksRequest {}
+/// What can be.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListChecksResponse {
+    /// Names, as `wallet.ledger`.
+    #[prost(string, repeated, tag = "1")]
+    pub checks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Asks for a check.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunCheckRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub check: ::prost::alloc::string::String,
+}
+/// How far it is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunCheckResponse {
+    /// What was seen; only in the last message.
+    #[prost(message, optional, tag = "1")]
+    pub report: ::core::option::Option<IntegrityReport>,
+}
+/// What was seen.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct IntegrityReport {
+    /// Nothing is wrong.
+    #[prost(bool, tag = "1")]
+    pub sound: bool,
+    /// What was looked at.
+    #[prost(message, repeated, tag = "2")]
+    pub counts: ::prost::alloc::vec::Vec<Count>,
+    /// What does not fit; the first hundred.
+    #[prost(message, repeated, tag = "3")]
+    pub findings: ::prost::alloc::vec::Vec<IntegrityFinding>,
+}
+/// Generated client implementations.
+pub mod integrity_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What one service can recompute of its own, which each service that has something of value serves beside its contracts.
+    /// `ops` asks daily and when an administrator does, and keeps what was answered.
+    #[derive(Debug, Clone)]
+    pub struct IntegrityServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> IntegrityServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> IntegrityServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            IntegrityServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Names what can be recomputed.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn list_checks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListChecksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListChecksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.ops.v1.IntegrityService/ListChecks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("coreloop.ops.v1.IntegrityService", "ListChecks"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Recomputes, and tells what does not fit. It may take long: until it has ended, a message every few seconds says that
+        /// it goes on.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: CHECK_UNKNOWN.
+        pub async fn run_check(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunCheckRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::RunCheckResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.ops.v1.IntegrityService/RunCheck",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("coreloop.ops.v1.IntegrityService", "RunCheck"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod integrity_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with IntegrityServiceServer.
+    #[async_trait]
+    pub trait IntegrityService: std::marker::Send + std::marker::Sync + 'static {
+        /// Names what can be recomputed.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn list_checks(
+            &self,
+            request: tonic::Request<super::ListChecksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListChecksResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the RunCheck method.
+        type RunCheckStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::RunCheckResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Recomputes, and tells what does not fit. It may take long: until it has ended, a message every few seconds says that
+        /// it goes on.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: CHECK_UNKNOWN.
+        async fn run_check(
+            &self,
+            request: tonic::Request<super::RunCheckRequest>,
+        ) -> std::result::Result<tonic::Response<Self::RunCheckStream>, tonic::Status>;
+    }
+    /// What one service can recompute of its own, which each service that has something of value serves beside its contracts.
+    /// `ops` asks daily and when an administrator does, and keeps what was answered.
+    #[derive(Debug)]
+    pub struct IntegrityServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> IntegrityServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for IntegrityServiceServer<T>
+    where
+        T: IntegrityService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coreloop.ops.v1.IntegrityService/ListChecks" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListChecksSvc<T: IntegrityService>(pub Arc<T>);
+                    impl<
+                        T: IntegrityService,
+                    > tonic::server::UnaryService<super::ListChecksRequest>
+                    for ListChecksSvc<T> {
+                        type Response = super::ListChecksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListChecksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IntegrityService>::list_checks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListChecksSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.ops.v1.IntegrityService/RunCheck" => {
+                    #[allow(non_camel_case_types)]
+                    struct RunCheckSvc<T: IntegrityService>(pub Arc<T>);
+                    impl<
+                        T: IntegrityService,
+                    > tonic::server::ServerStreamingService<super::RunCheckRequest>
+                    for RunCheckSvc<T> {
+                        type Response = super::RunCheckResponse;
+                        type ResponseStream = T::RunCheckStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RunCheckRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IntegrityService>::run_check(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RunCheckSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for IntegrityServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coreloop.ops.v1.IntegrityService";
+    impl<T> tonic::server::NamedService for IntegrityServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// Asks for the dead letters of a queue.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListDeadLettersRequest {
@@ -647,6 +1362,9 @@ pub struct ListDeadLettersRequest {
     /// Only those that died for this reason; empty: for any.
     #[prost(string, tag = "3")]
     pub filter_reason: ::prost::alloc::string::String,
+    /// Where to go on, from `next_page_token`.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
 }
 /// The dead letters.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -654,6 +1372,9 @@ pub struct ListDeadLettersResponse {
     /// The oldest first.
     #[prost(message, repeated, tag = "1")]
     pub dead_letters: ::prost::alloc::vec::Vec<DeadLetter>,
+    /// Where to go on; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
 }
 /// Asks for one dead letter.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -717,6 +1438,168 @@ pub struct DiscardDeadLettersResponse {
     /// How many were deleted.
     #[prost(uint32, tag = "1")]
     pub discarded: u32,
+}
+/// Asks for all queues.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListQueuesRequest {}
+/// The queues.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListQueuesResponse {
+    /// Those that have anything set aside, by name.
+    #[prost(message, repeated, tag = "1")]
+    pub queues: ::prost::alloc::vec::Vec<Queue>,
+    /// Services that could not be asked.
+    #[prost(string, repeated, tag = "2")]
+    pub unreachable: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Searches the audit. What is empty does not matter.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SearchAuditRequest {
+    /// Who.
+    #[prost(string, tag = "1")]
+    pub actor: ::prost::alloc::string::String,
+    /// What, as `ops.dead_letters.reprocess`.
+    #[prost(string, tag = "2")]
+    pub action: ::prost::alloc::string::String,
+    /// On what.
+    #[prost(string, tag = "3")]
+    pub subject: ::prost::alloc::string::String,
+    /// `asked`, `done` or `failed`.
+    #[prost(string, tag = "4")]
+    pub step: ::prost::alloc::string::String,
+    /// The act, which has two rows.
+    #[prost(string, tag = "5")]
+    pub act_id: ::prost::alloc::string::String,
+    /// The request that asked.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Not before.
+    #[prost(message, optional, tag = "7")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    /// Before.
+    #[prost(message, optional, tag = "8")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Most rows to answer; 0 is 50, at most 200.
+    #[prost(int32, tag = "9")]
+    pub page_size: i32,
+    /// Where to go on, from `next_page_token`.
+    #[prost(string, tag = "10")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// The rows.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SearchAuditResponse {
+    /// Newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<AuditRow>,
+    /// Where to go on; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks for checks.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartIntegrityCheckRequest {
+    /// Which, as `wallet.ledger`; none: all that there are.
+    #[prost(string, repeated, tag = "1")]
+    pub checks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The runs.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StartIntegrityCheckResponse {
+    /// One a check.
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<Run>,
+    /// Services that could not be asked what they can check.
+    #[prost(string, repeated, tag = "2")]
+    pub unreachable: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Lists runs. What is empty does not matter.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRunsRequest {
+    /// Which job, as `integrity`.
+    #[prost(string, tag = "1")]
+    pub job: ::prost::alloc::string::String,
+    /// On what, as `wallet.ledger`.
+    #[prost(string, tag = "2")]
+    pub subject: ::prost::alloc::string::String,
+    /// Most runs to answer; 0 is 50, at most 200.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// Where to go on, from `next_page_token`.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// The runs.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListRunsResponse {
+    /// Newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<Run>,
+    /// Where to go on; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks for one run.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRunRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+}
+/// The run.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetRunResponse {
+    /// As it stands.
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<Run>,
+}
+/// Asks which services answer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetHealthRequest {}
+/// A service of the mesh, as ops reaches it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceHealth {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// It answers.
+    #[prost(bool, tag = "2")]
+    pub up: bool,
+    /// How long that took, in milliseconds.
+    #[prost(int64, tag = "3")]
+    pub latency_ms: i64,
+}
+/// Which services answer.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetHealthResponse {
+    /// All do.
+    #[prost(bool, tag = "1")]
+    pub up: bool,
+    /// By name.
+    #[prost(message, repeated, tag = "2")]
+    pub services: ::prost::alloc::vec::Vec<ServiceHealth>,
+}
+/// Asks for the dashboard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetDashboardRequest {}
+/// What an operator looks at first.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetDashboardResponse {
+    /// When it was put together.
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Which services answer.
+    #[prost(message, optional, tag = "2")]
+    pub health: ::core::option::Option<GetHealthResponse>,
+    /// What the queues have set aside.
+    #[prost(message, repeated, tag = "3")]
+    pub queues: ::prost::alloc::vec::Vec<Queue>,
+    /// The last run of each check.
+    #[prost(message, repeated, tag = "4")]
+    pub checks: ::prost::alloc::vec::Vec<Run>,
+    /// Acts of administrators in the last 24 hours.
+    #[prost(int64, tag = "5")]
+    pub acts: i64,
 }
 /// Generated client implementations.
 pub mod ops_service_client {
@@ -803,7 +1686,7 @@ pub mod ops_service_client {
         /// Permission: administrator.
         /// Idempotency: read only.
         /// Emits: nothing.
-        /// Reasons: QUEUE_UNKNOWN.
+        /// Reasons: QUEUE_UNKNOWN, PAGE_TOKEN_INVALID.
         pub async fn list_dead_letters(
             &mut self,
             request: impl tonic::IntoRequest<super::ListDeadLettersRequest>,
@@ -923,6 +1806,208 @@ pub mod ops_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Counts what every queue of the mesh has set aside.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn list_queues(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListQueuesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListQueuesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.ops.v1.OpsService/ListQueues",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("coreloop.ops.v1.OpsService", "ListQueues"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Searches the audit, the newest first.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: PAGE_TOKEN_INVALID.
+        pub async fn search_audit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SearchAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SearchAuditResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.ops.v1.OpsService/SearchAudit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("coreloop.ops.v1.OpsService", "SearchAudit"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Has what must hold recomputed, soon and by one process. The runs tell how far it is.
+        /// Permission: administrator.
+        /// Idempotency: a check that waits or runs already is not asked for twice; its run is answered.
+        /// Emits: nothing.
+        /// Reasons: CHECK_UNKNOWN.
+        pub async fn start_integrity_check(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StartIntegrityCheckRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StartIntegrityCheckResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.ops.v1.OpsService/StartIntegrityCheck",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("coreloop.ops.v1.OpsService", "StartIntegrityCheck"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists runs, the newest first.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: PAGE_TOKEN_INVALID.
+        pub async fn list_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRunsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.ops.v1.OpsService/ListRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("coreloop.ops.v1.OpsService", "ListRuns"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Answers one run.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: RUN_NOT_FOUND.
+        pub async fn get_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetRunResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.ops.v1.OpsService/GetRun",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("coreloop.ops.v1.OpsService", "GetRun"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells which services of the mesh answer.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn get_health(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetHealthRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetHealthResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.ops.v1.OpsService/GetHealth",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("coreloop.ops.v1.OpsService", "GetHealth"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Answers what an operator looks at first, at most five seconds old.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn get_dashboard(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetDashboardRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetDashboardResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.ops.v1.OpsService/GetDashboard",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("coreloop.ops.v1.OpsService", "GetDashboard"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -942,7 +2027,7 @@ pub mod ops_service_server {
         /// Permission: administrator.
         /// Idempotency: read only.
         /// Emits: nothing.
-        /// Reasons: QUEUE_UNKNOWN.
+        /// Reasons: QUEUE_UNKNOWN, PAGE_TOKEN_INVALID.
         async fn list_dead_letters(
             &self,
             request: tonic::Request<super::ListDeadLettersRequest>,
@@ -984,6 +2069,87 @@ pub mod ops_service_server {
             request: tonic::Request<super::DiscardDeadLettersRequest>,
         ) -> std::result::Result<
             tonic::Response<super::DiscardDeadLettersResponse>,
+            tonic::Status,
+        >;
+        /// Counts what every queue of the mesh has set aside.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn list_queues(
+            &self,
+            request: tonic::Request<super::ListQueuesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListQueuesResponse>,
+            tonic::Status,
+        >;
+        /// Searches the audit, the newest first.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: PAGE_TOKEN_INVALID.
+        async fn search_audit(
+            &self,
+            request: tonic::Request<super::SearchAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SearchAuditResponse>,
+            tonic::Status,
+        >;
+        /// Has what must hold recomputed, soon and by one process. The runs tell how far it is.
+        /// Permission: administrator.
+        /// Idempotency: a check that waits or runs already is not asked for twice; its run is answered.
+        /// Emits: nothing.
+        /// Reasons: CHECK_UNKNOWN.
+        async fn start_integrity_check(
+            &self,
+            request: tonic::Request<super::StartIntegrityCheckRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StartIntegrityCheckResponse>,
+            tonic::Status,
+        >;
+        /// Lists runs, the newest first.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: PAGE_TOKEN_INVALID.
+        async fn list_runs(
+            &self,
+            request: tonic::Request<super::ListRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRunsResponse>,
+            tonic::Status,
+        >;
+        /// Answers one run.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: RUN_NOT_FOUND.
+        async fn get_run(
+            &self,
+            request: tonic::Request<super::GetRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetRunResponse>, tonic::Status>;
+        /// Tells which services of the mesh answer.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn get_health(
+            &self,
+            request: tonic::Request<super::GetHealthRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetHealthResponse>,
+            tonic::Status,
+        >;
+        /// Answers what an operator looks at first, at most five seconds old.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn get_dashboard(
+            &self,
+            request: tonic::Request<super::GetDashboardRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetDashboardResponse>,
             tonic::Status,
         >;
     }
@@ -1232,6 +2398,320 @@ pub mod ops_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DiscardDeadLettersSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.ops.v1.OpsService/ListQueues" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListQueuesSvc<T: OpsService>(pub Arc<T>);
+                    impl<
+                        T: OpsService,
+                    > tonic::server::UnaryService<super::ListQueuesRequest>
+                    for ListQueuesSvc<T> {
+                        type Response = super::ListQueuesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListQueuesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OpsService>::list_queues(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListQueuesSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.ops.v1.OpsService/SearchAudit" => {
+                    #[allow(non_camel_case_types)]
+                    struct SearchAuditSvc<T: OpsService>(pub Arc<T>);
+                    impl<
+                        T: OpsService,
+                    > tonic::server::UnaryService<super::SearchAuditRequest>
+                    for SearchAuditSvc<T> {
+                        type Response = super::SearchAuditResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SearchAuditRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OpsService>::search_audit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SearchAuditSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.ops.v1.OpsService/StartIntegrityCheck" => {
+                    #[allow(non_camel_case_types)]
+                    struct StartIntegrityCheckSvc<T: OpsService>(pub Arc<T>);
+                    impl<
+                        T: OpsService,
+                    > tonic::server::UnaryService<super::StartIntegrityCheckRequest>
+                    for StartIntegrityCheckSvc<T> {
+                        type Response = super::StartIntegrityCheckResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StartIntegrityCheckRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OpsService>::start_integrity_check(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StartIntegrityCheckSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.ops.v1.OpsService/ListRuns" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListRunsSvc<T: OpsService>(pub Arc<T>);
+                    impl<
+                        T: OpsService,
+                    > tonic::server::UnaryService<super::ListRunsRequest>
+                    for ListRunsSvc<T> {
+                        type Response = super::ListRunsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRunsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OpsService>::list_runs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListRunsSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.ops.v1.OpsService/GetRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetRunSvc<T: OpsService>(pub Arc<T>);
+                    impl<T: OpsService> tonic::server::UnaryService<super::GetRunRequest>
+                    for GetRunSvc<T> {
+                        type Response = super::GetRunResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OpsService>::get_run(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetRunSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.ops.v1.OpsService/GetHealth" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetHealthSvc<T: OpsService>(pub Arc<T>);
+                    impl<
+                        T: OpsService,
+                    > tonic::server::UnaryService<super::GetHealthRequest>
+                    for GetHealthSvc<T> {
+                        type Response = super::GetHealthResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetHealthRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OpsService>::get_health(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetHealthSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.ops.v1.OpsService/GetDashboard" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetDashboardSvc<T: OpsService>(pub Arc<T>);
+                    impl<
+                        T: OpsService,
+                    > tonic::server::UnaryService<super::GetDashboardRequest>
+                    for GetDashboardSvc<T> {
+                        type Response = super::GetDashboardResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetDashboardRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OpsService>::get_dashboard(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetDashboardSvc(inner);
                         let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,0 +1,91 @@
+//! Metrics of the domain. What every process reads of the database or its peers is the same in each replica: alert on the
+//! largest.
+
+use coreloop_ops_api::v1::Queue;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// What became of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ran {
+    job: String,
+    subject: String,
+    outcome: &'static str,
+}
+
+/// Which check.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Checked {
+    check: String,
+}
+
+/// Which queue.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Queued {
+    queue: String,
+}
+
+/// The metrics; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    runs: Family<Ran, Counter>,
+    unsound: Family<Checked, Gauge>,
+    sound_at: Family<Checked, Gauge>,
+    dead: Family<Queued, Gauge>,
+    oldest: Family<Queued, Gauge>,
+    unreachable: Gauge,
+}
+
+impl Metrics {
+    /// Registers all of them.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("ops_runs", "Runs of jobs, by what became of them", self.runs.clone());
+        registry.register(
+            "ops_check_unsound",
+            "1: the last run found what does not fit, or failed",
+            self.unsound.clone(),
+        );
+        registry.register(
+            "ops_check_sound_at",
+            "Unix seconds of the last run that found all sound",
+            self.sound_at.clone(),
+        );
+        registry.register("ops_dead_letters", "Dead letters of a queue, archived ones too", self.dead.clone());
+        registry.register("ops_dead_letters_oldest_age_seconds", "Age of the oldest of them", self.oldest.clone());
+        registry.register("ops_services_unreachable", "Services that did not answer ops", self.unreachable.clone());
+    }
+
+    /// Counts a run.
+    pub fn ran(&self, job: &str, subject: &str, outcome: &'static str) {
+        self.runs.get_or_create(&Ran { job: job.to_owned(), subject: subject.to_owned(), outcome }).inc();
+    }
+
+    /// What the last run of a check that ended came to.
+    pub fn checked(&self, check: &str, sound: bool, ended_at: i64) {
+        let checked = Checked { check: check.to_owned() };
+        self.unsound.get_or_create(&checked).set(i64::from(!sound));
+        if sound {
+            self.sound_at.get_or_create(&checked).set(ended_at);
+        }
+    }
+
+    /// What the queues have set aside; a queue that was told of before and is empty is not left as it was.
+    pub fn queues(&self, queues: &[Queue], now: i64) {
+        self.dead.clear();
+        self.oldest.clear();
+        for queue in queues {
+            let queued = Queued { queue: queue.queue.clone() };
+            self.dead.get_or_create(&queued).set(queue.dead + queue.archived);
+            let age = queue.oldest_at.map(|at| now - at.seconds).unwrap_or_default();
+            self.oldest.get_or_create(&queued).set(age.max(0));
+        }
+    }
+
+    /// Services that did not answer.
+    pub fn unreachable(&self, services: usize) {
+        self.unreachable.set(i64::try_from(services).unwrap_or(i64::MAX));
+    }
+}

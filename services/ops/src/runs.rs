@@ -1,0 +1,151 @@
+//! Jobs of the mesh: asked for by somebody or by the clock, done by one process at a time, kept with what came of them.
+//!
+//! Who asks writes a row. A process that holds the lease takes the rows one after the other; what it was at when it died is
+//! begun again by the next, a few times. Each beginning has a number that only its own end may name, so a process that was
+//! thought dead and was only cut off changes nothing any more.
+
+use coreloop_core::Problem;
+use coreloop_db::lease::Lease;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{
+    App, Error,
+    checks::{self, Answer},
+    store::{
+        audits,
+        runs::{self, Ended, Row},
+    },
+};
+
+/// The job that recomputes what must hold; its subjects are the checks that services have.
+pub const INTEGRITY: &str = "integrity";
+
+/// Who asks when nobody does.
+pub const SCHEDULE: &str = "schedule";
+
+/// How often a run is begun.
+const MOST: i32 = 3;
+
+/// Name of the lease.
+const LEASE: &str = "ops.runs";
+
+/// Does what waits, unless another process is at it; answers how many runs it ended.
+///
+/// # Errors
+/// What Postgres says.
+pub async fn work(app: &App) -> Result<u64, Error> {
+    if !runs::open(&app.db).await? {
+        return Ok(0);
+    }
+    let Some(mut lease) = Lease::try_take(&app.db, LEASE).await? else { return Ok(0) };
+    let done = work_under(app, &mut lease).await;
+    lease.give_up().await;
+    done
+}
+
+async fn work_under(app: &App, lease: &mut Lease) -> Result<u64, Error> {
+    let orphans = runs::orphaned(lease.connection(), MOST, app.clock.now()).await?;
+    if orphans > 0 {
+        tracing::warn!(orphans, "runs whose process died are begun again");
+    }
+    let mut ended = 0;
+    for run in runs::asked(lease.connection()).await? {
+        // What is written here is written while the lease is held, or not at all.
+        let Some(attempt) = runs::start(lease.connection(), run.id, app.clock.now()).await? else { continue };
+        let outcome = outcome(app, &run).await;
+        note(app, &run, &outcome);
+        let kept = runs::end(lease.connection(), (run.id, attempt), &outcome, app.clock.now()).await?;
+        ended += u64::from(kept);
+    }
+    Ok(ended)
+}
+
+/// What a run comes to.
+async fn outcome(app: &App, run: &Row) -> Ended {
+    let done = match run.job.as_str() {
+        INTEGRITY => checks::run(app, &run.subject).await,
+        _ => Err(Problem::internal("no such job").into()),
+    };
+    let mark = audit_mark(app, run, &done).await;
+    match done {
+        Ok(Answer { sound, counts, findings }) => Ended {
+            sound: Some(sound),
+            counts: of_counts(&counts),
+            findings: of_findings(&findings),
+            error: String::new(),
+            mark,
+        },
+        Err(error) => {
+            Ended { sound: None, counts: json!([]), findings: json!([]), error: format!("{error}"), mark: None }
+        }
+    }
+}
+
+/// The end of the audit, noted beside the check that found it sound.
+async fn audit_mark(app: &App, run: &Row, done: &Result<Answer, Error>) -> Option<audits::Mark> {
+    let sound = done.as_ref().is_ok_and(|answer| answer.sound);
+    if run.subject != checks::AUDIT || !sound {
+        return None;
+    }
+    audits::head(&app.db).await.ok()
+}
+
+fn note(app: &App, run: &Row, ended: &Ended) {
+    let Row { job, subject, .. } = run;
+    let outcome = match ended.sound {
+        Some(true) => "sound",
+        Some(false) => "unsound",
+        None => "failed",
+    };
+    app.metrics.ran(job, subject, outcome);
+    match ended.sound {
+        Some(true) => tracing::info!(job, subject, "run ended"),
+        Some(false) => tracing::error!(job, subject, findings = %ended.findings, "something that must hold does not"),
+        None => tracing::error!(job, subject, error = ended.error, "run failed"),
+    }
+}
+
+fn of_counts(counts: &[coreloop_ops_api::v1::Count]) -> Value {
+    counts.iter().map(|count| json!({ "name": count.name, "value": count.value })).collect()
+}
+
+fn of_findings(findings: &[coreloop_ops_api::v1::IntegrityFinding]) -> Value {
+    let one = |f: &coreloop_ops_api::v1::IntegrityFinding| json!({ "what": f.what, "subject": f.subject, "detail": f.detail });
+    findings.iter().map(one).collect()
+}
+
+/// Asks for a run on each subject; answers those that now wait or run.
+///
+/// # Errors
+/// What Postgres says.
+pub async fn ask(app: &App, job: &str, subjects: &[String], by: &str) -> Result<Vec<Row>, Error> {
+    for subject in subjects {
+        runs::ask(&app.db, app.ids.uuid(), (job, subject), by, app.clock.now()).await?;
+    }
+    app.asked.notify_one();
+    Ok(runs::newest(&app.db, job, subjects).await?)
+}
+
+/// Asks for the checks that nobody has asked for in the last period.
+///
+/// # Errors
+/// What Postgres says.
+pub async fn ask_for_due(app: &App) -> Result<(), Error> {
+    let period = SignedDuration::from_secs(app.options.integrity_secs.into());
+    if period.is_zero() {
+        return Ok(());
+    }
+    let now = app.clock.now();
+    let (checks, _) = checks::all(app).await;
+    let known = runs::newest(&app.db, INTEGRITY, &checks).await?;
+    let due = |check: &&String| {
+        let last: Option<Timestamp> = known.iter().find(|run| run.subject == **check).map(|run| run.asked_at.to_jiff());
+        last.is_none_or(|last| now.duration_since(last) >= period)
+    };
+    let due: Vec<String> = checks.iter().filter(due).cloned().collect();
+    if !due.is_empty() {
+        ask(app, INTEGRITY, &due, SCHEDULE).await?;
+    }
+    Ok(())
+}
