@@ -20,6 +20,10 @@ pub(crate) struct Arguments {
     /// File to write the addresses to, as JSON, once every listener is bound and every check passes.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    /// A bug of crates/planted; local mode alone.
+    #[cfg(feature = "planted")]
+    #[arg(long, value_name = "BUG")]
+    planted: Option<coreloop_planted::Bug>,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends at once.
@@ -37,6 +41,8 @@ pub(crate) async fn run(settings: Settings, arguments: &Arguments) -> anyhow::Re
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // Elsewhere migrations are a step of their own, run once before the new version.
     let local = settings.read::<Mode>("mode")? == Mode::Local;
+    #[cfg(feature = "planted")]
+    plant(local, arguments.planted)?;
     let running = server.migrate(local).spans(telemetry.spans()).start().await?;
     tokio::select! {
         () = running.ready() => announce(&running, arguments.ready_file.as_deref())?,
@@ -53,6 +59,17 @@ pub(crate) async fn run(settings: Settings, arguments: &Arguments) -> anyhow::Re
         _ = interrupt.recv() => {}
     }
     telemetry.finish().await;
+    Ok(())
+}
+
+/// A build that can have bugs is for nothing but to be found out.
+#[cfg(feature = "planted")]
+fn plant(local: bool, bug: Option<coreloop_planted::Bug>) -> anyhow::Result<()> {
+    anyhow::ensure!(local, "this build can have planted bugs: it starts in local mode alone");
+    if let Some(bug) = bug {
+        tracing::warn!(%bug, "this process has a planted bug");
+        coreloop_planted::plant(bug);
+    }
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use coreloop_core::Fact;
 use coreloop_db::{Transaction, lease::Lease};
+use coreloop_planted::{self as planted, Bug};
 use coreloop_service::Worker;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use jiff::{SignedDuration, Timestamp};
@@ -230,6 +231,7 @@ impl Consumer {
                 delivery = queue.recv(), if open && lanes.waiting() < room => match delivery {
                     Some(delivery) => {
                         let key = delivery.event.as_ref().map(|event| event.key.clone()).unwrap_or_default();
+                        settled.extend(planted::on(Bug::EarlyAck).then(|| delivery.receipt.clone()));
                         lanes.push(key, Work::Delivered(Box::new(delivery)));
                     }
                     None => open = false,

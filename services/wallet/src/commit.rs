@@ -8,7 +8,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use coreloop_core::Clock;
-use coreloop_db::{ConstraintKind, Grouped, Limits, is_transient, violation};
+use coreloop_db::{ConstraintKind, GroupError, Grouped, Limits, deadline, is_transient, violation};
+use coreloop_planted::{self as planted, Bug};
 use coreloop_wallet_api::v1;
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     Error, Options,
-    books::Books,
+    books::{Books, Loaded},
     decide,
     error::{Refusal, constant},
     metrics::Metrics,
@@ -131,7 +132,10 @@ impl Hand {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
             match self.attempt(orders, lane).await {
-                Err(error) if again(&error) => tracing::debug!(%error, "a batch is tried again"),
+                Err(error) if again(&error) => {
+                    planted::again();
+                    tracing::debug!(%error, "a batch is tried again");
+                }
                 outcome => return outcome,
             }
             tokio::time::sleep(pause).await;
@@ -152,7 +156,16 @@ impl Hand {
             tx.rollback().await?;
             return Ok(outcomes);
         }
-        let ids: Vec<Uuid> = books.written.facts.iter().map(fact_id).collect();
+        if planted::tried() {
+            books.written.facts.clear();
+        }
+        let mut ids: Vec<Uuid> = books.written.facts.iter().map(fact_id).collect();
+        if planted::on(Bug::EarlyEvent) {
+            self.tell_early(&mut books, std::mem::take(&mut ids)).await?;
+        }
+        if planted::on(Bug::EarlyReply) {
+            batch::relax(&mut tx).await?;
+        }
         batch::write(&mut tx, &books, &ids).await?;
         tx.commit().await?;
         Ok(outcomes)
@@ -177,6 +190,15 @@ fn again(error: &Error) -> bool {
     })
 }
 
+
+    /// What [`Bug::EarlyEvent`] does: the facts, in a transaction of their own.
+    async fn tell_early(&self, books: &mut Books, ids: Vec<Uuid>) -> Result<(), Error> {
+        let mut only = Books::new(Loaded::default(), books.slot, books.now, books.grace);
+        only.written.facts = std::mem::take(&mut books.written.facts);
+        let mut tx = coreloop_db::begin(&self.db).await?;
+        batch::write(&mut tx, &only, &ids).await?;
+        Ok(tx.commit().await?)
+    }
 /// SQLSTATE 57014: alone, each would take as long.
 fn out_of_time(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(refused) if refused.code().as_deref() == Some("57014"))

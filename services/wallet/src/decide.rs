@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use coreloop_core::UserId;
+use coreloop_planted::{self as planted, Bug};
 use coreloop_wallet_api::v1::{self, House, PostingKind};
 use prost::Message as _;
 use uuid::Uuid;
@@ -178,13 +179,13 @@ fn held(made: &v1::Posting) -> Option<(Uuid, UserId, Currency, Vec<Part>)> {
 fn settle(books: &mut Books, order: &Order, made: &v1::Posting, how: Settle) -> Result<v1::Posting, Refusal> {
     let (id, user, currency, parts) = held(made).ok_or(Refusal::HoldNotFound)?;
     let known = books.loaded.holds.get(&id).copied().ok_or(Refusal::HoldNotFound)?;
-    if !known.open {
+    if !known.open && !(planted::on(Bug::DoubleRelease) && how == Settle::Release) {
         return Err(Refusal::HoldSettled);
     }
     let over = known.expires_at <= books.now;
     let all = funds::sum(&parts);
     let (taken, to, state, kind) = match how {
-        Settle::Capture { .. } if over => return Err(Refusal::HoldExpired),
+        Settle::Capture { .. } if over && !planted::on(Bug::LateCapture) => return Err(Refusal::HoldExpired),
         Settle::Expire if !over => return Err(Refusal::HoldSettled),
         Settle::Capture { amount, to } => (amount.unwrap_or(all), to, "captured", PostingKind::Capture),
         Settle::Release => (0, House::Sink, "released", PostingKind::Release),

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use aws_lc_rs::digest;
 use coreloop_core::UserId;
+use coreloop_planted::{self as planted, Bug};
 use coreloop_service::Call;
 use coreloop_wallet_api::v1;
 use prost::Message;
@@ -163,19 +164,29 @@ pub struct Order {
 impl Order {
     /// An order of the call that runs: `rpc` with `body`, the request without its key.
     pub fn new(cause: Cause, rpc: &str, body: &impl Message, act: Act) -> Self {
-        let name = format!("{}\n{}", cause.caller, cause.key);
+        let name = match planted::on(Bug::SharedKey) {
+            true => cause.key.clone(),
+            false => format!("{}\n{}", cause.caller, cause.key),
+        };
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(rpc.as_bytes());
         hash.update(&[0]);
         hash.update(&body.encode_to_vec());
-        Self { id: id_of(&name), body_hash: sha(hash), cause, act, origin: Origin::current() }
+        let id = if planted::on(Bug::KeyForgotten) { Uuid::new_v4() } else { id_of(&name) };
+        Self { id, body_hash: sha(hash), cause, act, origin: Origin::current() }
     }
 
     /// The accounts it touches where the house uses `slot`, and those whose lock it needs.
     pub fn accounts(&self, slot: u8, into: &mut BTreeSet<Key>) {
         let mut add = |party: Party, currency: Currency| {
             into.insert((party.owner(slot), currency));
-            if let Party::User(user) = party {
+            if let Party::User(_) = party {
+                // What is over in the account that is the lock goes too, whichever currency moves.
+                into.insert((Party::House(v1::House::Sink).owner(slot), GOLD));
+            }
+            if let Party::User(user) = party
+                && !planted::on(Bug::NoRowLock)
+            {
                 into.insert((user.0, GOLD));
             }
         };

@@ -13,7 +13,7 @@ const WHY_DOMAINS: &str = "a domain knows another's contract, never its inside, 
 /// The floors of the house, lowest first. A crate may use the floors below its own; the capability crates, which share
 /// a floor, also those listed before them.
 const FLOORS: &[&[&str]] = &[
-    &["coreloop-core"],
+    &["coreloop-core", "coreloop-planted"],
     &[
         "coreloop-config",
         "coreloop-db",
@@ -29,7 +29,7 @@ const FLOORS: &[&[&str]] = &[
     &["<domain>", "coreloop-gateway"],
     &["coreloop-server", "coreloop-sandbox"],
     &["coreloop-testkit", "coreloop"],
-    &["coreloop-bench", "it", "xtask"],
+    &["coreloop-bench", "coreloop-prove", "it", "xtask"],
 ];
 
 /// Each crate of the workspace and those of it that it uses; what only tests use is left out.

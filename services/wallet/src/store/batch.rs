@@ -1,5 +1,6 @@
 //! A batch: what it needs, locked and read in one trip, and all that became of it, written in one more.
 
+use coreloop_planted::{self as planted, Bug};
 use coreloop_wallet_api::v1;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    books::{Account, Books, FactRow, Held, Known, Loaded},
+    books::{Account, Books, EntryRow, FactRow, Held, Known, Loaded},
     funds::{Lot, Micros, Part},
     order::{Currency, Key},
 };
@@ -100,7 +101,8 @@ fn column<R, V>(rows: &[R], value: impl FnMut(&R) -> V) -> Vec<V> {
 #[expect(clippy::too_many_lines, reason = "one statement, and the columns it takes")]
 pub async fn write(conn: &mut PgConnection, books: &Books, ids: &[Uuid]) -> Result<(), Error> {
     let written = &books.written;
-    let (postings, entries) = (&written.postings, &written.entries);
+    let postings = &written.postings;
+    let entries: &[EntryRow] = if planted::on(Bug::NoEntry) { &[] } else { &written.entries };
     let (made, settled, facts) = (&written.made, &written.settled, &written.facts);
     let accounts: Vec<(Key, &Account)> = books.changed().collect();
     let lots: Vec<((Key, Lot), i64)> = books.changed_lots().into_iter().collect();
@@ -208,6 +210,15 @@ pub async fn write(conn: &mut PgConnection, books: &Books, ids: &[Uuid]) -> Resu
     )
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// What [`Bug::EarlyReply`] does: the commit does not wait for the disk.
+///
+/// # Errors
+/// When the database fails.
+pub async fn relax(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query("set local synchronous_commit = off").execute(conn).await?;
     Ok(())
 }
 
