@@ -39,7 +39,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Errors> {
     let process = errors.absorb(ProcessOptions::read(settings));
     errors.absorb(check_names(settings));
     errors.absorb(coreloop_auth::Options::read(&settings.section("auth"), mode.unwrap_or_default()));
-    errors.absorb(coreloop_rewards::Options::read(&settings.section("rewards")));
+    errors.absorb(coreloop_rewards::Options::read(&settings.section("rewards"), mode.unwrap_or_default()));
     errors.absorb(coreloop_wallet::Options::read(&settings.section("wallet")));
     errors.absorb(coreloop_ops::Options::read(&settings.section("ops")));
     errors.absorb(coreloop_gateway::Options::read(&settings.section("gateway")));
@@ -133,6 +133,7 @@ mod tests {
         same::<coreloop_auth::Options>("auth");
         same::<coreloop_rewards::Options>("rewards");
         same::<coreloop_wallet::Options>("wallet");
+        same::<coreloop_ops::Options>("ops");
         same::<coreloop_gateway::Options>("gateway");
         same::<coreloop_sandbox::Options>("sandbox");
     }
@@ -163,6 +164,7 @@ mod tests {
             missing::<coreloop_auth::mail::Options>("auth.mail", &[]),
             missing::<coreloop_rewards::Options>("rewards", &["eventing"]),
             missing::<coreloop_wallet::Options>("wallet", &["eventing"]),
+            missing::<coreloop_ops::Options>("ops", &[]),
             missing::<coreloop_gateway::Options>("gateway", &["cors"]),
             missing::<coreloop_access::CorsOptions>("gateway.cors", &[]),
             missing::<coreloop_sandbox::Options>("sandbox", &["clients"]),

@@ -133,9 +133,18 @@ impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
     /// Runs batches in a lane until nothing waits.
     async fn drain(self: Arc<Self>, lane: usize) {
         while let Some(batch) = self.next(lane) {
+            // When the last of its callers has been told that it came too late, nothing of the batch is begun any more (O6).
+            let latest = batch.iter().map(|one| one.deadline).reduce(|one, two| Some(one?.max(two?))).flatten();
             let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.item, one.reply)).unzip();
+            let work = async { (self.run)(items, lane).await };
+            let work = async {
+                match latest {
+                    Some(latest) => deadline::scope(latest, work).await,
+                    None => work.await,
+                }
+            };
             // A batch that panics leaves its callers without an answer, and the lane to the next.
-            let answers = AssertUnwindSafe((self.run)(items, lane)).catch_unwind().await.unwrap_or_default();
+            let answers = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_default();
             for (reply, answer) in replies.into_iter().zip(answers) {
                 // A caller that gave up meanwhile has no use for it.
                 let _unread = reply.send(Ok(answer));

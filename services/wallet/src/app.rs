@@ -15,7 +15,7 @@ use crate::{
     error::Refusal,
     metrics::Metrics,
     order::{Currency, Key},
-    store::{self, accounts::Balance},
+    store::{self, accounts::Balance, postings::Made},
 };
 
 /// The running service.
@@ -32,7 +32,9 @@ pub struct App {
     /// Balances to look at: reads that wait together are one statement. Decisions lock their accounts instead.
     pub balances: Coalesced<Key, Balance>,
     /// Postings that were made, which never change.
-    pub postings: Coalesced<Uuid, Arc<Vec<u8>>>,
+    pub postings: Coalesced<Uuid, Arc<Made>>,
+    /// Held by whoever looks at all of the books: nobody looks twice at once in a process.
+    pub looking: tokio::sync::Mutex<()>,
     /// Metrics.
     pub metrics: Metrics,
 }
@@ -45,6 +47,7 @@ impl App {
             ledger: Ledger::new(db.clone(), Arc::clone(&clock), &options, metrics.clone()),
             balances: balances(&db, &clock),
             postings: postings(&db),
+            looking: tokio::sync::Mutex::default(),
             options,
             db,
             clock,
@@ -65,9 +68,21 @@ impl App {
     /// # Errors
     /// `unknown` when there is none; when the database fails.
     pub async fn posting(&self, id: Uuid, unknown: Refusal) -> Result<v1::Posting, Error> {
-        let answer = self.postings.find(id).await?.ok_or(unknown)?;
-        v1::Posting::decode(answer.as_slice()).map_err(|_| Error::Corrupt("an answer that cannot be read"))
+        read(&*self.postings.find(id).await?.ok_or(unknown)?)
     }
+
+    /// A posting that `caller` made: to anybody else it is unknown.
+    ///
+    /// # Errors
+    /// `unknown` when there is none; when the database fails.
+    pub async fn posting_of(&self, caller: &str, id: Uuid, unknown: Refusal) -> Result<v1::Posting, Error> {
+        let made = self.postings.find(id).await?.filter(|made| made.caller == caller);
+        read(&*made.ok_or(unknown)?)
+    }
+}
+
+fn read(made: &Made) -> Result<v1::Posting, Error> {
+    v1::Posting::decode(made.answer.as_slice()).map_err(|_| Error::Corrupt("an answer that cannot be read"))
 }
 
 fn balances(db: &PgPool, clock: &Arc<dyn Clock>) -> Coalesced<Key, Balance> {
@@ -78,13 +93,13 @@ fn balances(db: &PgPool, clock: &Arc<dyn Clock>) -> Coalesced<Key, Balance> {
     })
 }
 
-fn postings(db: &PgPool) -> Coalesced<Uuid, Arc<Vec<u8>>> {
+fn postings(db: &PgPool) -> Coalesced<Uuid, Arc<Made>> {
     let db = db.clone();
     Coalesced::new(move |ids: Vec<Uuid>| {
         let db = db.clone();
         Box::pin(async move {
-            let found = store::postings::answers(&db, &ids).await?;
-            Ok(found.into_iter().map(|(id, answer)| (id, Arc::new(answer))).collect())
+            let found = store::postings::made(&db, &ids).await?;
+            Ok(found.into_iter().map(|(id, made)| (id, Arc::new(made))).collect())
         })
     })
 }

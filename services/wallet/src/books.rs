@@ -201,7 +201,7 @@ impl Books {
     /// Books a draft: nothing happens when an account would hold too much or too little.
     ///
     /// # Errors
-    /// [`Refusal::BalanceLimit`].
+    /// [`Refusal::BalanceLimit`]; [`Refusal::Corrupt`] for an account that was not read: what it holds is not known.
     pub fn book(&mut self, order: &Order, draft: &Draft) -> Result<v1::Posting, Refusal> {
         let balances = self.balances(draft)?;
         // Times of an account never go back, whichever replica's clock is behind.
@@ -243,7 +243,8 @@ impl Books {
         let mut after = Vec::with_capacity(draft.legs.len());
         for leg in &draft.legs {
             let key = self.key(leg);
-            let before = self.loaded.accounts.get(&key).map(|account| account.balance).unwrap_or_default();
+            let before = self.loaded.accounts.get(&key).map(|account| account.balance);
+            let before = before.ok_or(Refusal::Corrupt("an act touches an account that it did not name"))?;
             let balance = seen.entry(key).or_insert(before);
             *balance = balance.checked_add(leg.delta).ok_or(Refusal::BalanceLimit)?;
             after.push(*balance);

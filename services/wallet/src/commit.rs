@@ -12,7 +12,7 @@ use coreloop_db::{ConstraintKind, GroupError, Grouped, Limits, deadline, is_tran
 use coreloop_planted::{self as planted, Bug};
 use coreloop_wallet_api::v1;
 use sqlx::PgPool;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use uuid::Uuid;
 
 use crate::{
@@ -28,6 +28,9 @@ use crate::{
 /// Times a batch is tried: a connection may be lost, a key may be raced for by another replica.
 const TRIES: u32 = 4;
 
+/// Callers with batches of their own that may wait for each other; more are refused.
+const PLACES: usize = 16;
+
 /// Pause before the second try; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -38,6 +41,9 @@ pub type Outcome = Result<v1::Posting, Error>;
 #[derive(Debug, Clone)]
 pub struct Ledger {
     writes: Grouped<Order, Outcome>,
+    /// Batches of a caller's own: one at a time, and no more that wait than this.
+    turn: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     hand: Arc<Hand>,
 }
 
@@ -64,7 +70,7 @@ impl Ledger {
             let hand = Arc::clone(&working);
             Box::pin(async move { hand.commit(orders, lane).await })
         });
-        Self { writes, hand }
+        Self { writes, turn: Arc::new(Semaphore::new(1)), places: Arc::new(Semaphore::new(PLACES)), hand }
     }
 
     /// Posts an order, with those that wait beside it.
@@ -75,17 +81,30 @@ impl Ledger {
         self.writes.submit(order).await?
     }
 
-    /// Posts many orders in batches of their own, in their order.
-    pub async fn post_all(&self, orders: Vec<Order>, most: usize) -> Vec<Outcome> {
+    /// Posts many orders in batches of their own, in their order. One such caller is served at a time, so all of them
+    /// together take one connection and one of the house's rows from those who post one by one.
+    ///
+    /// # Errors
+    /// [`GroupError`] when as many wait as may, or the deadline passes first: none was begun.
+    pub async fn post_all(&self, orders: Vec<Order>, most: usize) -> Result<Vec<Outcome>, GroupError> {
+        let _place = self.places.try_acquire().map_err(|_| GroupError::Full)?;
+        let turn = deadline::within(Duration::MAX, self.turn.acquire()).await.ok_or(GroupError::Deadline)?;
+        // Never closed.
+        let _turn = turn.map_err(|_| GroupError::Lost)?;
         let mut outcomes = Vec::with_capacity(orders.len());
         let mut left = orders;
         while !left.is_empty() {
             let rest = left.split_off(left.len().min(most.max(1)));
+            if deadline::passed() {
+                outcomes.extend(left.iter().map(|_| Err(GroupError::Deadline.into())));
+                left = rest;
+                continue;
+            }
             // A slot that no lane of a usual number uses.
             outcomes.extend(self.hand.commit(left, usize::from(SLOTS - 1)).await);
             left = rest;
         }
-        outcomes
+        Ok(outcomes)
     }
 }
 
@@ -100,6 +119,7 @@ impl Hand {
                 Ok(_) => "posted",
                 Err(Error::Refused(Refusal::KeyReused)) => "IDEMPOTENCY_KEY_REUSED",
                 Err(Error::Refused(Refusal::TimePassed)) => "VALIDATION_FAILED",
+                Err(Error::Refused(Refusal::Corrupt(_))) => "failed",
                 Err(Error::Refused(refusal)) => constant(refusal.told().0),
                 Err(_) => "failed",
             });
@@ -170,12 +190,23 @@ impl Hand {
         tx.commit().await?;
         Ok(outcomes)
     }
+
+    /// What [`Bug::EarlyEvent`] does: the facts, in a transaction of their own.
+    async fn tell_early(&self, books: &mut Books, ids: Vec<Uuid>) -> Result<(), Error> {
+        let mut only = Books::new(Loaded::default(), books.slot, books.now, books.grace);
+        only.written.facts = std::mem::take(&mut books.written.facts);
+        let mut tx = coreloop_db::begin(&self.db).await?;
+        batch::write(&mut tx, &only, &ids).await?;
+        Ok(tx.commit().await?)
+    }
 }
 
-/// The id of a fact: the same however often it is written.
+/// The id of a fact: the same however often it is written. Of the act, not of the place alone: a database that was put back
+/// gives the place to another act, and that is another fact.
 fn fact_id(row: &crate::books::FactRow) -> Uuid {
     let posted = &row.posted;
-    crate::order::id_of(&format!("posted\n{}\n{}\n{}", posted.user_id, posted.currency, posted.sequence))
+    let place = (posted.currency, posted.sequence, posted.balance_after);
+    crate::order::id_of(&format!("posted\n{}\n{}\n{place:?}", posted.posting_id, posted.user_id))
 }
 
 fn slot_of(first: u8, lane: usize) -> u8 {
@@ -190,15 +221,6 @@ fn again(error: &Error) -> bool {
     })
 }
 
-
-    /// What [`Bug::EarlyEvent`] does: the facts, in a transaction of their own.
-    async fn tell_early(&self, books: &mut Books, ids: Vec<Uuid>) -> Result<(), Error> {
-        let mut only = Books::new(Loaded::default(), books.slot, books.now, books.grace);
-        only.written.facts = std::mem::take(&mut books.written.facts);
-        let mut tx = coreloop_db::begin(&self.db).await?;
-        batch::write(&mut tx, &only, &ids).await?;
-        Ok(tx.commit().await?)
-    }
 /// SQLSTATE 57014: alone, each would take as long.
 fn out_of_time(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(refused) if refused.code().as_deref() == Some("57014"))

@@ -23,7 +23,7 @@ pub fn apply(books: &mut Books, order: &Order) -> Result<v1::Posting, Refusal> {
     if let Some(known) = books.loaded.postings.get(&order.id) {
         let same = known.body_hash == order.body_hash;
         return if same {
-            v1::Posting::decode(&*known.answer).map_err(|_| Refusal::KeyReused)
+            v1::Posting::decode(&*known.answer).map_err(|_| Refusal::Corrupt("an answer that cannot be read"))
         } else {
             Err(Refusal::KeyReused)
         };
@@ -110,10 +110,13 @@ fn expire(books: &mut Books, order: &Order) -> Result<(), Refusal> {
     for (owner, currency) in keys {
         let Some(account) = books.loaded.accounts.get(&(owner, currency)) else { continue };
         for part in account.funds.clone().expire(books.now) {
+            // A lot may be made again after it was over, by a process whose clock is behind: the next line of the account,
+            // which is locked, tells the two apart.
+            let line = books.loaded.accounts.get(&(owner, currency)).map_or(0, |account| account.seq + 1);
             let cause = Cause {
                 caller: "wallet".into(),
                 actor: "wallet".into(),
-                key: format!("expire:{owner}:{currency}:{}:{}", part.lot.expires_at, part.lot.paid),
+                key: format!("expire:{owner}:{currency}:{}:{}:{line}", part.lot.expires_at, part.lot.paid),
                 reason: "wallet.expired".to_owned(),
                 reference: format!("{}", part.lot.expires_at),
             };

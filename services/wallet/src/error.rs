@@ -66,6 +66,8 @@ pub enum Refusal {
     KeyReused,
     /// What is to be given would be over at once.
     TimePassed,
+    /// Something that cannot be; ours to mend.
+    Corrupt(&'static str),
 }
 
 impl From<Refusal> for Error {
@@ -120,6 +122,7 @@ impl Refusal {
             Self::HoldNotFound => (R::HoldNotFound, Kind::NotFound, "no such hold"),
             Self::PostingNotFound => (R::PostingNotFound, Kind::NotFound, "no such posting"),
             Self::KeyReused => (R::Unspecified, Kind::AlreadyExists, "the idempotency key named another request"),
+            Self::Corrupt(what) => (R::Unspecified, Kind::Internal, what),
             Self::TimePassed => (R::Unspecified, Kind::InvalidArgument, "the time has passed"),
         }
     }
@@ -136,6 +139,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let (reason, kind, message) = refusal.told();
         match refusal {
+            Refusal::Corrupt(_) => Self::internal(Error::Refused(refusal)),
             Refusal::KeyReused => Self::common(Reason::IdempotencyKeyReused, message),
             Refusal::TimePassed => {
                 let description = "must be in the future".to_owned();
@@ -161,6 +165,9 @@ impl From<Error> for Problem {
                 Self::common(Reason::DependencyUnavailable, "a part that this call needs is away; ask again")
                     .retry_after(Duration::from_secs(1))
                     .because(shared)
+            }
+            Error::Batch(shared) if matches!(*shared, Error::Database(DbError::Deadline)) => {
+                Self::common(Reason::DeadlineExceeded, "the deadline passed")
             }
             Error::Batch(shared) => Self::internal(shared),
             Error::Group(error) => error.into(),

@@ -83,6 +83,20 @@ impl std::fmt::Display for Finding {
     }
 }
 
+impl From<Report> for coreloop_ops_api::integrity::Report {
+    fn from(report: Report) -> Self {
+        let finding = |finding: Finding| coreloop_ops_api::integrity::Finding {
+            what: finding.what.to_owned(),
+            subject: finding.account.map(|(owner, currency)| format!("{owner}/{currency}")).unwrap_or_default(),
+            detail: finding.to_string(),
+        };
+        Self {
+            counts: vec![("accounts", report.accounts), ("entries", report.entries)],
+            findings: report.findings.into_iter().map(finding).collect(),
+        }
+    }
+}
+
 /// Looks at everything.
 ///
 /// # Errors

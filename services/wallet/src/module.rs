@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coreloop_eventing::{Parts, Relay};
+use coreloop_ops_api::integrity::Checks;
 use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs, Worker};
 use coreloop_wallet_api::v1::{
     wallet_admin_service_server::WalletAdminServiceServer, wallet_internal_service_server::WalletInternalServiceServer,
@@ -34,6 +35,10 @@ impl Module for Wallet {
         Some(&MIGRATIONS)
     }
 
+    fn foreign_services(&self) -> &'static [&'static str] {
+        &[coreloop_ops_api::integrity::SERVICE]
+    }
+
     fn build(self: Box<Self>, ctx: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
         Box::pin(async move {
             let options = Options::read(&ctx.settings)?;
@@ -43,10 +48,16 @@ impl Module for Wallet {
             let mut workers = worker::all(&app);
             workers.extend(relay(&app, &ctx)?);
             let grpc = Grpc(Arc::clone(&app));
+            let books = Arc::clone(&app);
+            let ledger = move || {
+                let app = Arc::clone(&books);
+                async move { Ok(worker::checked(&app).await?.into()) }
+            };
             let rpcs = Rpcs::new()
                 .with(WalletServiceServer::new(grpc.clone()))
                 .with(WalletAdminServiceServer::new(grpc.clone()))
-                .with(WalletInternalServiceServer::new(grpc));
+                .with(WalletInternalServiceServer::new(grpc))
+                .with(Checks::of("wallet").with("ledger", ledger).server());
             let db = app.db.clone();
             let postgres = Check::new("wallet/postgres", move || {
                 let db = db.clone();

@@ -19,8 +19,6 @@ pub struct Options {
     pub grace_secs: u32,
     /// Time between two looks for holds and value whose time is over, in seconds.
     pub sweep_secs: u32,
-    /// Time between two looks at the whole books, in seconds; 0: none.
-    pub verify_secs: u32,
     /// Events on their way out.
     pub eventing: coreloop_eventing::Options,
 }
@@ -34,7 +32,6 @@ impl Default for Options {
             hold_secs: 900,
             grace_secs: 7 * 86_400,
             sweep_secs: 5,
-            verify_secs: 86_400,
             eventing: coreloop_eventing::Options::default(),
         }
     }
@@ -47,13 +44,13 @@ impl Options {
     /// Every problem, with file and line or the variable's name.
     pub fn read(section: &Section) -> Result<Self, Errors> {
         section.read_with(|options: &Self, report| {
-            report.within("lanes", options.lanes, 1, 64);
+            // One of the house's sixteen rows is for batches of callers' own.
+            report.within("lanes", options.lanes, 1, 15);
             report.within("batch", options.batch, 1, 4_096);
             report.within("queue", options.queue, 1, 1_000_000);
             report.within("hold_secs", options.hold_secs, 1, 30 * 86_400);
             report.within("grace_secs", options.grace_secs, 60, 365 * 86_400);
             report.within("sweep_secs", options.sweep_secs, 1, 3_600);
-            report.within("verify_secs", options.verify_secs, 0, 30 * 86_400);
             options.eventing.check(report);
         })
     }

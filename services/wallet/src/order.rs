@@ -209,7 +209,13 @@ impl Order {
                     posting.legs.iter().for_each(|leg| add(Party::House(*to), currency_of(leg)));
                 }
             }
-            Act::Reverse { original, .. } => original.legs.iter().for_each(|leg| leg_accounts(leg, &mut add)),
+            Act::Reverse { original, .. } => {
+                original.legs.iter().for_each(|leg| leg_accounts(leg, &mut add));
+                // Whose hold was captured gets it back, and may have no leg in it.
+                if let Some(user) = original.user_id.parse().ok().filter(is_person) {
+                    original.legs.iter().for_each(|leg| add(Party::User(user), currency_of(leg)));
+                }
+            }
         }
     }
 }

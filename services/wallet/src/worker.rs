@@ -1,9 +1,8 @@
-//! Loops: give back holds and take away value whose time is over; look at the books.
+//! Loops: give back holds and take away value whose time is over. The books are looked at when ops asks, daily.
 
 use std::{sync::Arc, time::Duration};
 
 use coreloop_core::UserId;
-use coreloop_db::lease::Lease;
 use coreloop_service::Worker;
 use coreloop_wallet_api::v1;
 use tokio_util::sync::CancellationToken;
@@ -23,12 +22,8 @@ const AT_ONCE: i64 = 200;
 /// The service's loops.
 #[must_use]
 pub fn all(app: &Arc<App>) -> Vec<Worker> {
-    let (due, books) = (Arc::clone(app), Arc::clone(app));
-    let mut workers = vec![Worker::new("wallet.due", move |stop| sweep(Arc::clone(&due), stop))];
-    if app.options.verify_secs > 0 {
-        workers.push(Worker::new("wallet.verify", move |stop| verify(Arc::clone(&books), stop)));
-    }
-    workers
+    let due = Arc::clone(app);
+    vec![Worker::new("wallet.due", move |stop| sweep(Arc::clone(&due), stop))]
 }
 
 /// Replicas do not take turns: what two do at once is one act, by its key.
@@ -58,7 +53,7 @@ async fn some(app: &App) -> Result<i64, Error> {
     for id in holds {
         orders.push(of_hold(id, app.posting(id, Refusal::HoldNotFound).await?));
     }
-    for outcome in app.ledger.post_all(orders, app.options.batch).await {
+    for outcome in app.ledger.post_all(orders, app.options.batch).await? {
         match outcome {
             // Its maker was first.
             Ok(_) | Err(Error::Refused(Refusal::HoldSettled)) => {}
@@ -84,35 +79,12 @@ fn of_account((owner, currency): Key) -> Order {
     Order::new(cause, "wallet.Expire", &v1::Part::default(), Act::Expire { user: UserId(owner), currency })
 }
 
-async fn verify(app: Arc<App>, stop: CancellationToken) {
-    let pause = Duration::from_secs(app.options.verify_secs.into());
-    loop {
-        // First after a whole pause: a start is not the time to read everything.
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-        match stop.run_until_cancelled(look(&app)).await {
-            None => return,
-            Some(Ok(())) => {}
-            Some(Err(error)) => tracing::warn!(%error, "the books could not be looked at"),
-        }
-    }
-}
-
-/// One replica looks.
-async fn look(app: &App) -> Result<(), Error> {
-    let Some(lease) = Lease::try_take(&app.db, "wallet.verify").await? else { return Ok(()) };
-    let outcome = checked(app).await;
-    lease.give_up().await;
-    outcome.map(|_| ())
-}
-
 /// Looks at the books and says what was found, to metrics and log.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn checked(app: &App) -> Result<integrity::Report, Error> {
+    let _one_at_a_time = app.looking.lock().await;
     let report = integrity::verify(&app.db).await?;
     app.metrics.findings.set(i64::try_from(report.findings.len()).unwrap_or(i64::MAX));
     app.metrics.verified_at.set(app.clock.unix());

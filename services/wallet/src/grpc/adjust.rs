@@ -19,6 +19,7 @@ pub async fn adjust(app: &App, mut request: Request<v1::AdjustRequest>) -> Resul
     let by = Caller::of(&request)?.require_user()?.user_id;
     let key = std::mem::take(&mut request.get_mut().idempotency_key);
     let asked = request.get_ref();
+    parse::words(&[("reason", &asked.reason), ("reference", &asked.reference), ("idempotency_key", &key)])?;
     let mut wrong = Violations::default();
     let user = Party::User(wrong.user("user_id", &asked.user_id));
     wrong.none()?;

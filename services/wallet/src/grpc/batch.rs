@@ -11,11 +11,12 @@ use crate::{
     order::{Act, Movement, Order, Party},
 };
 
-/// `PostBatch`: past the queue, in transactions of its own, so that a settlement neither waits for others nor fills their
-/// batches.
+/// `PostBatch`: past the queue, in transactions of its own, one caller at a time, so that settlements together take no more
+/// from those who post one by one than a single one does.
 ///
 /// # Errors
-/// Fields that break their rules, of whichever posting.
+/// Fields that break their rules, of whichever posting; `OVERLOADED`. Where it is not known what became of one, the whole call
+/// fails: a refusal is told of what was refused and of nothing else.
 pub async fn post_batch(
     app: &App,
     request: Request<v1::PostBatchRequest>,
@@ -31,20 +32,21 @@ pub async fn post_batch(
         orders.push(Order::new(cause, "PostBatch", &body, Act::Move { kind: PostingKind::Batch, movements }));
     }
     wrong.none()?;
-    let results = app.ledger.post_all(orders, app.options.batch).await.into_iter().map(|outcome| {
-        let outcome = match outcome {
-            Ok(posting) => Outcome::Posting(posting),
-            Err(error) => {
-                let problem = Problem::from(error);
-                Outcome::Refusal(v1::Refusal {
-                    reason: problem.reason().to_owned(),
-                    message: problem.message().to_owned(),
-                })
-            }
-        };
-        v1::BatchResult { outcome: Some(outcome) }
-    });
-    Ok(Response::new(v1::PostBatchResponse { results: results.collect() }))
+    let results = app.ledger.post_all(orders, app.options.batch).await?.into_iter().map(result);
+    Ok(Response::new(v1::PostBatchResponse { results: results.collect::<Result<_, _>>()? }))
+}
+
+fn result(outcome: Result<v1::Posting, Error>) -> Result<v1::BatchResult, Error> {
+    let outcome = match outcome {
+        Ok(posting) => Outcome::Posting(posting),
+        Err(Error::Refused(refusal)) => {
+            let problem = Problem::from(refusal);
+            let (reason, message) = (problem.reason().to_owned(), problem.message().to_owned());
+            Outcome::Refusal(v1::Refusal { reason, message })
+        }
+        Err(unknown) => return Err(unknown),
+    };
+    Ok(v1::BatchResult { outcome: Some(outcome) })
 }
 
 fn movements(wrong: &mut Violations, at: &str, posting: &v1::BatchPosting) -> Vec<Movement> {
@@ -55,7 +57,7 @@ fn movements(wrong: &mut Violations, at: &str, posting: &v1::BatchPosting) -> Ve
         if from == to {
             wrong.add(&format!("{at}.to"), "must be another account");
         }
-        let expires_at = movement.expires_at.as_ref().map_or(crate::funds::NEVER, crate::books::micros);
+        let expires_at = wrong.expiry(&format!("{at}.expires_at"), movement.expires_at.as_ref());
         let given = matches!((from, to), (Party::House(_), Party::User(_)));
         if !given && (movement.expires_at.is_some() || movement.funds.is_some()) {
             wrong.add(&at, "says what kind of value the house gives to a user where it does not");

@@ -35,10 +35,10 @@ pub async fn hold(app: &App, mut request: Request<v1::HoldRequest>) -> Result<Re
     Ok(Response::new(v1::HoldResponse { posting: Some(posting) }))
 }
 
-/// The posting that made a hold.
-async fn made(app: &App, hold_id: &str) -> Result<Box<v1::Posting>, Error> {
+/// The posting that made a hold; of whoever made it, for others there is none.
+async fn made(app: &App, caller: &str, hold_id: &str) -> Result<Box<v1::Posting>, Error> {
     let id: Uuid = hold_id.parse().map_err(|_| Error::invalid("hold_id", "must be a UUID"))?;
-    let posting = app.posting(id, Refusal::HoldNotFound).await?;
+    let posting = app.posting_of(caller, id, Refusal::HoldNotFound).await?;
     if posting.kind() == v1::PostingKind::Hold { Ok(Box::new(posting)) } else { Err(Refusal::HoldNotFound.into()) }
 }
 
@@ -57,7 +57,7 @@ pub async fn capture(
         amount: Some(asked.amount).filter(|amount| *amount > 0),
         to: parse::house(asked.destination, House::Sink),
     };
-    let act = Act::Settle { made: made(app, &asked.hold_id).await?, how };
+    let act = Act::Settle { made: made(app, &cause.caller, &asked.hold_id).await?, how };
     let posting = app.ledger.post(Order::new(cause, "Capture", asked, act)).await?;
     Ok(Response::new(v1::CaptureResponse { posting: Some(posting) }))
 }
@@ -73,7 +73,7 @@ pub async fn release(
     let key = std::mem::take(&mut request.get_mut().idempotency_key);
     let asked = request.get_ref();
     let cause = parse::cause(&request, &asked.reason, &asked.reference, key)?;
-    let act = Act::Settle { made: made(app, &asked.hold_id).await?, how: Settle::Release };
+    let act = Act::Settle { made: made(app, &cause.caller, &asked.hold_id).await?, how: Settle::Release };
     let posting = app.ledger.post(Order::new(cause, "Release", asked, act)).await?;
     Ok(Response::new(v1::ReleaseResponse { posting: Some(posting) }))
 }

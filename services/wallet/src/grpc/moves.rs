@@ -23,7 +23,7 @@ pub async fn grant(app: &App, mut request: Request<v1::GrantRequest>) -> Result<
     let asked = request.get_ref();
     let mut wrong = Violations::default();
     let user = wrong.user("user_id", &asked.user_id);
-    let expires_at = asked.expires_at.as_ref().map_or(crate::funds::NEVER, crate::books::micros);
+    let expires_at = wrong.expiry("expires_at", asked.expires_at.as_ref());
     wrong.none()?;
     let movement = Movement {
         from: Party::House(parse::house(asked.source, House::Mint)),

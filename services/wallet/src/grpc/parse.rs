@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    funds::{Lot, Micros},
+    funds::{Lot, Micros, NEVER},
     order::{Cause, Currency, Party, is_person},
 };
 
@@ -29,6 +29,16 @@ impl Violations {
             self.add(field, "must be the id of a user");
             UserId(Uuid::nil())
         })
+    }
+
+    /// When value expires; absent: never.
+    pub fn expiry(&mut self, field: &str, at: Option<&prost_types::Timestamp>) -> Micros {
+        let Some(at) = at else { return NEVER };
+        let micros = crate::books::micros(at);
+        if jiff::Timestamp::from_microsecond(micros).is_err() {
+            self.add(field, "must be a time before the year 9999");
+        }
+        micros
     }
 
     /// A party of a movement.
@@ -72,8 +82,9 @@ pub fn house(asked: Option<i32>, usual: v1::House) -> v1::House {
 /// Why a machine asks.
 ///
 /// # Errors
-/// When it is no machine.
+/// When it is no machine; what [`words`] finds.
 pub fn cause<T>(request: &Request<T>, reason: &str, reference: &str, key: String) -> Result<Cause, Problem> {
+    words(&[("reason", reason), ("reference", reference), ("idempotency_key", &key)])?;
     let service = &Caller::of(request)?.require_machine()?.service;
     Ok(Cause {
         caller: format!("service:{service}").into(),
@@ -82,4 +93,16 @@ pub fn cause<T>(request: &Request<T>, reason: &str, reference: &str, key: String
         reason: reason.to_owned(),
         reference: reference.to_owned(),
     })
+}
+
+/// Words that the database keeps. It keeps no NUL, and would refuse a whole batch for one.
+///
+/// # Errors
+/// Names those that have one.
+pub fn words(words: &[(&str, &str)]) -> Result<(), Problem> {
+    let mut wrong = Violations::default();
+    for (field, _) in words.iter().filter(|(_, text)| text.contains('\0')) {
+        wrong.add(field, "must not contain U+0000");
+    }
+    if wrong.0.is_empty() { Ok(()) } else { Err(Problem::invalid(wrong.0)) }
 }
