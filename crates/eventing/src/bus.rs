@@ -66,6 +66,12 @@ pub trait Bus: Debug + Send + Sync + 'static {
     /// of; none when it does not lose what it has acknowledged.
     async fn lead(&self, source: &str, token: Uuid) -> Result<Option<Mark>, Error>;
 
+    /// The last publication of `source` that the broker knows of, for whoever has nothing to publish; none when it does not
+    /// lose what it has acknowledged.
+    async fn known(&self, _source: &str) -> Result<Option<Mark>, Error> {
+        Ok(None)
+    }
+
     /// Publishes a batch in order and answers when the broker has all of it. [`Error::Lost`] when the broker does not know
     /// of the batch before.
     async fn publish(&self, batch: Batch<'_>) -> Result<(), Error>;
@@ -73,7 +79,8 @@ pub trait Bus: Debug + Send + Sync + 'static {
     /// Joins a group as its reader. What the group's readers before left open comes first.
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Reader>, Error>;
 
-    /// Lets a group read again from `start`. Events it has acted on have no second effect.
+    /// Lets a group read again from `start`, within the retention. Events it has acted on have no second effect: they are
+    /// remembered longer than the broker keeps them.
     async fn rewind(&self, group: &str, topic: &Topic, start: Start) -> Result<(), Error>;
 }
 

@@ -72,6 +72,12 @@ impl Event {
         F::decode(wire).map_err(|error| malformed(error.to_string()))
     }
 
+    /// Whether a database can keep it: a NUL is no text there, though a broker carries it.
+    pub(crate) fn keepable(&self) -> bool {
+        let texts = [&self.key, &self.source, &self.trace_id, &self.traceparent, &self.request_id];
+        texts.iter().all(|text| !text.contains('\0'))
+    }
+
     /// The trace context: as it was written, else made from the trace's id, with the event's own id as the span; else a
     /// trace of the event's own.
     #[must_use]

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use coreloop_config::Report;
+use jiff::SignedDuration;
 use serde::Deserialize;
+
+/// What was acted on is known for so long (chapter 06), and an event at least a day longer than a broker keeps it.
+pub(crate) const REMEMBER: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// How events leave and enter a service.
 #[derive(Debug, Clone, Deserialize)]
@@ -14,7 +18,7 @@ pub struct Options {
     /// Most rows of one look at the outbox, published together.
     pub batch: u32,
     /// Time between two looks that nothing asked for while something is left open (numbers that may still come, events
-    /// that are held), in milliseconds.
+    /// that are held), and between two questions to a broker how much it knows, in milliseconds.
     pub poll_ms: u64,
     /// Time between two tries of a replica that does not lead, in milliseconds.
     pub standby_ms: u64,
@@ -71,6 +75,12 @@ impl Options {
         report.within("eventing.handler_timeout_ms", self.handler_timeout_ms, 1, 600_000);
     }
 
+    /// An event that was acted on is known for so long: a group that reads again all that is kept has no second effect.
+    pub(crate) fn remember_events(&self) -> SignedDuration {
+        let kept = SignedDuration::from_secs(self.retention_secs.cast_signed());
+        REMEMBER.max(kept.saturating_add(SignedDuration::from_hours(24)))
+    }
+
     /// Pause before the next try of what has failed `failures` times, with a fifth of jitter either way; none after the
     /// last. `chance` is uniform in 0..1.
     #[must_use]
@@ -84,6 +94,15 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_are_remembered_longer_than_they_are_kept() {
+        let days = |retention: u64| {
+            let options = Options { retention_secs: retention * 86_400, ..Options::default() };
+            options.remember_events().as_hours() / 24
+        };
+        assert_eq!((days(1), days(7), days(30)), (7, 8, 31));
+    }
 
     #[test]
     fn three_pauses_then_none() {

@@ -40,6 +40,22 @@ impl RedisBus {
         }
     }
 
+    /// The stream id above which a group begins to read. What is past its retention may still be there, and those who acted
+    /// on it may have forgotten that: nobody reads it again.
+    async fn begin(&self, start: Start) -> Result<String, Error> {
+        let from = match start {
+            Start::Latest => return Ok("$".to_owned()),
+            Start::Earliest => 0,
+            Start::At(time) => time.as_millisecond(),
+        };
+        let mut connection = self.connection.clone();
+        let time = redis::cmd("TIME");
+        let (secs, _micros): (i64, i64) = self.within(time.query_async(&mut connection)).await?;
+        let keep = i64::try_from(self.retention.as_secs()).unwrap_or(i64::MAX);
+        let oldest = secs.saturating_sub(keep).saturating_mul(1_000);
+        Ok(before(from.max(oldest)))
+    }
+
     async fn within<T>(&self, answer: impl Future<Output = redis::RedisResult<T>>) -> Result<T, Error> {
         within(self.timeout, answer).await
     }
@@ -65,20 +81,19 @@ impl fmt::Debug for RedisBus {
     }
 }
 
-/// The stream id that a start means for a group.
-fn id_of(start: Start) -> String {
-    match start {
-        Start::Earliest => "0".to_owned(),
-        Start::Latest => "$".to_owned(),
-        // The last id before that millisecond: groups read what is above.
-        Start::At(time) => format!("{}-{}", (time.as_millisecond() - 1).max(0), u64::MAX),
-    }
+/// The last id before a millisecond: groups read what is above.
+fn before(millisecond: i64) -> String {
+    if millisecond <= 0 { "0".to_owned() } else { format!("{}-{}", millisecond - 1, u64::MAX) }
 }
 
 #[async_trait]
 impl Bus for RedisBus {
     async fn lead(&self, source: &str, token: Uuid) -> Result<Option<Mark>, Error> {
         publish::lead(self, source, token).await.map(Some)
+    }
+
+    async fn known(&self, source: &str) -> Result<Option<Mark>, Error> {
+        publish::known(self, source).await.map(Some)
     }
 
     async fn publish(&self, batch: Batch<'_>) -> Result<(), Error> {
@@ -90,7 +105,8 @@ impl Bus for RedisBus {
     }
 
     async fn rewind(&self, group: &str, topic: &Topic, start: Start) -> Result<(), Error> {
-        let command = redis::cmd("XGROUP").arg("SETID").arg(topic.as_str()).arg(group).arg(id_of(start)).to_owned();
+        let begin = self.begin(start).await?;
+        let command = redis::cmd("XGROUP").arg("SETID").arg(topic.as_str()).arg(group).arg(begin).to_owned();
         let mut connection = self.connection.clone();
         self.within(command.query_async::<()>(&mut connection)).await
     }

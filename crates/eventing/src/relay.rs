@@ -60,6 +60,8 @@ struct Term {
     /// Rows up to here were swept.
     swept: i64,
     sweep_at: Instant,
+    /// When the broker last said how much it knows.
+    heard_at: Instant,
 }
 
 impl Relay {
@@ -169,8 +171,10 @@ impl Relay {
                 "the broker has lost events, they are published again"
             );
             self.parts.metrics.lost(&self.parts.schema);
+            // The first row that is left, or an open transaction below it: what may still come is above the floor.
             let first = store::relay::first(lease.connection(), &self.sql, told.floor).await?;
-            cursor = Cursor::new(told.floor.max(first - 1), Vec::new());
+            let left = if first > 0 { known.floor.min(first - 1) } else { known.floor };
+            cursor = Cursor::new(told.floor.max(left), Vec::new());
         }
         let now = Instant::now();
         let swept = store::relay::first(lease.connection(), &self.sql, 0).await?.saturating_sub(1).max(0);
@@ -187,6 +191,7 @@ impl Relay {
             listens_since: now,
             swept,
             sweep_at: now,
+            heard_at: now,
         };
         self.listen(&mut term).await?;
         Ok(term)
@@ -209,25 +214,45 @@ impl Relay {
                 self.listen(term).await?;
                 continue;
             }
-            if term.sweep_at <= Instant::now() {
-                self.sweep(term).await?;
-            }
-            let wait = match (term.watch.by_itself(), term.early.is_empty(), term.cursor.gaps().is_empty()) {
+            let swept = term.sweep_at > Instant::now() || self.sweep(term).await?;
+            let wait = match (term.watch.by_itself() || !swept, term.early.is_empty(), term.cursor.gaps().is_empty()) {
                 (true, _, _) => watch::STEP,
                 (false, false, _) => watch::patience(term.listens_since.elapsed()).min(poll),
                 // A transaction that is rolled back says nothing.
                 (false, true, false) => poll,
                 (false, true, true) => SWEEP,
             };
+            self.rest(term, news, wait).await?;
+        }
+    }
+
+    /// Waits for the commit of a writer, for `wait` at most. The broker is asked meanwhile whether it still knows what it was
+    /// told: no publication would find out, and what it has lost it is to be told while the rows are there.
+    async fn rest(&self, term: &mut Term, news: &mut PgListener, wait: Duration) -> Result<(), Error> {
+        let (until, poll) = (Instant::now() + wait, Duration::from_millis(self.parts.options.poll_ms));
+        loop {
+            if term.heard_at.elapsed() >= poll {
+                self.ask(term).await?;
+            }
             tokio::select! {
                 heard = news.try_recv() => {
                     // None: the connection was lost and is back; what was said meanwhile is found by looking.
                     heard?;
                     while news.next_buffered().is_some() {}
+                    return Ok(());
                 }
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep_until(until.min(term.heard_at + poll)) => {}
+            }
+            if until <= Instant::now() {
+                return Ok(());
             }
         }
+    }
+
+    async fn ask(&self, term: &mut Term) -> Result<(), Error> {
+        let told = self.parts.bus.known(&self.parts.schema).await?;
+        term.heard_at = Instant::now();
+        if told.is_some_and(|told| told.batches < term.batches) { Err(Error::Lost) } else { Ok(()) }
     }
 
     /// Lets commits wake it from now on, and notes who may not have heard of that.
@@ -256,6 +281,7 @@ impl Relay {
                 let (published, looked) = futures::join!(self.parts.bus.publish(batch), looking);
                 published?;
                 term.batches += 1;
+                term.heard_at = Instant::now();
                 next = looked?;
             }
             term.cursor = after;
@@ -299,18 +325,19 @@ impl Relay {
         Ok(())
     }
 
-    async fn sweep(&self, term: &mut Term) -> Result<(), Error> {
+    /// Drops rows whose time is over, unless the broker needs them; false when there may be more.
+    async fn sweep(&self, term: &mut Term) -> Result<bool, Error> {
+        self.ask(term).await?;
         let before = self.swept_before();
         let connection = term.lease.connection();
         let range = (term.swept, term.cursor.floor());
         if store::relay::sweep(connection, &self.sql, range, before).await? > 0 {
             let first = store::relay::first(connection, &self.sql, term.swept).await?;
             term.swept = if first > 0 { first - 1 } else { term.cursor.floor() };
-            // There may be more.
-            return Ok(());
+            return Ok(false);
         }
         term.sweep_at = Instant::now() + SWEEP;
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -9,17 +9,47 @@ use std::{
     time::Duration,
 };
 
-use coreloop_core::{Clock as _, SystemClock};
+use async_trait::async_trait;
+use coreloop_core::{Clock as _, Ids as _, SystemClock, id::SystemIds};
+use coreloop_db::Transaction;
 use coreloop_eventing::{
-    Consumer, DeadLetters, Filter, Parts, Topic,
+    Consumer, DeadLetters, Event, Failure, Filter, Handler, Parts, Topic,
     bus::{Bus as _, Start},
 };
 use coreloop_facts::v1::AuthUserLoggedIn;
 use coreloop_testkit::{run, wait_until};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use super::stage::{CONSUMER, Gated, Mute, Noting, Poisoned, Running, SlowAcks, Stage, consumer};
+
+const TOPIC: &str = "events.auth.user_logged_in";
+/// How long what was acted on is still known.
+const KNOWN_FOR: &str = "select extract(epoch from min(expires_at) - now())::bigint from auth.processed_events";
+
+/// The fields of an event as the relay writes them.
+fn entry(key: &str, id: Uuid) -> Vec<(&'static str, String)> {
+    let payload = format!("{{\"user_id\": \"{}\", \"session_id\": \"9\"}}", key.len());
+    let fixed = [("sequence", "1"), ("version", "1"), ("trace_id", ""), ("traceparent", ""), ("request_id", "")];
+    let mut fields: Vec<_> = fixed.map(|(name, value)| (name, value.to_owned())).into();
+    fields.extend([("created_at", SystemClock.now().to_string()), ("encoding", "json".into()), ("payload", payload)]);
+    fields.extend([("id", id.to_string()), ("key", key.to_owned())]);
+    fields
+}
+
+/// As [`Noting`], but wants to try again whatever has a long key.
+struct Refusing;
+
+#[async_trait]
+impl Handler for Refusing {
+    async fn handle(&self, tx: &mut Transaction, event: &Event) -> Result<(), Failure> {
+        if event.key.len() > 100 {
+            return Err(Failure::retryable("LONG", "as the test says, with a \0"));
+        }
+        Noting.handle(tx, event).await
+    }
+}
 
 #[test]
 fn a_consumer_killed_before_its_commit_has_had_no_effect_and_another_takes_over() {
@@ -131,6 +161,58 @@ fn what_is_no_event_is_set_aside_and_nothing_stops() {
             wait_until(reason, Duration::from_secs(10), async || stage.db.count(&dead).await == 1).await;
         }
         assert_eq!(stage.effects().await["a"], [1, 2, 3, 4]);
+    });
+}
+
+/// More of them than have a place, so that one that is not given up would stop all.
+#[test]
+fn what_no_database_keeps_is_set_aside_as_what_it_looks_like() {
+    const BAD: i64 = 40;
+    run(async {
+        let stage = Stage::set().await;
+        let mut redis = stage.redis.connect().await;
+        for number in 0..BAD {
+            let key = match number % 2 {
+                // No index takes so long a key, and it is not to be compressed.
+                0 => (0..200).map(|_| SystemIds.uuid().to_string()).collect(),
+                _ => format!("{number}\0"),
+            };
+            let fields = entry(&key, SystemIds.uuid());
+            let () = redis::cmd("XADD").arg(TOPIC).arg("*").arg(&fields).query_async(&mut redis).await.unwrap();
+        }
+        let (_relay, _consumer) = (stage.relay().await, stage.consumer(Refusing).await);
+        stage.tell("good", &[1]).await;
+        stage.wait_for_effects(1).await;
+        let dead = "select count(*) from auth.held_events where state = 'dead' and reason = 'UNREADABLE' and key = ''";
+        wait_until("all are dead letters", Duration::from_secs(20), async || stage.db.count(dead).await == BAD).await;
+        wait_until("all are acknowledged", Duration::from_secs(10), async || stage.pending().await == 0).await;
+    });
+}
+
+/// Whoever acted on it may have forgotten it.
+#[test]
+fn what_is_past_its_retention_is_not_read_again() {
+    run(async {
+        let mut stage = Stage::set().await;
+        stage.options.retention_secs = 3_600;
+        let mut redis = stage.redis.connect().await;
+        let old = SystemClock.now().as_millisecond() - 2 * 3_600_000;
+        let () = redis::cmd("XADD")
+            .arg(TOPIC)
+            .arg(format!("{old}-0"))
+            .arg(&entry("old", SystemIds.uuid()))
+            .query_async(&mut redis)
+            .await
+            .unwrap();
+        let (_relay, _consumer) = (stage.relay().await, stage.consumer(Noting).await);
+        stage.tell("a", &[1]).await;
+        stage.wait_for_effects(1).await;
+        let topic = Topic::of::<AuthUserLoggedIn>().unwrap();
+        stage.bus().await.rewind(CONSUMER, &topic, Start::Earliest).await.unwrap();
+        stage.wait_for_metric("events_handled_total{consumer=\"auth.test\",outcome=\"known\"} 1").await;
+        assert_eq!(stage.effects().await, BTreeMap::from([("a".into(), vec![1])]));
+        let (kept, day) = (stage.db.count(KNOWN_FOR).await, 86_400);
+        assert!(kept > 7 * day - 60, "acted on and known for {kept} s");
     });
 }
 

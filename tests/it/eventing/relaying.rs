@@ -68,6 +68,44 @@ fn a_broker_that_lost_everything_is_told_again() {
     });
 }
 
+/// It is told again what nobody has read although nobody says anything new.
+#[test]
+fn a_broker_that_lost_events_is_told_again_before_the_next_event_comes() {
+    run(async {
+        let mut stage = Stage::set().await;
+        let _relay = stage.relay().await;
+        stage.tell("a", &[1, 2]).await;
+        stage.wait_for_published(2).await;
+        stage.redis.kill();
+        stage.redis.resurrect().await;
+        let _consumer = stage.consumer(Noting).await;
+        stage.wait_for_effects(2).await;
+        assert_eq!(stage.effects().await["a"], [1, 2]);
+        stage.wait_for_metric("outbox_broker_losses_total{domain=\"auth\"} 1").await;
+    });
+}
+
+/// A transaction is open below everything that is left in the outbox while the broker loses what it had.
+#[test]
+fn a_late_commit_is_not_skipped_when_the_broker_is_told_again() {
+    run(async {
+        let mut stage = Stage::set().await;
+        let _relay = stage.relay().await;
+        let late = stage.write("late", &[1, 2]).await;
+        stage.tell("early", &[1]).await;
+        stage.wait_for_published(1).await;
+        stage.redis.kill();
+        stage.redis.resurrect().await;
+        stage.tell("early", &[2]).await;
+        let _consumer = stage.consumer(Noting).await;
+        stage.wait_for_effects(2).await;
+        late.commit().await.unwrap();
+        stage.wait_for_effects(4).await;
+        let expected = BTreeMap::from([("early".to_owned(), vec![1, 2]), ("late".to_owned(), vec![1, 2])]);
+        assert_eq!(stage.effects().await, expected);
+    });
+}
+
 #[test]
 fn of_two_replicas_one_publishes_and_the_other_takes_over() {
     run(async {

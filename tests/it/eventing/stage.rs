@@ -323,6 +323,10 @@ impl Bus for SlowAcks {
         self.bus.lead(source, token).await
     }
 
+    async fn known(&self, source: &str) -> Result<Option<Mark>, Error> {
+        self.bus.known(source).await
+    }
+
     async fn publish(&self, batch: Batch<'_>) -> Result<(), Error> {
         self.bus.publish(batch).await
     }
@@ -359,6 +363,10 @@ impl Reader for SlowAcksReader {
 impl Bus for Mute {
     async fn lead(&self, source: &str, token: Uuid) -> Result<Option<Mark>, Error> {
         self.bus.lead(source, token).await
+    }
+
+    async fn known(&self, source: &str) -> Result<Option<Mark>, Error> {
+        self.bus.known(source).await
     }
 
     async fn publish(&self, batch: Batch<'_>) -> Result<(), Error> {

@@ -12,16 +12,15 @@ use tokio::time::Instant;
 
 use super::{Consumer, Kind, lanes::Work};
 use crate::{
-    Command, Encoding, Event, Failure,
+    Command, Encoding, Event, Failure, Topic,
     bus::{Delivery, Receipt},
+    options::REMEMBER,
     store::{
         self,
         inbox::{Claim, Standing},
     },
 };
 
-/// An event that was acted on is known for so long.
-const REMEMBER: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Between two tries while the database is away.
 const FIRST_BREATH: Duration = Duration::from_millis(20);
 /// The longest of them.
@@ -51,7 +50,10 @@ struct Breath<'a> {
 
 impl Breath<'_> {
     async fn draw(&mut self, failure: &Failure) {
-        tracing::debug!(%failure, consumer = self.consumer, "the database is in the way of an event");
+        match failure {
+            Failure::Transient(_) => tracing::debug!(%failure, consumer = self.consumer, "an event waits for the database"),
+            _ => tracing::warn!(%failure, consumer = self.consumer, "the database refuses what is known of an event"),
+        }
         tokio::time::sleep(self.next).await;
         self.next = (self.next * 3).min(LAST_BREATH);
     }
@@ -78,13 +80,19 @@ impl Turn<'_> {
 
     async fn delivered(&self, delivery: &Delivery) -> Option<Instant> {
         match &delivery.event {
+            Ok(event) if !event.keepable() => {
+                let shown = format!("{event:?}");
+                let bare = Event { id: event.id, ..self.unreadable(&event.topic, &shown) };
+                self.keep(&bare, &Failure::permanent("UNREADABLE", "a text of it holds a NUL")).await
+            }
             Ok(event) if let Some(reason) = delivery.buried => self.bury(event, reason).await,
             Ok(event) => match self.decide(event, false).await {
                 Outcome::Done(_) | Outcome::Behind => None,
                 Outcome::Failed(failure) => self.keep(event, &failure).await,
             },
             Err(shown) => {
-                self.keep(&self.unreadable(delivery, shown), &Failure::permanent("UNREADABLE", shown.clone())).await
+                let event = self.unreadable(&delivery.receipt.topic, shown);
+                self.keep(&event, &Failure::permanent("UNREADABLE", shown.clone())).await
             }
         }
     }
@@ -170,7 +178,11 @@ impl Turn<'_> {
     async fn transact(&self, event: &Event, held: bool, call: &Arc<Call>) -> Result<Outcome, Failure> {
         let (parts, sql, name) = (&self.consumer.parts, &self.consumer.sql, &self.consumer.name);
         let now = parts.clock.now();
-        let expires = now.saturating_add(REMEMBER).unwrap_or(Timestamp::MAX);
+        let remember = match &self.consumer.work {
+            Kind::Events(_) => parts.options.remember_events(),
+            Kind::Commands(..) => REMEMBER,
+        };
+        let expires = now.saturating_add(remember).unwrap_or(Timestamp::MAX);
         let acted = self.act(event, held, call).await?;
         let mut transaction = coreloop_db::begin(&parts.db).await?;
         let claim = store::inbox::claim(&mut transaction, sql, (name, event, held), now, expires).await?;
@@ -261,13 +273,23 @@ impl Turn<'_> {
 
     /// Sets a failed event aside; answers when what is held is to be looked at.
     async fn keep(&self, event: &Event, failure: &Failure) -> Option<Instant> {
-        let standing = self.standing(1, failure, &event.topic.to_string());
+        let standing = self.standing(1, failure, event.topic.as_str());
         let mut breath = self.breath();
-        while let Err(failure) = self.try_keep(event, &standing).await {
-            breath.draw(&failure).await;
+        while let Err(refused) = self.try_keep(event, &standing).await {
+            if !matches!(refused, Failure::Transient(_)) && self.bury_as_shown(event, &refused).await {
+                break;
+            }
+            breath.draw(&refused).await;
         }
         // A dead letter is to be counted, and may be asked for.
         Some(Instant::now() + super::until(standing.now, standing.due))
+    }
+
+    /// Sets aside what an event looks like, which the database will not have as it is (as one whose key no index takes).
+    async fn bury_as_shown(&self, event: &Event, refused: &Failure) -> bool {
+        let bare = Event { id: event.id, ..self.unreadable(&event.topic, &format!("{event:?}")) };
+        let failure = Failure::permanent("UNREADABLE", refused.to_string());
+        self.try_keep(&bare, &self.standing(1, &failure, event.topic.as_str())).await.is_ok()
     }
 
     fn standing(&self, failures: u32, failure: &Failure, topic: &str) -> Standing {
@@ -288,8 +310,8 @@ impl Turn<'_> {
         Standing {
             state: if pause.is_some() { "retry" } else { "dead" },
             failures,
-            reason: failure.reason().to_owned(),
-            error: failure.to_string().chars().take(2_000).collect(),
+            reason: text(failure.reason()),
+            error: text(&failure.to_string()),
             now,
             due: due.unwrap_or(now),
         }
@@ -307,7 +329,12 @@ impl Turn<'_> {
         loop {
             match self.try_head().await {
                 Ok(head) => return head,
-                Err(failure) => breath.draw(&failure).await,
+                Err(failure @ Failure::Transient(_)) => breath.draw(&failure).await,
+                // It is looked at again, and holds up nobody but its key.
+                Err(failure) => {
+                    tracing::error!(%failure, consumer = self.consumer.name, "a held event cannot be read");
+                    return None;
+                }
             }
         }
     }
@@ -332,9 +359,9 @@ impl Turn<'_> {
     }
 
     /// What cannot be read as an event, as one that can be kept.
-    fn unreadable(&self, delivery: &Delivery, shown: &str) -> Event {
+    fn unreadable(&self, topic: &Topic, shown: &str) -> Event {
         Event {
-            topic: delivery.receipt.topic.clone(),
+            topic: topic.clone(),
             key: String::new(),
             id: self.consumer.parts.ids.uuid(),
             sequence: 0,
@@ -348,6 +375,11 @@ impl Turn<'_> {
             payload: Bytes::from(shown.to_owned()),
         }
     }
+}
+
+/// As a database keeps it, and no longer than anybody reads.
+fn text(of: &str) -> String {
+    of.replace('\0', "\u{fffd}").chars().take(2_000).collect()
 }
 
 /// Work as a call of its own in the event's trace, bounded in time; its panic is a failure like another. No `async fn`:

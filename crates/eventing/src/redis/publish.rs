@@ -54,6 +54,13 @@ pub(super) async fn lead(bus: &RedisBus, source: &str, token: Uuid) -> Result<Ma
     Ok(Mark { batches, floor })
 }
 
+pub(super) async fn known(bus: &RedisBus, source: &str) -> Result<Mark, Error> {
+    let mut connection = bus.connection.clone();
+    let ask = redis::cmd("HMGET").arg(state(source)).arg("batches").arg("floor").to_owned();
+    let (batches, floor): (Option<i64>, Option<i64>) = bus.within(ask.query_async(&mut connection)).await?;
+    Ok(Mark { batches: batches.unwrap_or_default(), floor: floor.unwrap_or_default() })
+}
+
 pub(super) async fn publish(bus: &RedisBus, batch: Batch<'_>) -> Result<(), Error> {
     let script = invocation(bus, &batch);
     let mut connection = bus.connection.clone();

@@ -15,7 +15,7 @@ use redis::{
 };
 use tokio::sync::Mutex;
 
-use super::{RedisBus, id_of, within};
+use super::{RedisBus, within};
 use crate::{
     Encoding, Error, Event, Topic,
     bus::{Delivery, Reader, Receipt, Subscription},
@@ -89,12 +89,14 @@ impl Group {
     pub(super) async fn join(bus: &RedisBus, subscription: Subscription, commands: bool) -> Result<Self, Error> {
         let Subscription { group, topics, start, token } = subscription;
         let mut connection = bus.connection.clone();
+        // A command waits until somebody says what becomes of it.
+        let begin = if commands { "0".to_owned() } else { bus.begin(start).await? };
         for topic in &topics {
             let create = redis::cmd("XGROUP")
                 .arg("CREATE")
                 .arg(topic.as_str())
                 .arg(&group)
-                .arg(id_of(start))
+                .arg(&begin)
                 .arg("MKSTREAM")
                 .to_owned();
             match bus.within(create.query_async::<()>(&mut connection)).await {
