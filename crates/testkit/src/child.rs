@@ -58,12 +58,18 @@ impl Child {
         Self { process: process.unwrap_or_else(|error| panic!("{program} did not start: {error}")) }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.process)
+    }
+
     /// Sends a signal.
     ///
     /// # Panics
     /// When the process is gone.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process), signal).expect("the process lives");
+        kill_process(self.pid(), signal).expect("the process lives");
     }
 
     /// Kills it (SIGKILL) and waits for its end.

@@ -11,6 +11,7 @@ use coreloop_auth::{
 use prost::Message as _;
 use secrecy::SecretString;
 use serde_json::json;
+use tonic::transport::Channel;
 use totp_rs::Secret;
 
 use crate::{
@@ -115,19 +116,26 @@ impl TestMesh {
     /// # Panics
     /// When it is refused.
     pub async fn machine_token(&self, service: &str, audience: &str) -> String {
-        let timestamp = self.now();
-        let key = hmac::Key::new(hmac::HMAC_SHA256, MESH_SECRET.as_bytes());
-        let proof = hmac::sign(&key, format!("{service}\n{audience}\n{timestamp}").as_bytes());
-        let request = coreloop_auth_api::v1::MintInternalTokenRequest {
-            service: service.to_owned(),
-            audience: audience.to_owned(),
-            timestamp,
-            proof: hex(proof.as_ref()),
-        };
-        let path = "/coreloop.auth.v1.AuthInternalService/MintInternalToken";
-        let answer = rpc::call(&self.grpc("auth"), path, &request.encode_to_vec(), &[]).await.expect("a machine token");
-        coreloop_auth_api::v1::MintInternalTokenResponse::decode(answer).expect("an answer").token
+        mint(&self.grpc("auth"), service, audience, self.now()).await
     }
+}
+
+/// A token by which the machine `service` calls `audience`, of the auth at the other end of `auth`, where it is `now`.
+///
+/// # Panics
+/// When it is refused.
+pub async fn mint(auth: &Channel, service: &str, audience: &str, now: i64) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, MESH_SECRET.as_bytes());
+    let proof = hmac::sign(&key, format!("{service}\n{audience}\n{now}").as_bytes());
+    let request = coreloop_auth_api::v1::MintInternalTokenRequest {
+        service: service.to_owned(),
+        audience: audience.to_owned(),
+        timestamp: now,
+        proof: hex(proof.as_ref()),
+    };
+    let path = "/coreloop.auth.v1.AuthInternalService/MintInternalToken";
+    let answer = rpc::call(auth, path, &request.encode_to_vec(), &[]).await.expect("a machine token");
+    coreloop_auth_api::v1::MintInternalTokenResponse::decode(answer).expect("an answer").token
 }
 
 /// Puts the keys of an issuer among those that auth publishes: as retired ones, which still verify.

@@ -52,10 +52,24 @@ pub fn channel_from(source: IpAddr, base: &str) -> Channel {
 /// # Errors
 /// The status of the failed call.
 pub async fn call(channel: &Channel, path: &str, message: &[u8], metadata: &[(&str, &str)]) -> Result<Bytes, Status> {
+    call_within(Duration::from_secs(20), channel, path, message, metadata).await
+}
+
+/// Calls as [`call`], with a deadline of `limit`, which the server is told.
+///
+/// # Errors
+/// The status of the failed call.
+pub async fn call_within(
+    limit: Duration,
+    channel: &Channel,
+    path: &str,
+    message: &[u8],
+    metadata: &[(&str, &str)],
+) -> Result<Bytes, Status> {
     let mut grpc = Grpc::new(channel.clone()).max_decoding_message_size(16 << 20);
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let mut request = Request::new(Bytes::copy_from_slice(message));
-    request.set_timeout(Duration::from_secs(20));
+    request.set_timeout(limit);
     fill(request.metadata_mut(), metadata);
     let path = path.parse().map_err(|_| Status::invalid_argument("not a path"))?;
     Ok(grpc.unary(request, path, Frames).await?.into_inner())

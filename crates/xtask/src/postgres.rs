@@ -39,6 +39,8 @@ pub(crate) struct Plan<'a> {
 pub(crate) struct Postgres {
     /// URL of the superuser.
     pub(crate) url: String,
+    /// What starts it again on its cluster: program and arguments.
+    pub(crate) command: Vec<String>,
     /// The process.
     pub(crate) server: Server,
     /// Whether data of an earlier run was found.
@@ -76,11 +78,13 @@ pub(crate) fn start(plan: &Plan<'_>) -> Result<Postgres> {
         place::write_secret(&password_file, &password)?;
     }
     let password = fs::read_to_string(&password_file)?.trim().to_owned();
-    let mut server = Server::start("postgres", &mut command(&programs, &account, &data, plan), &log, Signal::INT)
-        .with_context(broken)?;
+    let mut starting = command(&programs, &account, &data, plan);
+    let words = std::iter::once(starting.get_program()).chain(starting.get_args());
+    let command = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut server = Server::start("postgres", &mut starting, &log, Signal::INT).with_context(broken)?;
     server.wait_until(Duration::from_secs(60), || answers(&programs.bin, plan.port)).with_context(broken)?;
     ensure_database(&programs.bin, plan.port, &password).with_context(broken)?;
-    Ok(Postgres { url: format!("postgres://{OWNER}:{password}@127.0.0.1:{}/{OWNER}", plan.port), server, resumed })
+    Ok(Postgres { url: format!("postgres://{OWNER}:{password}@127.0.0.1:{}/{OWNER}", plan.port), command, server, resumed })
 }
 
 fn init(

@@ -1,6 +1,9 @@
-//! `cargo xtask prove`: the tests of the promises with the figures of chapter 09, on throw-away servers.
+//! `cargo xtask prove`: the harness that kills and cuts a mesh (`crates/prove`), then the tests of the promises with the figures of
+//! chapter 09, on throw-away servers. The short form is the harness alone, with the figures of every run.
 //!
 //! Which tests have a long form is read from them: those of every file that asks the test kit for it (`deep()`, `figure()`, `Rounds`).
+
+mod harness;
 
 use std::{
     collections::BTreeMap,
@@ -16,9 +19,37 @@ use crate::{child, progress::say, test::Surroundings, tools};
 /// What a test that has a long form says.
 const ASKS: [&str; 3] = ["deep()", "figure(", "Rounds::of("];
 
+/// What is proven.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Of all integration tests those whose name contains it, with the figures of chapter 09, and nothing else.
+    filter: Option<String>,
+    /// The harness alone, 25 kills and every planted bug: what continuous integration has time for.
+    #[arg(long)]
+    short: bool,
+    /// Repeats the decisions of a run of the harness, which printed it.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Kills, instead of the 25 of the short form and the 500 of the deep one.
+    #[arg(long)]
+    kills: Option<u32>,
+    /// Only these planted bugs; `none` for none.
+    #[arg(long, value_delimiter = ',')]
+    bugs: Vec<String>,
+}
+
+/// Proves what was asked for.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
+    match &options.filter {
+        Some(filter) => tests(root, Some(filter)),
+        None if options.short => harness::run(root, options),
+        None => harness::run(root, options).and_then(|()| tests(root, None)),
+    }
+}
+
 /// Runs the long forms, one test at a time and with all that they print (their seeds, what they saw): those that have
 /// one, or of all tests those whose name contains `filter`.
-pub(crate) fn run(root: &Path, filter: Option<&str>) -> Result<()> {
+fn tests(root: &Path, filter: Option<&str>) -> Result<()> {
     let targets = match filter {
         Some(filter) => targets(root)?.into_keys().map(|target| (target, vec![filter.to_owned()])).collect(),
         None => targets(root)?,

@@ -1,0 +1,54 @@
+//! The planted bugs: for each the work and the blows that would show it. One that is not found makes the whole proof worthless.
+
+use std::time::Duration;
+
+use coreloop_planted::Bug;
+
+use crate::{
+    chaos::Blow,
+    load::{Kind, Mix, everything},
+    run::Plan,
+};
+
+/// Nothing comes any more when nothing has come for so long.
+const PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// The run that is to find a bug.
+pub(crate) fn plan(bug: Bug, seed: u64) -> Plan {
+    let (mix, blows) = (mix(bug), blows(bug));
+    Plan { name: bug.to_string(), seed, mix, blows, bug: Some(bug), quiet_loss: false, patience: PATIENCE }
+}
+
+fn mix(bug: Bug) -> Mix {
+    use Kind as K;
+    let of = |clients, people, kinds: &[(K, u32)]| Mix { clients, people, kinds: kinds.to_vec() };
+    match bug {
+        Bug::LateCapture => of(12, 12, &[(K::Grant, 4), (K::ShortHold, 4), (K::Capture, 3)]),
+        Bug::DoubleRelease => of(8, 8, &[(K::Grant, 4), (K::Hold, 4), (K::Release, 3), (K::ReleaseAgain, 2)]),
+        // Few people, so that their events are close to each other.
+        Bug::NoRowLock => of(16, 2, &[(K::Grant, 3), (K::Spend, 2)]),
+        Bug::IdOrder | Bug::LostRow | Bug::EarlyEvent => of(16, 12, &[(K::Grant, 3), (K::Spend, 2)]),
+        _ => everything(),
+    }
+}
+
+fn blows(bug: Bug) -> Vec<Blow> {
+    const SLOW: Blow = Blow::Slow("wallet-0>postgres", Duration::from_millis(15));
+    const SOON: Duration = Duration::from_millis(50);
+    /// A blow that does nothing but let some work be done.
+    const WORK: Blow = Blow::Cut("wallet-0>auth", Duration::from_millis(300));
+    let again = |blow: Blow, times: usize| vec![blow; times];
+    match bug {
+        Bug::NoRowLock | Bug::IdOrder => [vec![SLOW], again(WORK, 8)].concat(),
+        Bug::EarlyEvent => [vec![SLOW], again(Blow::Kill("wallet-0", SOON), 4)].concat(),
+        Bug::EarlyReply => again(Blow::CrashPostgres(SOON), 3),
+        Bug::LostRow => {
+            let cut = |way| Blow::Cut(way, Duration::from_millis(5));
+            [cut("wallet-0>postgres"), cut("wallet-1>postgres")].repeat(6)
+        }
+        Bug::EarlyAck | Bug::NoInbox => [Blow::Kill("witness-0", SOON), Blow::Kill("witness-1", SOON)].repeat(3),
+        Bug::KeyForgotten => vec![WORK, Blow::Cut("client>wallet-0", SOON)],
+        Bug::LateCapture => again(WORK, 12),
+        Bug::SharedKey | Bug::NoEntry | Bug::DoubleRelease => again(WORK, 2),
+    }
+}

@@ -1,0 +1,221 @@
+//! What is done to the mesh while it works: killed, frozen, cut, from a seed.
+//!
+//! A blow falls when the mesh has answered some more since the last, not at a time: so it always falls into work.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use coreloop_testkit::Fault;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use tokio::time::{Instant, sleep};
+
+use crate::{journal::Journal, load::Load, world::World};
+
+/// Work goes on within so long after everything is back.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Something that is done to the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blow {
+    /// SIGKILL to a process, which comes back after a while.
+    Kill(&'static str, Duration),
+    /// SIGKILL to Redis, which comes back empty.
+    KillRedis(Duration),
+    /// SIGKILL to Postgres, all of it, which comes back with what was on disk.
+    CrashPostgres(Duration),
+    /// SIGSTOP to a process for a while.
+    Freeze(&'static str, Duration),
+    /// A way is cut for a while.
+    Cut(&'static str, Duration),
+    /// A way is silent for a while, its connections open.
+    Silence(&'static str, Duration),
+    /// A way is slow from now on.
+    Slow(&'static str, Duration),
+}
+
+impl Blow {
+    /// It kills.
+    pub(crate) fn kills(&self) -> bool {
+        matches!(self, Self::Kill(..) | Self::KillRedis(_) | Self::CrashPostgres(_))
+    }
+}
+
+/// What was away, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct Outage {
+    /// `redis` or `postgres`.
+    pub(crate) what: &'static str,
+    /// Since the begin.
+    pub(crate) from: Duration,
+    /// Since the begin.
+    pub(crate) to: Duration,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Done {
+    /// Kills.
+    pub(crate) kills: u32,
+    /// What else.
+    pub(crate) others: u32,
+    /// Times that Redis or Postgres were away.
+    pub(crate) outages: Vec<Outage>,
+}
+
+/// Blows from a seed: so many kills, and now and then something else between two of them.
+pub(crate) fn plan(seed: u64, kills: u32) -> Vec<Blow> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut blows = Vec::new();
+    for _ in 0..kills {
+        if random.random_bool(0.4) {
+            blows.push(disturbance(&mut random));
+        }
+        blows.push(kill(&mut random));
+    }
+    blows
+}
+
+fn kill(random: &mut StdRng) -> Blow {
+    let down = Duration::from_millis(random.random_range(0..1_000));
+    match random.random_range(0..20) {
+        0..5 => Blow::Kill("wallet-0", down),
+        5..10 => Blow::Kill("wallet-1", down),
+        10..12 => Blow::Kill("witness-0", down),
+        12..14 => Blow::Kill("witness-1", down),
+        14 => Blow::Kill("auth", down),
+        15..17 => Blow::KillRedis(down),
+        _ => Blow::CrashPostgres(down),
+    }
+}
+
+fn disturbance(random: &mut StdRng) -> Blow {
+    const WAYS: [&str; 10] = [
+        "wallet-0>postgres",
+        "wallet-1>postgres",
+        "wallet-0>redis",
+        "wallet-1>redis",
+        "wallet-0>auth",
+        "client>wallet-0",
+        "client>wallet-1",
+        "witness-0>postgres",
+        "witness-0>redis",
+        "witness-1>redis",
+    ];
+    const FROZEN: [&str; 4] = ["wallet-0", "wallet-1", "witness-0", "witness-1"];
+    let (way, long) = (WAYS[random.random_range(0..WAYS.len())], Duration::from_millis(random.random_range(20..1_500)));
+    match random.random_range(0..3) {
+        0 => Blow::Cut(way, long),
+        1 => Blow::Silence(way, long),
+        _ => Blow::Freeze(FROZEN[random.random_range(0..FROZEN.len())], long),
+    }
+}
+
+/// Lets blows fall on the mesh, each into work, and mends what it broke.
+///
+/// # Errors
+/// When something does not come back.
+pub(crate) async fn rage(world: &mut World<'_>, journal: &Arc<Journal>, blows: &[Blow], seed: u64) -> Result<Done> {
+    let (mut done, mut random) = (Done::default(), StdRng::seed_from_u64(seed));
+    for blow in blows {
+        let pace = random.random_range(15..80);
+        wait_for_work(world, journal, pace).await?;
+        journal.blow(&format!("{blow:?}"));
+        fall(world, journal, blow, &mut done).await?;
+        if blow.kills() {
+            done.kills += 1;
+        } else {
+            done.others += 1;
+        }
+    }
+    wait_for_work(world, journal, 50).await?;
+    Ok(done)
+}
+
+/// Lets the clients end while nobody reads events, and then kills Redis: what was published and not read is gone, and nothing
+/// is written any more that would make the relay look.
+///
+/// # Errors
+/// When something does not come back.
+pub(crate) async fn lose_unread(world: &mut World<'_>, journal: &Journal, load: Load, done: &mut Done) -> Result<()> {
+    for witness in ["witness-0", "witness-1"] {
+        world.service(witness)?.freeze();
+    }
+    sleep(Duration::from_millis(300)).await;
+    load.stop().await;
+    // The relay tells of the last.
+    sleep(Duration::from_millis(500)).await;
+    fall(world, journal, &Blow::KillRedis(Duration::ZERO), done).await?;
+    done.kills += 1;
+    Ok(())
+}
+
+/// Waits until so much more was answered. What ended by itself is started again meanwhile.
+async fn wait_for_work(world: &mut World<'_>, journal: &Journal, more: usize) -> Result<()> {
+    let (mark, end) = (journal.answered() + more, Instant::now() + PATIENCE);
+    while journal.answered() < mark {
+        anyhow::ensure!(Instant::now() < end, "the mesh did not answer {more} calls within {PATIENCE:?}");
+        for service in &mut world.services {
+            service.serves()?;
+        }
+        world.ground.auth.serves()?;
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+async fn fall(world: &mut World<'_>, journal: &Journal, blow: &Blow, done: &mut Done) -> Result<()> {
+    match blow {
+        Blow::Kill(name, down) => {
+            world.service(name)?.kill();
+            sleep(*down).await;
+            world.service(name)?.start()?;
+        }
+        Blow::KillRedis(down) => {
+            world.ground.redis.kill();
+            let from = journal.now();
+            sleep(*down).await;
+            let to = journal.now();
+            world.ground.redis.resurrect().await;
+            done.outages.push(Outage { what: "redis", from, to });
+        }
+        Blow::CrashPostgres(down) => {
+            world.ground.postgres.crash();
+            let from = journal.now();
+            sleep(*down).await;
+            let to = journal.now();
+            world.ground.postgres.resurrect().await?;
+            done.outages.push(Outage { what: "postgres", from, to });
+        }
+        Blow::Freeze(name, long) => {
+            world.service(name)?.freeze();
+            sleep(*long).await;
+            world.service(name)?.thaw();
+        }
+        Blow::Cut(way, long) => faulty(world, way, Fault::Cut, *long).await?,
+        Blow::Silence(way, long) => faulty(world, way, Fault::Pause, *long).await?,
+        Blow::Slow(way, by) => world.way(way)?.set(Fault::Delay(*by)),
+    }
+    Ok(())
+}
+
+async fn faulty(world: &World<'_>, way: &str, fault: Fault, long: Duration) -> Result<()> {
+    let proxy = world.way(way)?;
+    proxy.set(fault);
+    sleep(long).await;
+    proxy.heal();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_plan() {
+        let blows = plan(7, 25);
+        assert_eq!(blows, plan(7, 25));
+        assert_ne!(blows, plan(8, 25));
+        assert_eq!(blows.iter().filter(|blow| blow.kills()).count(), 25);
+        assert!(blows.iter().any(|blow| !blow.kills()));
+    }
+}

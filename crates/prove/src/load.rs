@@ -1,0 +1,332 @@
+//! Clients: a mixed load under keys, from a seed.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use rand::{Rng, RngExt as _, SeedableRng as _, rngs::StdRng};
+use tokio::{
+    task::JoinSet,
+    time::{Duration, sleep},
+};
+
+use crate::{
+    ask::{CALLERS, Front},
+    journal::{Act, Journal},
+};
+
+/// Times that a deed is asked about before it is left for the end.
+const TRIES: u32 = 6;
+
+/// How often a client does what, and to whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Mix {
+    /// Clients that ask at the same time.
+    pub(crate) clients: usize,
+    /// People whose money it is: the fewer, the more they are in each other's way.
+    pub(crate) people: usize,
+    /// What, with how many times in all.
+    pub(crate) kinds: Vec<(Kind, u32)>,
+}
+
+/// What a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Grant,
+    /// A grant of what is over in seconds.
+    ShortGrant,
+    Spend,
+    Transfer,
+    /// A hold that lasts.
+    Hold,
+    /// A hold of one second.
+    ShortHold,
+    Capture,
+    Release,
+    /// What was captured or released is released once more, under another key.
+    ReleaseAgain,
+    Reverse,
+    Batch,
+    /// What was done is asked again, of another replica.
+    Repeat,
+    /// The same is asked of both replicas at once.
+    Twin,
+    /// A key that was used is used for something else.
+    Forge,
+}
+
+/// Everything, as services do it.
+#[must_use]
+pub(crate) fn everything() -> Mix {
+    use Kind as K;
+    let kinds = [
+        (K::Grant, 20),
+        (K::ShortGrant, 3),
+        (K::Spend, 24),
+        (K::Transfer, 12),
+        (K::Hold, 8),
+        (K::ShortHold, 3),
+        (K::Capture, 6),
+        (K::Release, 4),
+        (K::ReleaseAgain, 2),
+        (K::Reverse, 4),
+        (K::Batch, 5),
+        (K::Repeat, 4),
+        (K::Twin, 4),
+        (K::Forge, 2),
+    ];
+    Mix { clients: 12, people: 16, kinds: kinds.to_vec() }
+}
+
+/// Clients at work. They end when they are told to.
+#[derive(Debug)]
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    clients: JoinSet<()>,
+}
+
+impl Load {
+    /// Starts them.
+    pub(crate) fn start(mix: &Mix, seed: u64, front: &Front, journal: &Arc<Journal>) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let people: Arc<[String]> = (0..mix.people).map(|_| id(&mut random)).collect();
+        let (stop, mut clients) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+        for number in 0..mix.clients {
+            let client = Client {
+                number,
+                caller: CALLERS[number % CALLERS.len()],
+                random: StdRng::seed_from_u64(random.next_u64()),
+                people: Arc::clone(&people),
+                kinds: mix.kinds.clone(),
+                front: front.clone(),
+                journal: Arc::clone(journal),
+                next: 0,
+                held: Vec::new(),
+                over: Vec::new(),
+                done: Vec::new(),
+            };
+            let stop = Arc::clone(&stop);
+            clients.spawn(async move { client.work(&stop).await });
+        }
+        Self { stop, clients }
+    }
+
+    /// Tells them to end, and waits until they have.
+    pub(crate) async fn stop(mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        while let Some(ended) = self.clients.join_next().await {
+            ended.expect("a client does not panic");
+        }
+    }
+}
+
+/// An id of somebody whom auth need not know.
+fn id(random: &mut StdRng) -> String {
+    uuid::Builder::from_random_bytes(random.random()).into_uuid().to_string()
+}
+
+struct Client {
+    number: usize,
+    caller: &'static str,
+    random: StdRng,
+    people: Arc<[String]>,
+    kinds: Vec<(Kind, u32)>,
+    front: Front,
+    journal: Arc<Journal>,
+    next: u32,
+    /// Holds that nobody ended: of this client, with their amounts.
+    held: Vec<(String, i64)>,
+    /// Holds that somebody did.
+    over: Vec<String>,
+    /// Deeds that have happened.
+    done: Vec<usize>,
+}
+
+impl Client {
+    async fn work(mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::SeqCst) {
+            match self.kind() {
+                Kind::Repeat => self.repeat().await,
+                Kind::Forge => self.forge().await,
+                Kind::Twin => {
+                    let act = self.spend();
+                    self.twin(act).await;
+                }
+                Kind::Batch => self.batch(stop).await,
+                kind => {
+                    let Some(act) = self.act(kind) else { continue };
+                    let deed = self.note(act);
+                    self.see_through(vec![deed], stop).await;
+                }
+            }
+        }
+    }
+
+    fn kind(&mut self) -> Kind {
+        let all: u32 = self.kinds.iter().map(|(_, times)| times).sum();
+        let mut place = self.random.random_range(0..all.max(1));
+        for (kind, times) in &self.kinds {
+            if place < *times {
+                return *kind;
+            }
+            place -= times;
+        }
+        Kind::Grant
+    }
+
+    fn person(&mut self) -> String {
+        let place = self.random.random_range(0..self.people.len());
+        self.people[place].clone()
+    }
+
+    fn currency(&mut self) -> i32 {
+        if self.random.random_bool(0.6) { 1 } else { 2 }
+    }
+
+    fn spend(&mut self) -> Act {
+        Act::Spend { user: self.person(), currency: self.currency(), amount: self.random.random_range(1..60) }
+    }
+
+    /// What is to be done; none where there is nothing to do it to.
+    fn act(&mut self, kind: Kind) -> Option<Act> {
+        Some(match kind {
+            Kind::Grant | Kind::ShortGrant => {
+                let life = self.random.random_range(1..4);
+                let expires_at = (kind == Kind::ShortGrant).then(|| coreloop_testkit::roles::unix_now() + life);
+                let (user, currency) = (self.person(), self.currency());
+                Act::Grant { user, currency, amount: self.random.random_range(10..100), expires_at }
+            }
+            Kind::Transfer => {
+                let (from, to) = (self.person(), self.person());
+                if from == to {
+                    return None;
+                }
+                Act::Transfer { from, to, currency: self.currency(), amount: self.random.random_range(1..40) }
+            }
+            Kind::Hold | Kind::ShortHold => Act::Hold {
+                user: self.person(),
+                currency: self.currency(),
+                amount: self.random.random_range(2..30),
+                ttl_secs: if kind == Kind::Hold { 600 } else { 1 },
+            },
+            Kind::Capture => {
+                let (hold, amount) = self.take_held()?;
+                let amount = if self.random.random_bool(0.5) { 0 } else { self.random.random_range(1..=amount) };
+                Act::Capture { hold, amount }
+            }
+            Kind::Release => Act::Release { hold: self.take_held()?.0 },
+            Kind::ReleaseAgain => {
+                let place = self.random.random_range(0..self.over.len().max(1));
+                Act::Release { hold: self.over.get(place)?.clone() }
+            }
+            Kind::Reverse => {
+                let deed = self.some_done()?;
+                let deed = self.journal.deed(deed);
+                if !matches!(deed.act, Act::Spend { .. } | Act::Transfer { .. } | Act::Capture { .. }) {
+                    return None;
+                }
+                Act::Reverse { posting: deed.done()?.posting_id.clone(), amount: 0 }
+            }
+            _ => self.spend(),
+        })
+    }
+
+    /// The hold that was made first: a short one is over by then, which is as it should be.
+    fn take_held(&mut self) -> Option<(String, i64)> {
+        if self.held.is_empty() {
+            return None;
+        }
+        let (hold, amount) = self.held.remove(0);
+        self.over.push(hold.clone());
+        Some((hold, amount))
+    }
+
+    fn some_done(&mut self) -> Option<usize> {
+        let place = self.random.random_range(0..self.done.len().max(1));
+        self.done.get(place).copied()
+    }
+
+    /// Clients of different services share their numbers, and so their keys.
+    fn key(&mut self) -> String {
+        self.next += 1;
+        format!("{}-{}", self.number / CALLERS.len(), self.next)
+    }
+
+    fn note(&mut self, act: Act) -> usize {
+        let key = self.key();
+        self.journal.note(self.caller, key, act, false)
+    }
+
+    /// Asks until it is known what happened, of any replica, always under the same key.
+    async fn see_through(&mut self, deeds: Vec<usize>, stop: &AtomicBool) {
+        let mut open = deeds;
+        for tried in 0..TRIES {
+            let replica = self.random.random_range(0..self.front.replicas.len());
+            self.front.ask(&self.journal, replica, &open).await;
+            let (journal, done) = (&self.journal, &mut self.done);
+            let held = &mut self.held;
+            open.retain(|number| {
+                let deed = journal.deed(*number);
+                if let (Some(posting), false) = (deed.done(), deed.open()) {
+                    done.push(*number);
+                    if let Act::Hold { amount, .. } = deed.act {
+                        held.push((posting.posting_id.clone(), amount));
+                    }
+                }
+                deed.open()
+            });
+            if open.is_empty() || (stop.load(Ordering::SeqCst) && tried > 0) {
+                return;
+            }
+            sleep(Duration::from_millis(30 << tried.min(4))).await;
+        }
+    }
+
+    async fn batch(&mut self, stop: &AtomicBool) {
+        let mut deeds = Vec::new();
+        for _ in 0..self.random.random_range(2..6) {
+            let amount = if self.random.random_bool(0.7) {
+                self.random.random_range(1..50)
+            } else {
+                -self.random.random_range(1..30)
+            };
+            let act = Act::Batch { user: self.person(), currency: self.currency(), amount };
+            deeds.push(self.note(act));
+        }
+        self.see_through(deeds, stop).await;
+    }
+
+    async fn repeat(&mut self) {
+        if let Some(deed) = self.some_done() {
+            let replica = self.random.random_range(0..self.front.replicas.len());
+            self.front.ask(&self.journal, replica, &[deed]).await;
+        }
+    }
+
+    async fn twin(&mut self, act: Act) {
+        let deed = self.note(act);
+        let deeds = [deed];
+        let asking = (0..self.front.replicas.len()).map(|replica| self.front.ask(&self.journal, replica, &deeds));
+        futures::future::join_all(asking).await;
+        if self.journal.deed(deed).done().is_some() {
+            self.done.push(deed);
+        }
+    }
+
+    async fn forge(&mut self) {
+        let Some(number) = self.some_done() else { return };
+        let deed = self.journal.deed(number);
+        let (user, currency) = (self.person(), self.currency());
+        let act = Act::Grant { user, currency, amount: 1_000_000, expires_at: None };
+        let forged = self.journal.note(deed.caller, deed.key, act, true);
+        let replica = self.random.random_range(0..self.front.replicas.len());
+        self.front.ask(&self.journal, replica, &[forged]).await;
+    }
+}
+
+/// A seed for one of the parts of a run.
+#[must_use]
+pub(crate) fn part_of(seed: u64, part: u64) -> u64 {
+    StdRng::seed_from_u64(seed.wrapping_add(part.wrapping_mul(0x9e37_79b9_7f4a_7c15))).next_u64()
+}

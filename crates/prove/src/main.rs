@@ -1,0 +1,138 @@
+//! `cargo xtask prove`: kills and cuts a real mesh under load, then reads the databases.
+//!
+//! What runs is what is shipped: `coreloop serve` processes, two replicas of the wallet, over a Postgres and a Redis of their
+//! own, with a proxy on every way between them. Clients ask under keys and keep a journal (`journal.rs`, `load.rs`); from a seed
+//! processes are killed and frozen and ways are cut (`chaos.rs`); a consumer in two replicas gives every event an effect
+//! (`witness.rs`). When all is quiet the checker reads what is there (`check.rs`) and compares. The same harness, a few seconds
+//! each, must find every bug of `crates/planted` (`bugs.rs`): a proof that cannot fail is none.
+//!
+//! Run it with `cargo xtask prove`, which builds and starts what it needs. `docs/testing.md` says how to read it.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a tool that tests: what cannot be arranged ends it with its reason"
+)]
+
+mod ask;
+mod bugs;
+mod chaos;
+mod check;
+mod journal;
+mod load;
+mod postgres;
+mod report;
+mod run;
+mod service;
+mod witness;
+mod world;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use coreloop_planted::Bug;
+
+use crate::{
+    load::{everything, part_of},
+    report::Report,
+    run::Plan,
+    world::{Build, Ground},
+};
+
+/// Kills between two looks of the checker.
+const LEG: u32 = 100;
+
+#[derive(Parser)]
+#[command(about = "Kills and cuts a real mesh under load, then reads the databases.")]
+enum Command {
+    /// Proves; started by `cargo xtask prove`.
+    Run(Arguments),
+    /// A consumer of the mesh; started by the proof.
+    Witness(witness::Arguments),
+}
+
+/// What is proven, and with what.
+#[derive(Debug, clap::Args)]
+struct Arguments {
+    /// The `coreloop` that is proven.
+    #[arg(long)]
+    product: PathBuf,
+    /// A `coreloop` that can have bugs, and this program of the same build.
+    #[arg(long, requires = "planted_prove")]
+    planted_product: Option<PathBuf>,
+    /// See `--planted-product`.
+    #[arg(long)]
+    planted_prove: Option<PathBuf>,
+    /// How Postgres is started on a cluster that is made: program and arguments, as JSON.
+    #[arg(long)]
+    postgres_command: String,
+    /// Its superuser's address.
+    #[arg(long)]
+    postgres_url: String,
+    /// Folder for journals, logs and settings.
+    #[arg(long)]
+    folder: PathBuf,
+    /// What all decisions come from.
+    #[arg(long)]
+    seed: u64,
+    /// Kills.
+    #[arg(long)]
+    kills: u32,
+    /// Only these bugs; `none` for none.
+    #[arg(long, value_delimiter = ',')]
+    bugs: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    let command = Command::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match command {
+        Command::Run(arguments) => runtime.block_on(prove(&arguments)),
+        Command::Witness(arguments) => runtime.block_on(witness::run(&arguments)),
+    }
+}
+
+async fn prove(arguments: &Arguments) -> Result<()> {
+    println!("seed {}", arguments.seed);
+    std::fs::create_dir_all(&arguments.folder)?;
+    let build = Build { product: arguments.product.clone(), prove: std::env::current_exe()? };
+    let command: Vec<String> = serde_json::from_str(&arguments.postgres_command)?;
+    let mut ground = Ground::lay(command, arguments.postgres_url.clone(), &build, &arguments.folder).await?;
+    let mut report = Report::default();
+    let legs = arguments.kills.div_ceil(LEG);
+    for leg in 0..legs {
+        let seed = part_of(arguments.seed, u64::from(leg));
+        let kills = LEG.min(arguments.kills - leg * LEG);
+        let plan = Plan {
+            name: format!("leg-{leg}"),
+            seed,
+            mix: everything(),
+            blows: chaos::plan(part_of(seed, 3), kills),
+            bug: None,
+            quiet_loss: true,
+            patience: Duration::from_secs(45),
+        };
+        report.leg(&run::run(&mut ground, &build, &plan).await?);
+    }
+    if let (Some(product), Some(prove)) = (&arguments.planted_product, &arguments.planted_prove) {
+        let build = Build { product: product.clone(), prove: prove.clone() };
+        for bug in chosen(&arguments.bugs)? {
+            let plan = bugs::plan(bug, part_of(arguments.seed, 1_000 + bug as u64));
+            // A mesh that stops answering is noticed as well.
+            report.bug(bug, run::run(&mut ground, &build, &plan).await);
+        }
+    }
+    report.end()
+}
+
+fn chosen(names: &[String]) -> Result<Vec<Bug>> {
+    if names.is_empty() {
+        return Ok(coreloop_planted::ALL.iter().map(|(bug, ..)| *bug).collect());
+    }
+    let bugs = names.iter().filter(|name| *name != "none").map(|name| name.parse());
+    bugs.collect::<Result<_, String>>().or_else(|error| bail!("{error}"))
+}

@@ -1,0 +1,125 @@
+//! What is said at the end: the figures, what contradicts them with its line of the journal, and the verdict.
+
+use anyhow::{Result, bail};
+use coreloop_planted::Bug;
+
+use crate::{
+    check::{Findings, Kind},
+    journal::{self, Deed, Said},
+    run::Outcome,
+};
+
+/// Violations that are shown of one run.
+const SHOWN: usize = 25;
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    kills: u32,
+    all: Findings,
+    caught: usize,
+    missed: Vec<Bug>,
+}
+
+impl Report {
+    /// A run of the product.
+    pub(crate) fn leg(&mut self, outcome: &Outcome) {
+        let findings = &outcome.findings;
+        self.kills += outcome.done.kills;
+        println!(
+            "{} kills and {} other disturbances in {:.0} s: {} deeds, {} postings, {} entries, {} effects, caught up in {:.1} s",
+            outcome.done.kills,
+            outcome.done.others,
+            outcome.took.as_secs_f64(),
+            outcome.deeds.len(),
+            findings.postings,
+            findings.entries,
+            findings.effects,
+            outcome.caught_up.as_secs_f64(),
+        );
+        for what in ["redis", "postgres"] {
+            println!("{}", while_away(outcome, what));
+        }
+        show(findings, &outcome.deeds);
+        println!("{}", findings.verdict(outcome.done.kills));
+        self.all.violations.extend(findings.violations.iter().cloned());
+    }
+
+    /// A run that has a bug.
+    pub(crate) fn bug(&mut self, bug: Bug, outcome: Result<Outcome>) {
+        match outcome {
+            Ok(outcome) if outcome.findings.violations.is_empty() => {
+                println!("planted {bug} ({}): NOT CAUGHT by {} deeds", bug.what(), outcome.deeds.len());
+                self.missed.push(bug);
+            }
+            Ok(outcome) => {
+                let found = &outcome.findings.violations;
+                let first = found.iter().find(|one| one.kind != Kind::Open).or(found.first());
+                let first = first.map_or(String::new(), |violation| of(violation, &outcome.deeds));
+                let took = outcome.took.as_secs_f64();
+                println!("planted {bug} ({}): caught in {took:.0} s, {} violations: {first}", bug.what(), found.len());
+                self.caught += 1;
+            }
+            Err(error) => {
+                println!("planted {bug} ({}): NOT CAUGHT, the run failed: {error:#}", bug.what());
+                self.missed.push(bug);
+            }
+        }
+    }
+
+    /// The verdict.
+    ///
+    /// # Errors
+    /// When anything does not fit, or a bug was not caught.
+    pub(crate) fn end(&self) -> Result<()> {
+        let planted = self.caught + self.missed.len();
+        if self.kills > 0 {
+            println!("{}", self.all.verdict(self.kills));
+        }
+        if planted > 0 {
+            println!("{} of {planted} planted bugs caught", self.caught);
+        }
+        if !self.all.violations.is_empty() {
+            bail!("{} violations (above)", self.all.violations.len());
+        }
+        if !self.missed.is_empty() {
+            let names: Vec<_> = self.missed.iter().map(ToString::to_string).collect();
+            bail!("not caught: {}", names.join(", "));
+        }
+        Ok(())
+    }
+}
+
+fn show(findings: &Findings, deeds: &[Deed]) {
+    for violation in findings.violations.iter().take(SHOWN) {
+        println!("  {}", of(violation, deeds));
+    }
+    if findings.violations.len() > SHOWN {
+        println!("  and {} more", findings.violations.len() - SHOWN);
+    }
+}
+
+fn of(violation: &crate::check::Violation, deeds: &[Deed]) -> String {
+    let line = violation.deed.map(|number| format!("\n    {}", journal::line(number, &deeds[number])));
+    format!("{:?}: {}{}", violation.kind, violation.what, line.unwrap_or_default())
+}
+
+/// What clients were told of calls that began and ended while a part was away: a cell of the table of what still works.
+fn while_away(outcome: &Outcome, what: &str) -> String {
+    let outages: Vec<_> = outcome.done.outages.iter().filter(|outage| outage.what == what).collect();
+    let (mut done, mut refused, mut unknown) = (0, 0, 0);
+    for reply in outcome.deeds.iter().flat_map(|deed| &deed.replies) {
+        if outages.iter().any(|outage| reply.asked >= outage.from && reply.heard <= outage.to) {
+            match reply.said {
+                Said::Done(_) => done += 1,
+                Said::Refused(_) => refused += 1,
+                Said::Unknown(_) => unknown += 1,
+            }
+        }
+    }
+    let away: f64 = outages.iter().map(|outage| (outage.to - outage.from).as_secs_f64()).sum();
+    format!(
+        "  {what} away {} times, {away:.1} s in all: {done} acknowledged, {refused} refused, {unknown} unknown",
+        outages.len()
+    )
+}

@@ -1,0 +1,270 @@
+//! The mesh that is proven: real processes over a Postgres and a Redis of their own, every way between them through a proxy.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use coreloop_planted::Bug;
+use coreloop_testkit::{
+    FaultProxy, TestRedis,
+    mesh::{MASTER_KEY, MESH_SECRET},
+    port, roles, rpc,
+    wait::wait_for,
+};
+
+use crate::{
+    ask::{CALLERS, Front},
+    postgres::Postgres,
+    service::Service,
+    witness,
+};
+
+/// Replicas of the wallet, and of the witness.
+const REPLICAS: usize = 2;
+/// A process that starts has so long: two cores may have other work.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The database that each run's is a copy of.
+const TEMPLATE: &str = "prove_template";
+/// The database of auth, which all runs share.
+const AUTH: &str = "prove_auth";
+
+/// Programs of a build.
+#[derive(Debug, Clone)]
+pub(crate) struct Build {
+    /// `coreloop`.
+    pub(crate) product: PathBuf,
+    /// This program, for the witness.
+    pub(crate) prove: PathBuf,
+}
+
+/// What all runs stand on: Postgres, Redis, auth.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    /// Postgres.
+    pub(crate) postgres: Postgres,
+    /// Redis, which keeps nothing: what it loses is to be told again.
+    pub(crate) redis: TestRedis,
+    /// The auth service.
+    pub(crate) auth: Service,
+    auth_port: u16,
+    folder: PathBuf,
+}
+
+/// A way between two parts.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// From and to, as `wallet-0>postgres`.
+    pub(crate) name: String,
+    /// The proxy on it.
+    pub(crate) proxy: FaultProxy,
+}
+
+/// The mesh of one run.
+#[derive(Debug)]
+pub(crate) struct World<'a> {
+    /// What it stands on.
+    pub(crate) ground: &'a mut Ground,
+    /// The wallet's replicas and the witnesses.
+    pub(crate) services: Vec<Service>,
+    /// Ways.
+    pub(crate) lines: Vec<Line>,
+    /// Its database.
+    pub(crate) database: String,
+    /// Its folder: journal, logs.
+    pub(crate) folder: PathBuf,
+    /// The wallet, as clients reach it.
+    pub(crate) front: Front,
+}
+
+impl Ground {
+    /// Starts it, with a database that is migrated.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub(crate) async fn lay(postgres: Vec<String>, url: String, build: &Build, folder: &Path) -> Result<Self> {
+        let postgres = Postgres::start(postgres, url, folder.join("postgres.log")).await?;
+        let redis = TestRedis::start().await;
+        postgres.execute("postgres", &format!("create database {TEMPLATE}")).await?;
+        let settings = folder.join("template.toml");
+        let address = postgres.address().to_owned();
+        fs::write(
+            &settings,
+            settings_of(&Place { database: TEMPLATE, address: &address, bug: None }, &postgres, &redis.url(), ""),
+        )?;
+        let mut migrate = tokio::process::Command::new(&build.product);
+        migrate.arg("--config").arg(&settings).arg("migrate");
+        let told = migrate.output().await?;
+        if !told.status.success() {
+            bail!("coreloop migrate: {}", String::from_utf8_lossy(&told.stderr));
+        }
+        let witness =
+            format!("create schema witness; {} {}", witness::TABLES.replace("{{schema}}", "witness"), witness::EFFECTS);
+        postgres.execute(TEMPLATE, &witness).await?;
+        postgres.execute("postgres", &format!("create database {AUTH} template {TEMPLATE}")).await?;
+        let auth_port = port::free();
+        let settings = folder.join("auth.toml");
+        let own = format!("[server.ports]\nauth = {auth_port}\n");
+        fs::write(
+            &settings,
+            settings_of(&Place { database: AUTH, address: &address, bug: None }, &postgres, &redis.url(), &own),
+        )?;
+        let mut auth = served("auth", "auth", build, &settings, folder, None);
+        auth.start()?;
+        let mut ground = Self { postgres, redis, auth, auth_port, folder: folder.to_owned() };
+        wait_for("auth serves", PATIENCE, async || ground.auth.serves().unwrap_or(false).then_some(())).await;
+        Ok(ground)
+    }
+}
+
+/// A process of the product.
+fn served(name: &str, module: &str, build: &Build, settings: &Path, folder: &Path, bug: Option<Bug>) -> Service {
+    let (settings, ready) =
+        (settings.display().to_string(), folder.join(format!("{name}.ready")).display().to_string());
+    let mut arguments = vec!["--config".to_owned(), settings, "serve".to_owned(), module.to_owned()];
+    arguments.extend(["--ready-file".to_owned(), ready]);
+    arguments.extend(bug.into_iter().flat_map(|bug| ["--planted".to_owned(), bug.to_string()]));
+    Service::new(name, &build.product.display().to_string(), arguments, folder)
+}
+
+/// Whose settings: its database, how it reaches Postgres, its bug.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    database: &'a str,
+    address: &'a str,
+    bug: Option<Bug>,
+}
+
+/// Settings of a process whose Postgres is at `address`. It waits less than in production, so that a run of minutes sees what
+/// else takes hours.
+fn settings_of(place: &Place<'_>, postgres: &Postgres, redis: &str, own: &str) -> String {
+    let Place { database, address, bug } = *place;
+    let (url, admin) = (postgres.url_of(address, database), postgres.url_of(postgres.address(), database));
+    // Who captures late must not be prevented by the sweep that would have come first.
+    let sweep_secs = if bug == Some(Bug::LateCapture) { 60 } else { 2 };
+    let eventing = "poll_ms = 500\nstandby_ms = 200\nbroker_timeout_ms = 1000";
+    format!(
+        "mode = \"local\"\n[database]\nurl = \"{url}\"\nadmin_url = \"{admin}\"\npassword = \"prove\"\nacquire_timeout_ms = 2000\n\
+         statement_timeout_ms = 5000\nlock_timeout_ms = 2000\nidle_in_transaction_timeout_ms = 3000\n[redis]\nurl = \"{redis}\"\n\
+         [auth]\nmaster_key = \"{MASTER_KEY}\"\nmesh_secret = \"{MESH_SECRET}\"\ninternal_ttl_secs = 3600\nseed = false\n\
+         [limit]\nenabled = false\n[wallet]\nsweep_secs = {sweep_secs}\n[wallet.eventing]\n{eventing}\n{own}"
+    )
+}
+
+impl<'a> World<'a> {
+    /// Starts a mesh with a database of its own; with `bug`, of the planted build.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub(crate) async fn set(ground: &'a mut Ground, name: &str, build: &Build, bug: Option<Bug>) -> Result<Self> {
+        let folder = ground.folder.join(name);
+        fs::create_dir_all(&folder)?;
+        ground.redis.flush().await;
+        let database = format!("prove_{}", name.replace('-', "_"));
+        ground.postgres.execute("postgres", &format!("create database {database} template {TEMPLATE}")).await?;
+        let auth = rpc::channel(&format!("http://127.0.0.1:{}", ground.auth_port));
+        let mut bearers = Vec::new();
+        for caller in CALLERS {
+            bearers.push((caller, format!("Bearer {}", roles::mint(&auth, caller, "wallet", roles::unix_now()).await)));
+        }
+        let front = Front { replicas: Vec::new(), bearers };
+        let mut world = Self { ground, services: Vec::new(), lines: Vec::new(), database, folder, front };
+        for replica in 0..REPLICAS {
+            world.wallet(replica, build, bug).await?;
+            world.witness(replica, build, bug).await?;
+        }
+        for service in &mut world.services {
+            service.start()?;
+        }
+        world.wait_until_all_serve().await;
+        Ok(world)
+    }
+
+    async fn line(&mut self, name: String, target: &str) -> String {
+        let proxy = FaultProxy::before(target).await;
+        let address = proxy.address().to_owned();
+        self.lines.push(Line { name, proxy });
+        address
+    }
+
+    async fn wallet(&mut self, replica: usize, build: &Build, bug: Option<Bug>) -> Result<()> {
+        let (name, port) = (format!("wallet-{replica}"), port::free());
+        let postgres = self.ground.postgres.address().to_owned();
+        let postgres = self.line(format!("{name}>postgres"), &postgres).await;
+        let redis = self.ground.redis.address();
+        let redis = self.line(format!("{name}>redis"), &redis).await;
+        let auth = self.line(format!("{name}>auth"), &format!("127.0.0.1:{}", self.ground.auth_port)).await;
+        let own = format!("[server.ports]\nwallet = {port}\n[peers]\nauth = \"http://{auth}\"\n");
+        let settings = self.folder.join(format!("{name}.toml"));
+        let redis = format!("redis://{redis}");
+        let place = Place { database: &self.database, address: &postgres, bug };
+        fs::write(&settings, settings_of(&place, &self.ground.postgres, &redis, &own))?;
+        self.services.push(served(&name, "wallet", build, &settings, &self.folder, bug));
+        let front = self.line(format!("client>{name}"), &format!("127.0.0.1:{port}")).await;
+        self.front.replicas.push(rpc::channel(&format!("http://{front}")));
+        Ok(())
+    }
+
+    async fn witness(&mut self, replica: usize, build: &Build, bug: Option<Bug>) -> Result<()> {
+        let name = format!("witness-{replica}");
+        let postgres = self.ground.postgres.address().to_owned();
+        let postgres = self.line(format!("{name}>postgres"), &postgres).await;
+        let redis = self.ground.redis.address();
+        let redis = self.line(format!("{name}>redis"), &redis).await;
+        let ready = self.folder.join(format!("{name}.ready")).display().to_string();
+        let database = self.ground.postgres.url_of(&postgres, &self.database);
+        let mut arguments = vec!["witness".to_owned(), "--database".to_owned(), database];
+        arguments.extend(["--redis".to_owned(), format!("redis://{redis}"), "--ready-file".to_owned(), ready]);
+        arguments.extend(bug.into_iter().flat_map(|bug| ["--planted".to_owned(), bug.to_string()]));
+        self.services.push(Service::new(&name, &build.prove.display().to_string(), arguments, &self.folder));
+        Ok(())
+    }
+
+    /// A service by its name; auth too.
+    pub(crate) fn service(&mut self, name: &str) -> Result<&mut Service> {
+        if name == "auth" {
+            return Ok(&mut self.ground.auth);
+        }
+        self.services.iter_mut().find(|service| service.name == name).with_context(|| format!("no service {name}"))
+    }
+
+    /// A way by its name.
+    pub(crate) fn way(&self, name: &str) -> Result<&FaultProxy> {
+        let line = self.lines.iter().find(|line| line.name == name).with_context(|| format!("no way {name}"))?;
+        Ok(&line.proxy)
+    }
+
+    /// Waits until every process serves; those that ended by themselves are started again.
+    pub(crate) async fn wait_until_all_serve(&mut self) {
+        let services = &mut self.services;
+        let auth = &mut self.ground.auth;
+        wait_for("every process serves", PATIENCE, async || {
+            let mut all = auth.serves().ok()?;
+            for service in services.iter_mut() {
+                all &= service.serves().ok()?;
+            }
+            all.then_some(())
+        })
+        .await;
+    }
+
+    /// Mends all that was broken.
+    ///
+    /// # Errors
+    /// When a process does not come back.
+    pub(crate) async fn heal(&mut self) -> Result<()> {
+        for line in &self.lines {
+            line.proxy.heal();
+        }
+        for service in &mut self.services {
+            service.thaw();
+            service.revive()?;
+        }
+        self.ground.auth.thaw();
+        self.ground.auth.revive()?;
+        self.wait_until_all_serve().await;
+        Ok(())
+    }
+}
