@@ -11,6 +11,9 @@
 //! garbage, silence, a reset connection, and for Google ID tokens that lie in a chosen way (`tamper`). Everything held is
 //! bounded, so a sandbox that is left running does not grow.
 //!
+//! It also collects traces over OTLP and draws them (`/_sandbox/traces/{trace_id}`), so that one's own machine shows
+//! what a collector would.
+//!
 //! Rejected: mocks inside the services. A mock agrees with its author; a wire does not.
 
 mod age;
@@ -30,6 +33,7 @@ mod state;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 mod tests;
+mod traces;
 
 use std::{io, sync::Arc};
 
@@ -78,6 +82,7 @@ impl Sandbox {
             .merge(naver::routes(state))
             .merge(mail::routes(state))
             .merge(age::routes(state))
+            .merge(traces::routes(state))
             .merge(control::routes())
             .with_state(Arc::clone(state))
     }

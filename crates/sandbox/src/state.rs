@@ -15,6 +15,7 @@ use crate::{
     options::Client,
     persona::Personas,
     signing::Keys,
+    traces::Traces,
 };
 
 /// The state that every handler shares.
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     /// Accepted mail.
     pub(crate) mail: Mailbox,
+    /// Collected traces.
+    pub(crate) traces: Traces,
     /// For webhooks.
     pub(crate) http: reqwest::Client,
     /// Wall time. A third party's clock is not ours to move, so it is the machine's.
@@ -50,6 +53,7 @@ impl State {
             keys: Keys::default(),
             faults: Faults::default(),
             mail: Mailbox::default(),
+            traces: Traces::default(),
             http,
             clock: SystemClock,
             personas: Mutex::default(),

@@ -55,6 +55,8 @@ fn render(ports: &Ports, urls: &Urls, password: &str, keys: &Path) -> Result<Str
     writeln!(text, "url = \"postgres://127.0.0.1:{}/coreloop\"", ports.postgres)?;
     writeln!(text, "admin_url = \"{}\"", urls.postgres)?;
     writeln!(text, "password = \"{password}\"\n")?;
+    // Every trace, to the collector of the sandbox.
+    writeln!(text, "[otlp]\nendpoint = \"http://127.0.0.1:{}\"\nratio = 1.0\n", ports.sandbox)?;
     writeln!(text, "[redis]\nurl = \"{}\"\n", urls.redis)?;
     let front = ports.front;
     writeln!(text, "[auth]\npublic_url = \"http://127.0.0.1:{front}\"")?;
