@@ -1,9 +1,12 @@
 //! Leases: one of many replicas does a piece of work, by a Postgres advisory lock.
 //!
 //! The lock belongs to a connection of its own, so it is given up when the holder dies: at once when its process ends,
-//! after twenty seconds when its machine does not answer any more (Postgres asks, and nobody else has to). A holder that
+//! after twenty seconds when its machine does not answer any more (Postgres asks, and nobody else has to), and after a
+//! silence that it sets itself when its process stands still ([`Lease::expire_after`]). A holder that
 //! was cut off may overlap with its successor for that long: work under a lease is safe to repeat, the lease only keeps it
 //! from being done in vain.
+
+use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, PgPool};
 
@@ -32,6 +35,19 @@ impl Lease {
     /// Whether it is still held. Asked before each piece of work.
     pub async fn held(&mut self) -> bool {
         self.connection.ping().await.is_ok()
+    }
+
+    /// Takes it from a holder that says nothing for so long: one whose process stands still keeps its connection, and so
+    /// the lease, as long as it stands. [`Lease::held`] is to be asked several times as often.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn expire_after(&mut self, silence: Duration) -> Result<(), DbError> {
+        sqlx::query("select set_config('idle_session_timeout', $1, false)")
+            .bind(silence.as_millis().to_string())
+            .execute(&mut self.connection)
+            .await?;
+        Ok(())
     }
 
     /// The connection that holds it: what is written here is written while the lease is held, or not at all.

@@ -57,6 +57,8 @@ pub struct Delivery {
     pub event: Result<Event, String>,
     /// The broker itself has given it up, for this reason (as `EXPIRED`): a dead letter, whatever a handler would say.
     pub buried: Option<&'static str>,
+    /// It was delivered before and not acknowledged: somebody may have begun on it.
+    pub again: bool,
 }
 
 /// A transport of events.

@@ -5,6 +5,7 @@
 //! set aside in the consumer's database with the later events of its key, and read on: a poisoned event costs its own key
 //! a pause and the others nothing, and neither a restart nor another transport changes that.
 
+mod aside;
 mod lanes;
 mod turn;
 
@@ -17,7 +18,10 @@ use coreloop_planted::{self as planted, Bug};
 use coreloop_service::Worker;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use jiff::{SignedDuration, Timestamp};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -40,8 +44,9 @@ const LEASE: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(20);
 /// Between two looks while nothing is held, and between two sweeps of what was acted on long ago.
 const SWEEP: Duration = Duration::from_secs(60);
-/// Keys that are looked at together when their time has come.
-const DUE: i64 = 256;
+/// Keys that are looked at together when their time has come, and the pause before the next as many.
+const DUE: usize = 1_024;
+const DUE_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a consumer does with an event.
 #[async_trait]
@@ -142,27 +147,51 @@ impl Consumer {
         let Some(mut lease) = Lease::try_take(&self.parts.db, &format!("consumer.{}", self.name)).await? else {
             return Ok(());
         };
+        lease.expire_after(ANSWER).await?;
         let outcome = tokio::select! {
             outcome = self.read_and_work(stop) => outcome,
             () = lost(&mut lease) => Err(Error::Fenced),
         };
+        // What another replica reads is no longer this one's to tell.
+        self.parts.metrics.forget_consumer(&self.name, self.topics.iter().map(Topic::as_str));
         lease.give_up().await;
         outcome
+    }
+
+    /// Where the group begins when the broker does not know it: one that began with what was new, where it did then.
+    async fn begin(&self) -> Result<Start, Error> {
+        if self.start != Start::Latest {
+            return Ok(self.start);
+        }
+        let mut connection = self.parts.db.acquire().await?;
+        let began = store::inbox::began(&mut connection, &self.sql, &self.name).await?;
+        Ok(began.map_or(Start::Latest, Start::At))
+    }
+
+    /// Notes that the group is there.
+    async fn note_beginning(&self) -> Result<(), Error> {
+        if self.start != Start::Latest {
+            return Ok(());
+        }
+        let mut connection = self.parts.db.acquire().await?;
+        Ok(store::inbox::begin(&mut connection, &self.sql, &self.name, self.parts.clock.now()).await?)
     }
 
     async fn read_and_work(&self, stop: &CancellationToken) -> Result<(), Error> {
         let token = self.parts.ids.uuid();
         let reader = match &self.work {
             Kind::Events(_) => {
-                let (group, topics) = (self.name.clone(), self.topics.clone());
-                self.parts.bus.subscribe(Subscription { group, topics, start: self.start, token }).await?
+                let (group, topics, start) = (self.name.clone(), self.topics.clone(), self.begin().await?);
+                let reader = self.parts.bus.subscribe(Subscription { group, topics, start, token }).await?;
+                self.note_beginning().await?;
+                reader
             }
             Kind::Commands(queue, bus, _) => bus.work(*queue, token).await?,
         };
         let (sender, receiver) = mpsc::channel(self.parts.options.queue as usize);
         // A failure of reading drops what is being handled: it is rolled back, and delivered again.
         let reading = self.read(&*reader, sender, stop);
-        let working = self.handle_all(&*reader, receiver);
+        let working = self.handle_all(&*reader, receiver, stop);
         futures::try_join!(reading, working).map(|_| ())
     }
 
@@ -201,8 +230,13 @@ impl Consumer {
     /// Gives every key its turn, one event at a time; ends when the queue has and what runs is done. What has had its
     /// effect while the last acknowledgement ran goes into the next, so a busy consumer makes few round trips and a quiet
     /// one does not wait.
-    async fn handle_all(&self, reader: &dyn Reader, mut queue: mpsc::Receiver<Delivery>) -> Result<(), Error> {
-        let (most, room) = (self.parts.options.concurrency as usize, self.parts.options.queue as usize);
+    async fn handle_all(
+        &self,
+        reader: &dyn Reader,
+        mut queue: mpsc::Receiver<Delivery>,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let (most, room) = (self.concurrency(), self.parts.options.queue as usize);
         let (mut lanes, mut running) = (Lanes::default(), FuturesUnordered::new());
         // At most one of each.
         let (mut acknowledging, mut looking) = (FuturesUnordered::new(), FuturesUnordered::new());
@@ -211,7 +245,7 @@ impl Consumer {
         loop {
             while open && running.len() < most && settled.len() < room {
                 let Some((key, work)) = lanes.next() else { break };
-                running.push(Turn { consumer: self, key, work }.take());
+                running.push(Turn { consumer: self, key, work, hindered: Notify::new() }.take(stop));
             }
             if acknowledging.is_empty() && !settled.is_empty() {
                 let receipts = std::mem::take(&mut settled);
@@ -222,6 +256,10 @@ impl Consumer {
             }
             tokio::select! {
                 Some(turned) = running.next(), if !running.is_empty() => {
+                    if turned.given_up {
+                        // What is left of its key must not go before it. It is rolled back, and delivered again.
+                        return Ok(());
+                    }
                     lanes.done(&turned.key);
                     settled.extend(turned.receipt);
                     due_at = turned.again.map_or(due_at, |at| due_at.min(at));
@@ -255,6 +293,15 @@ impl Consumer {
         }
     }
 
+    /// Turns at the same time. One of an event holds a connection all the while: half of the pool is for others.
+    fn concurrency(&self) -> usize {
+        let most = self.parts.options.concurrency as usize;
+        match &self.work {
+            Kind::Events(_) => most.min((self.parts.db.options().get_max_connections() / 2).max(1) as usize),
+            Kind::Commands(..) => most,
+        }
+    }
+
     /// The keys whose time has come, and when to look again: soon while anything is held, for it may be due or be asked
     /// for; rarely while nothing is.
     async fn look_for_due(&self, sweep: bool) -> (Vec<String>, Instant) {
@@ -263,6 +310,9 @@ impl Consumer {
             Ok((held, keys)) => {
                 let now = self.parts.clock.now();
                 let mut next = if held == Held::default() { SWEEP } else { poll };
+                if keys.len() >= DUE {
+                    next = DUE_PAUSE;
+                }
                 let mut due_keys = Vec::new();
                 for (key, due) in keys {
                     if due <= now {
@@ -294,7 +344,7 @@ impl Consumer {
         }
         let due = match held.alive {
             0 => Vec::new(),
-            _ => store::inbox::due(&mut connection, &self.sql, &self.name, DUE).await?,
+            _ => store::inbox::due(&mut connection, &self.sql, &self.name, DUE as i64).await?,
         };
         Ok((held, due))
     }

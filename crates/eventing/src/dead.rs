@@ -109,7 +109,7 @@ impl DeadLetters {
         Ok(store::dead::reprocess(connection, &self.sql, filter, now).await?)
     }
 
-    /// Deletes them; answers how many.
+    /// Deletes them; answers how many. An event that is delivered again is not handled either.
     ///
     /// # Errors
     /// What Postgres says.

@@ -127,6 +127,24 @@ impl Metrics {
         self.oldest.get_or_create(&source).set(age);
     }
 
+    /// Another tells of this outbox from now on.
+    pub(crate) fn forget_source(&self, domain: &str) {
+        let source = Source { domain: domain.to_owned() };
+        self.depth.remove(&source);
+        self.oldest.remove(&source);
+    }
+
+    /// Another tells of this consumer from now on.
+    pub(crate) fn forget_consumer<'a>(&self, consumer: &str, topics: impl Iterator<Item = &'a str>) {
+        let named = Named { consumer: consumer.to_owned() };
+        for topic in topics {
+            self.lag.remove(&Read { consumer: consumer.to_owned(), topic: topic.to_owned() });
+        }
+        self.held.remove(&named);
+        self.dead.remove(&named);
+        self.archived.remove(&named);
+    }
+
     pub(crate) fn lost(&self, domain: &str) {
         self.broker_losses.get_or_create(&Source { domain: domain.to_owned() }).inc();
     }

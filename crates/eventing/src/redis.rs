@@ -11,7 +11,10 @@ mod read;
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
-use redis::{Client, aio::ConnectionManager};
+use redis::{
+    Client,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -29,13 +32,19 @@ pub struct RedisBus {
 }
 
 impl RedisBus {
-    /// A bus over `connection`; `client` makes the connections that wait.
+    /// A bus over connections of its own, which `client` makes: those of the process, as `connection`, are for what is
+    /// answered at once, and give up what takes longer although it happens.
     #[must_use]
     pub fn new(connection: ConnectionManager, client: Client, options: &Options) -> Self {
+        let timeout = Duration::from_millis(options.broker_timeout_ms);
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout))
+            .set_max_delay(Duration::from_secs(1));
         Self {
-            connection,
+            connection: ConnectionManager::new_lazy_with_config(client.clone(), config).unwrap_or(connection),
             client,
-            timeout: Duration::from_millis(options.broker_timeout_ms),
+            timeout,
             retention: Duration::from_secs(options.retention_secs),
         }
     }
@@ -69,6 +78,7 @@ async fn within<T>(timeout: Duration, answer: impl Future<Output = redis::RedisR
             Some("FENCED") => Error::Fenced,
             Some("LOST") => Error::Lost,
             Some("FULL") => Error::Full,
+            _ if error.is_timeout() => Error::Timeout,
             _ => Error::Redis(error),
         }),
         Err(_) => Err(Error::Timeout),

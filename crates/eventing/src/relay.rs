@@ -14,7 +14,13 @@
 pub(crate) mod cursor;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use coreloop_db::lease::Lease;
 use coreloop_service::Worker;
@@ -31,6 +37,10 @@ use crate::{Error, Parts, bus, store, topic};
 const SWEEP: Duration = Duration::from_secs(60);
 /// Between two records of how far it is, in a rush.
 const RECORD: Duration = Duration::from_millis(50);
+/// Between two looks at how much waits, while that takes long.
+const TELL: Duration = Duration::from_secs(5);
+/// A leader that stands still has led for so long, and a little more.
+const SILENCE: Duration = Duration::from_secs(10);
 /// After a failure.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -39,6 +49,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct Relay {
     parts: Parts,
     sql: store::relay::Statements,
+    /// Rows that are published together: fewer after the broker took too long for as many.
+    most: AtomicU32,
 }
 
 /// What a leader knows.
@@ -62,6 +74,8 @@ struct Term {
     sweep_at: Instant,
     /// When the broker last said how much it knows.
     heard_at: Instant,
+    /// When it was last told how much waits.
+    told_at: Instant,
 }
 
 impl Relay {
@@ -71,7 +85,8 @@ impl Relay {
     /// A schema that is no plain identifier.
     pub fn new(parts: Parts) -> Result<Self, Error> {
         let sql = store::relay::Statements::of(topic::plain(&parts.schema)?);
-        Ok(Self { parts, sql })
+        let most = AtomicU32::new(parts.options.batch);
+        Ok(Self { parts, sql, most })
     }
 
     /// The loop, for the service to hand back.
@@ -85,12 +100,23 @@ impl Relay {
     }
 
     async fn run(&self, stop: CancellationToken) {
+        let mut behind = false;
         loop {
             let pause = match self.serve(&stop).await {
-                Ok(()) => Duration::from_millis(self.parts.options.standby_ms),
+                Ok(()) => {
+                    // Another leads, and tells.
+                    if std::mem::take(&mut behind) {
+                        self.parts.metrics.forget_source(&self.parts.schema);
+                    }
+                    Duration::from_millis(self.parts.options.standby_ms)
+                }
                 Err(error) => {
                     tracing::warn!(%error, schema = self.parts.schema, "the outbox is not published");
+                    if matches!(error, Error::Timeout) {
+                        self.most.fetch_update(Relaxed, Relaxed, |most| Some((most / 2).max(1))).unwrap_or_default();
+                    }
                     self.fall_behind().await;
+                    behind = true;
                     PAUSE
                 }
             };
@@ -101,7 +127,7 @@ impl Relay {
         }
     }
 
-    /// Tells how much waits, and for how long, while nothing is published.
+    /// Tells how much waits, and for how long.
     async fn fall_behind(&self) {
         let behind = async {
             let mut connection = self.parts.db.acquire().await?;
@@ -128,12 +154,14 @@ impl Relay {
         }
         // Listening comes before the first look, so nothing is missed between.
         let mut news = PgListener::connect_with(&self.parts.db).await?;
+        news.eager_reconnect(false);
         news.listen(&channel(&self.parts.schema)).await?;
         let mut term = self.begin(lease).await?;
         let outcome = tokio::select! {
             () = stop.cancelled() => Ok(()),
             outcome = self.lead(&mut term, &mut news) => outcome,
         };
+        self.parts.metrics.forget_source(&self.parts.schema);
         term.lease.give_up().await;
         outcome
     }
@@ -158,6 +186,9 @@ impl Relay {
     /// Finds out where to go on: where the last leader was, or further back when the broker has lost what it was told.
     async fn begin(&self, mut lease: Lease) -> Result<Term, Error> {
         store::relay::relax(lease.connection()).await?;
+        // Asked every `poll_ms`, but for one answer of the broker.
+        let options = &self.parts.options;
+        lease.expire_after(SILENCE + Duration::from_millis(2 * options.poll_ms + options.broker_timeout_ms)).await?;
         let token = self.parts.ids.uuid();
         let place = store::relay::load(lease.connection(), &self.sql).await?;
         let mut cursor = Cursor::new(place.read_to, place.gaps);
@@ -192,6 +223,7 @@ impl Relay {
             swept,
             sweep_at: now,
             heard_at: now,
+            told_at: now,
         };
         self.listen(&mut term).await?;
         Ok(term)
@@ -236,8 +268,10 @@ impl Relay {
             }
             tokio::select! {
                 heard = news.try_recv() => {
-                    // None: the connection was lost and is back; what was said meanwhile is found by looking.
-                    heard?;
+                    if heard?.is_none() {
+                        // What was said meanwhile nobody heard: from the beginning.
+                        return Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into()).into());
+                    }
                     while news.next_buffered().is_some() {}
                     return Ok(());
                 }
@@ -249,7 +283,11 @@ impl Relay {
         }
     }
 
+    /// Asks the broker what it knows, and Postgres whether it still leads.
     async fn ask(&self, term: &mut Term) -> Result<(), Error> {
+        if !term.lease.held().await {
+            return Err(Error::Fenced);
+        }
         let told = self.parts.bus.known(&self.parts.schema).await?;
         term.heard_at = Instant::now();
         if told.is_some_and(|told| told.batches < term.batches) { Err(Error::Lost) } else { Ok(()) }
@@ -280,6 +318,8 @@ impl Relay {
                     async { if seen.more { self.look(&mut term.lease, &after).await.map(Some) } else { Ok(None) } };
                 let (published, looked) = futures::join!(self.parts.bus.publish(batch), looking);
                 published?;
+                let most = self.most.load(Relaxed).saturating_mul(2).min(self.parts.options.batch);
+                self.most.store(most, Relaxed);
                 term.batches += 1;
                 term.heard_at = Instant::now();
                 next = looked?;
@@ -295,13 +335,17 @@ impl Relay {
                 Some(next) => seen = next,
                 None => break,
             }
+            if term.told_at.elapsed() >= TELL {
+                self.fall_behind().await;
+                term.told_at = Instant::now();
+            }
         }
         self.parts.metrics.depth(&self.parts.schema, 0, 0.0);
         Ok(found)
     }
 
     async fn look(&self, lease: &mut Lease, cursor: &Cursor) -> Result<store::relay::Seen, Error> {
-        let most = i64::from(self.parts.options.batch);
+        let most = i64::from(self.most.load(Relaxed));
         let seen = store::relay::look(lease.connection(), &self.sql, cursor.read_to(), &cursor.gaps(), most).await?;
         Ok(seen)
     }

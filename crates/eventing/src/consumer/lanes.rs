@@ -95,7 +95,7 @@ mod tests {
 
     fn delivered(position: usize) -> Work {
         let receipt = Receipt { topic: Topic::named("a", "b"), position: position.to_string() };
-        Work::Delivered(Box::new(Delivery { receipt, event: Err(String::new()), buried: None }))
+        Work::Delivered(Box::new(Delivery { receipt, event: Err(String::new()), buried: None, again: false }))
     }
 
     proptest! {

@@ -2,17 +2,17 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use coreloop_service::{Call, Ended, Span, Target};
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::{Consumer, Kind, lanes::Work};
 use crate::{
-    Command, Encoding, Event, Failure, Topic,
+    Command, Event, Failure,
     bus::{Delivery, Receipt},
     options::REMEMBER,
     store::{
@@ -21,16 +21,13 @@ use crate::{
     },
 };
 
-/// Between two tries while the database is away.
-const FIRST_BREATH: Duration = Duration::from_millis(20);
-/// The longest of them.
-const LAST_BREATH: Duration = Duration::from_secs(2);
-
 /// A turn that is to be taken.
 pub(super) struct Turn<'a> {
     pub(super) consumer: &'a Consumer,
     pub(super) key: String,
     pub(super) work: Work,
+    /// It could not go on for the database.
+    pub(super) hindered: Notify,
 }
 
 /// A turn that was taken.
@@ -40,23 +37,8 @@ pub(super) struct Turned {
     pub(super) receipt: Option<Receipt>,
     /// When what is held is to be looked at.
     pub(super) again: Option<Instant>,
-}
-
-/// Growing pauses between tries of what is safe to repeat, until the database lets it happen.
-struct Breath<'a> {
-    consumer: &'a str,
-    next: Duration,
-}
-
-impl Breath<'_> {
-    async fn draw(&mut self, failure: &Failure) {
-        match failure {
-            Failure::Transient(_) => tracing::debug!(%failure, consumer = self.consumer, "an event waits for the database"),
-            _ => tracing::warn!(%failure, consumer = self.consumer, "the database refuses what is known of an event"),
-        }
-        tokio::time::sleep(self.next).await;
-        self.next = (self.next * 3).min(LAST_BREATH);
-    }
+    /// It was not done: nothing may follow it.
+    pub(super) given_up: bool,
 }
 
 /// What became of a try.
@@ -69,21 +51,36 @@ enum Outcome {
 }
 
 impl Turn<'_> {
-    /// Takes the turn.
-    pub(super) async fn take(self) -> Turned {
-        let (receipt, again) = match &self.work {
+    /// Takes the turn; gives it up when the database is in the way and `stop` is said.
+    pub(super) async fn take(self, stop: &CancellationToken) -> Turned {
+        let taken = tokio::select! {
+            taken = self.work() => Some(taken),
+            () = async { stop.cancelled().await; self.hindered.notified().await } => None,
+        };
+        let given_up = taken.is_none();
+        let (receipt, again) = taken.unwrap_or_default();
+        Turned { key: self.key, receipt, again, given_up }
+    }
+
+    async fn work(&self) -> (Option<Receipt>, Option<Instant>) {
+        match &self.work {
             Work::Delivered(delivery) => (Some(delivery.receipt.clone()), self.delivered(delivery).await),
             Work::Held => (None, self.held().await),
-        };
-        Turned { key: self.key, receipt, again }
+        }
+    }
+
+    /// Somebody may have begun on it before.
+    fn begun(&self) -> bool {
+        match &self.work {
+            Work::Delivered(delivery) => delivery.again,
+            Work::Held => true,
+        }
     }
 
     async fn delivered(&self, delivery: &Delivery) -> Option<Instant> {
         match &delivery.event {
             Ok(event) if !event.keepable() => {
-                let shown = format!("{event:?}");
-                let bare = Event { id: event.id, ..self.unreadable(&event.topic, &shown) };
-                self.keep(&bare, &Failure::permanent("UNREADABLE", "a text of it holds a NUL")).await
+                self.keep(&self.bare(event), &Failure::permanent("UNREADABLE", "a text of it holds a NUL")).await
             }
             Ok(event) if let Some(reason) = delivery.buried => self.bury(event, reason).await,
             Ok(event) => match self.decide(event, false).await {
@@ -91,7 +88,7 @@ impl Turn<'_> {
                 Outcome::Failed(failure) => self.keep(event, &failure).await,
             },
             Err(shown) => {
-                let event = self.unreadable(&delivery.receipt.topic, shown);
+                let event = self.unreadable(&delivery.receipt, shown);
                 self.keep(&event, &Failure::permanent("UNREADABLE", shown.clone())).await
             }
         }
@@ -170,10 +167,6 @@ impl Turn<'_> {
         spans.take(Span { trace: call.trace, target, ended, took, outcome: Ended::Event(what), failed });
     }
 
-    fn breath(&self) -> Breath<'_> {
-        Breath { consumer: &self.consumer.name, next: FIRST_BREATH }
-    }
-
     /// Claims, handles and notes the event in one transaction; the work of a command comes before it.
     async fn transact(&self, event: &Event, held: bool, call: &Arc<Call>) -> Result<Outcome, Failure> {
         let (parts, sql, name) = (&self.consumer.parts, &self.consumer.sql, &self.consumer.name);
@@ -220,8 +213,8 @@ impl Turn<'_> {
         if !self.fresh(event, held).await? {
             return Ok(None);
         }
-        // What has been begun is seen through.
-        if !held && now.duration_since(event.created_at).as_secs() > i64::from(queue.ttl_secs()) {
+        // What may have been begun is seen through.
+        if !self.begun() && now.duration_since(event.created_at).as_secs() > i64::from(queue.ttl_secs()) {
             return Err(Failure::permanent("EXPIRED", "nobody began it in time"));
         }
         let command = Command::of(*queue, event);
@@ -270,116 +263,6 @@ impl Turn<'_> {
         };
         Arc::new(Call::new(request_id, trace, Arc::new(target), None))
     }
-
-    /// Sets a failed event aside; answers when what is held is to be looked at.
-    async fn keep(&self, event: &Event, failure: &Failure) -> Option<Instant> {
-        let standing = self.standing(1, failure, event.topic.as_str());
-        let mut breath = self.breath();
-        while let Err(refused) = self.try_keep(event, &standing).await {
-            if !matches!(refused, Failure::Transient(_)) && self.bury_as_shown(event, &refused).await {
-                break;
-            }
-            breath.draw(&refused).await;
-        }
-        // A dead letter is to be counted, and may be asked for.
-        Some(Instant::now() + super::until(standing.now, standing.due))
-    }
-
-    /// Sets aside what an event looks like, which the database will not have as it is (as one whose key no index takes).
-    async fn bury_as_shown(&self, event: &Event, refused: &Failure) -> bool {
-        let bare = Event { id: event.id, ..self.unreadable(&event.topic, &format!("{event:?}")) };
-        let failure = Failure::permanent("UNREADABLE", refused.to_string());
-        self.try_keep(&bare, &self.standing(1, &failure, event.topic.as_str())).await.is_ok()
-    }
-
-    fn standing(&self, failures: u32, failure: &Failure, topic: &str) -> Standing {
-        let parts = &self.consumer.parts;
-        let now = parts.clock.now();
-        let pause = match failure {
-            Failure::Permanent { .. } => None,
-            _ => parts.options.retry_delay(failures, rand::random()),
-        };
-        let consumer = &self.consumer.name;
-        if pause.is_none() {
-            tracing::error!(consumer, topic, failures, reason = failure.reason(), "an event is a dead letter");
-        } else {
-            tracing::warn!(consumer, topic, failures, reason = failure.reason(), "an event is tried again later");
-        }
-        let due =
-            pause.and_then(|pause| SignedDuration::try_from(pause).ok()).and_then(|pause| now.checked_add(pause).ok());
-        Standing {
-            state: if pause.is_some() { "retry" } else { "dead" },
-            failures,
-            reason: text(failure.reason()),
-            error: text(&failure.to_string()),
-            now,
-            due: due.unwrap_or(now),
-        }
-    }
-
-    async fn try_keep(&self, event: &Event, standing: &Standing) -> Result<(), Failure> {
-        let mut connection = self.consumer.parts.db.acquire().await?;
-        let (sql, name) = (&self.consumer.sql, &self.consumer.name);
-        Ok(store::inbox::hold(&mut connection, sql, name, event, standing).await?)
-    }
-
-    /// The first that the key holds: the event, its failures, and when it is due.
-    async fn head(&self) -> Option<(Event, u32, Timestamp)> {
-        let mut breath = self.breath();
-        loop {
-            match self.try_head().await {
-                Ok(head) => return head,
-                Err(failure @ Failure::Transient(_)) => breath.draw(&failure).await,
-                // It is looked at again, and holds up nobody but its key.
-                Err(failure) => {
-                    tracing::error!(%failure, consumer = self.consumer.name, "a held event cannot be read");
-                    return None;
-                }
-            }
-        }
-    }
-
-    async fn try_head(&self) -> Result<Option<(Event, u32, Timestamp)>, Failure> {
-        let mut connection = self.consumer.parts.db.acquire().await?;
-        Ok(store::inbox::head(&mut connection, &self.consumer.sql, &self.consumer.name, &self.key).await?)
-    }
-
-    /// Notes one more failure of a held event.
-    async fn settle(&self, event: &Event, standing: &Standing) {
-        let mut breath = self.breath();
-        while let Err(failure) = self.try_settle(event, standing).await {
-            breath.draw(&failure).await;
-        }
-    }
-
-    async fn try_settle(&self, event: &Event, standing: &Standing) -> Result<(), Failure> {
-        let mut connection = self.consumer.parts.db.acquire().await?;
-        let (sql, name) = (&self.consumer.sql, &self.consumer.name);
-        Ok(store::inbox::settle(&mut connection, sql, name, event.id, standing).await?)
-    }
-
-    /// What cannot be read as an event, as one that can be kept.
-    fn unreadable(&self, topic: &Topic, shown: &str) -> Event {
-        Event {
-            topic: topic.clone(),
-            key: String::new(),
-            id: self.consumer.parts.ids.uuid(),
-            sequence: 0,
-            version: 0,
-            source: String::new(),
-            trace_id: String::new(),
-            traceparent: String::new(),
-            request_id: String::new(),
-            created_at: self.consumer.parts.clock.now(),
-            encoding: Encoding::Json,
-            payload: Bytes::from(shown.to_owned()),
-        }
-    }
-}
-
-/// As a database keeps it, and no longer than anybody reads.
-fn text(of: &str) -> String {
-    of.replace('\0', "\u{fffd}").chars().take(2_000).collect()
 }
 
 /// Work as a call of its own in the event's trace, bounded in time; its panic is a failure like another. No `async fn`:

@@ -23,6 +23,8 @@ use crate::{
 
 /// Longest wait for news in one call.
 const WAIT: Duration = Duration::from_millis(1_000);
+/// Entries of a topic that are read at once: each may be of a megabyte.
+const MOST: usize = 64;
 
 /// `KEYS[1]` names the reader; then the topics. `ARGV`: token, group, most. Answers what is new, and the newest id of each
 /// topic: whatever comes after it is waited for, so no wake-up is lost.
@@ -132,13 +134,13 @@ impl Group {
         let mut connection = self.bus.connection.clone();
         let mut script = TAKE_OVER.prepare_invoke();
         script.key(reader(&self.group)).key(topic.as_str());
-        script.arg(&self.token).arg(&self.group).arg(start).arg(most);
+        script.arg(&self.token).arg(&self.group).arg(start).arg(most.min(MOST));
         let taken: StreamAutoClaimReply = self.bus.within(script.invoke_async(&mut connection)).await?;
         if !taken.deleted_ids.is_empty() {
             let (group, entries) = (&self.group, taken.deleted_ids.len());
             tracing::error!(%topic, group, entries, "open events were past their retention and are gone");
         }
-        let deliveries = taken.claimed.iter().map(|entry| self.delivery(&topic, entry)).collect();
+        let deliveries = taken.claimed.iter().map(|entry| self.delivery(&topic, entry, true)).collect();
         if taken.next_stream_id == "0-0" {
             self.left().pop();
             let mut script = FORGET.prepare_invoke();
@@ -150,11 +152,11 @@ impl Group {
         Ok(deliveries)
     }
 
-    fn delivery(&self, topic: &Topic, entry: &StreamId) -> Delivery {
+    fn delivery(&self, topic: &Topic, entry: &StreamId, again: bool) -> Delivery {
         let receipt = Receipt { topic: topic.clone(), position: entry.id.clone() };
         let event = if self.commands { command(topic, entry) } else { event(topic, entry) };
         let event = event.ok_or_else(|| format!("{topic} {}: {:?}", entry.id, entry.map));
-        Delivery { receipt, event, buried: None }
+        Delivery { receipt, event, buried: None, again }
     }
 
     async fn wait(&self, newest: &[String]) -> Result<(), Error> {
@@ -187,13 +189,13 @@ impl Reader for Group {
         for topic in &self.topics {
             script.key(topic.as_str());
         }
-        script.arg(&self.token).arg(&self.group).arg(most);
+        script.arg(&self.token).arg(&self.group).arg(most.min(MOST));
         let (read, newest): (StreamReadReply, Vec<String>) =
             self.bus.within(script.invoke_async(&mut connection)).await?;
         let mut deliveries = Vec::new();
         for key in &read.keys {
             if let Some(topic) = self.topics.iter().find(|topic| topic.as_str() == key.key) {
-                deliveries.extend(key.ids.iter().map(|entry| self.delivery(topic, entry)));
+                deliveries.extend(key.ids.iter().map(|entry| self.delivery(topic, entry, false)));
             }
         }
         if deliveries.is_empty() {
@@ -203,7 +205,9 @@ impl Reader for Group {
     }
 
     async fn ack(&self, receipts: &[Receipt]) -> Result<(), Error> {
+        // Both or neither: what is acknowledged and not taken out would count for ever.
         let mut pipe = redis::pipe();
+        pipe.atomic();
         for topic in &self.topics {
             let entries: Vec<&str> =
                 receipts.iter().filter(|one| one.topic == *topic).map(|one| one.position.as_str()).collect();

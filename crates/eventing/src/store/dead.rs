@@ -46,9 +46,18 @@ impl Statements {
                  from ({chosen}) as chosen where held.consumer = chosen.consumer and held.id = chosen.id"
             )
             .into(),
+            // An event that is delivered again stays discarded; no broker keeps it for a year.
             discard: format!(
-                "delete from {schema}.held_events as held using ({chosen}) as chosen
-                 where held.consumer = chosen.consumer and held.id = chosen.id"
+                "with gone as (
+                     delete from {schema}.held_events as held using ({chosen}) as chosen
+                     where held.consumer = chosen.consumer and held.id = chosen.id
+                     returning held.consumer, held.id, held.topic),
+                 known as (
+                     insert into {schema}.processed_events (idempotency_key, domain, processed_at, result, expires_at)
+                     select consumer || ':' || id, split_part(consumer, '.', 1), now(), '{{\"discarded\": true}}',
+                            now() + interval '366 days'
+                     from gone where topic not like 'cmd:%' on conflict do nothing)
+                 select count(*) from gone"
             )
             .into(),
         }
@@ -127,13 +136,13 @@ pub(crate) async fn discard(
     sql: &Statements,
     filter: &Filter,
 ) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query(AssertSqlSafe(Arc::clone(&sql.discard)))
+    let gone: i64 = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&sql.discard)))
         .bind(&filter.consumer)
         .bind(&filter.reason)
         .bind(filter.id)
         .bind(i64::from(filter.count))
         .bind(filter.after)
-        .execute(connection)
+        .fetch_one(connection)
         .await?;
-    Ok(done.rows_affected())
+    Ok(gone.cast_unsigned())
 }

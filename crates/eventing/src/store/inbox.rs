@@ -25,6 +25,8 @@ pub(crate) struct Statements {
     count: Arc<str>,
     archive: Arc<str>,
     sweep: Arc<str>,
+    began: Arc<str>,
+    begin: Arc<str>,
 }
 
 impl Statements {
@@ -36,7 +38,9 @@ impl Statements {
             claim_held: claim_held.into(),
             known: format!(
                 "select exists (select from {held} where consumer = $1 and key = $2 and state in ('retry', 'waiting')),
-                     exists (select from {schema}.processed_events where idempotency_key = $3 and expires_at > $4)"
+                     exists (select from {schema}.processed_events where idempotency_key = $3 and expires_at > $4)
+                     or exists (select from {held} where consumer = $1 and id = $5 and state in ('dead', 'archived')
+                                and topic not like 'cmd:%')"
             )
             .into(),
             note: format!("update {schema}.processed_events set result = $2 where idempotency_key = $1").into(),
@@ -59,8 +63,10 @@ impl Statements {
             .into(),
             // A key is due when its head is: only the head is ever tried, whatever waits behind it has no time.
             due: format!(
-                "select key, coalesce(max(due_at) filter (where state = 'retry'), min(due_at)) as due from {held}
-                 where consumer = $1 and state in ('retry', 'waiting') group by key order by due limit $2"
+                "select key, due_at from (
+                     select distinct on (key) key, due_at from {held}
+                     where consumer = $1 and state in ('retry', 'waiting') order by key, position) as heads
+                 order by due_at limit $2"
             )
             .into(),
             count: format!(
@@ -79,30 +85,36 @@ impl Statements {
                      order by expires_at limit 1000)"
             )
             .into(),
+            began: format!("select processed_at from {schema}.processed_events where idempotency_key = $1").into(),
+            begin: format!(
+                "insert into {schema}.processed_events (idempotency_key, domain, processed_at, expires_at)
+                 values ($1, $2, $3, 'infinity') on conflict do nothing"
+            )
+            .into(),
         }
     }
 }
 
-/// Claims an event: the first where it is delivered, the second where it is the head of those that are held.
+/// Claims an event: the first where it is delivered, the second where it is the head of those that are held. One that is a
+/// dead letter waits for those who look after it, however often it is delivered; a command is sent again on purpose.
 fn claims(schema: &str) -> (String, String) {
-    let claim = format!(
+    let insert = format!(
         "insert into {schema}.processed_events as mine (idempotency_key, domain, processed_at, expires_at)
-             select $3, $4, $5, $6 from ahead where not waits
-             on conflict (idempotency_key) do update
-             set processed_at = excluded.processed_at, expires_at = excluded.expires_at
-             where mine.expires_at <= excluded.processed_at returning 1"
+             select $1, $2, $3, $4"
     );
+    let known = "on conflict (idempotency_key) do update
+             set processed_at = excluded.processed_at, expires_at = excluded.expires_at
+             where mine.expires_at <= excluded.processed_at returning 1";
     let delivered = format!(
         "with ahead as materialized (select exists (
-             select from {schema}.held_events where consumer = $1 and key = $2 and state in ('retry', 'waiting')) as waits),
-         claimed as ({claim})
-         select waits, exists (select from claimed) from ahead"
+             select from {schema}.held_events where consumer = $5 and key = $6 and state in ('retry', 'waiting')) as waits,
+             exists (
+             select from {schema}.held_events where consumer = $5 and id = $7 and state in ('dead', 'archived')
+                 and topic not like 'cmd:%') as dead),
+         claimed as ({insert} from ahead where not waits and not dead {known})
+         select waits and not dead, exists (select from claimed) from ahead"
     );
-    let held = format!(
-        "with ahead as (select $1::text is null or $2::text is null as waits), claimed as ({claim})
-         select waits, exists (select from claimed) from ahead"
-    );
-    (delivered, held)
+    (delivered, format!("with claimed as ({insert} {known}) select false, exists (select from claimed)"))
 }
 
 /// Whether an event may be handled now.
@@ -126,21 +138,59 @@ pub(crate) async fn claim(
     expires: Timestamp,
 ) -> Result<Claim, sqlx::Error> {
     let statement = if held { &sql.claim_held } else { &sql.claim };
-    let row = sqlx::query(AssertSqlSafe(Arc::clone(statement)))
-        .bind(consumer)
-        .bind(&event.key)
+    let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)))
         .bind(format!("{consumer}:{}", event.id))
-        .bind(consumer.split('.').next().unwrap_or_default())
+        .bind(domain(consumer))
         .bind(now.to_sqlx())
-        .bind(expires.to_sqlx())
-        .fetch_one(connection)
-        .await?;
+        .bind(expires.to_sqlx());
+    if !held {
+        query = query.bind(consumer).bind(&event.key).bind(event.id);
+    }
+    let row = query.fetch_one(connection).await?;
     Ok(match (row.try_get(0)?, row.try_get(1)?) {
         (true, _) => Claim::Behind,
         (false, true) => Claim::Mine,
         (false, false) if planted::on(Bug::NoInbox) => Claim::Mine,
         (false, false) => Claim::Done,
     })
+}
+
+fn domain(consumer: &str) -> &str {
+    consumer.split('.').next().unwrap_or_default()
+}
+
+/// What stands for the beginning of a consumer among what it acted on. No event has such an id.
+fn beginning(consumer: &str) -> String {
+    format!("{consumer}:began")
+}
+
+/// When a consumer that heard only what was new began to.
+pub(crate) async fn began(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    consumer: &str,
+) -> Result<Option<Timestamp>, sqlx::Error> {
+    let at: Option<jiff_sqlx::Timestamp> = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&sql.began)))
+        .bind(beginning(consumer))
+        .fetch_optional(connection)
+        .await?;
+    Ok(at.map(jiff_sqlx::Timestamp::to_jiff))
+}
+
+/// Notes that a consumer begins, unless it did.
+pub(crate) async fn begin(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    consumer: &str,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(Arc::clone(&sql.begin)))
+        .bind(beginning(consumer))
+        .bind(domain(consumer))
+        .bind(now.to_sqlx())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Whether anything keeps an event from being handled, without a claim: what is seen may be over by the time of one.
@@ -155,6 +205,7 @@ pub(crate) async fn fresh(
         .bind(&event.key)
         .bind(format!("{consumer}:{}", event.id))
         .bind(now.to_sqlx())
+        .bind(event.id)
         .fetch_one(connection)
         .await?;
     let (waits, known): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
