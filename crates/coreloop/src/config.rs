@@ -40,6 +40,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Errors> {
     errors.absorb(check_names(settings));
     errors.absorb(coreloop_auth::Options::read(&settings.section("auth"), mode.unwrap_or_default()));
     errors.absorb(coreloop_rewards::Options::read(&settings.section("rewards"), mode.unwrap_or_default()));
+    errors.absorb(coreloop_shop::Options::read(&settings.section("shop"), mode.unwrap_or_default()));
     errors.absorb(coreloop_wallet::Options::read(&settings.section("wallet")));
     errors.absorb(coreloop_ops::Options::read(&settings.section("ops")));
     errors.absorb(coreloop_gateway::Options::read(&settings.section("gateway")));
@@ -132,6 +133,7 @@ mod tests {
         same::<coreloop_limit::Options>("limit");
         same::<coreloop_auth::Options>("auth");
         same::<coreloop_rewards::Options>("rewards");
+        same::<coreloop_shop::Options>("shop");
         same::<coreloop_wallet::Options>("wallet");
         same::<coreloop_ops::Options>("ops");
         same::<coreloop_gateway::Options>("gateway");
@@ -163,6 +165,8 @@ mod tests {
             missing::<coreloop_auth::social::Options>("auth.social", &["providers"]),
             missing::<coreloop_auth::mail::Options>("auth.mail", &[]),
             missing::<coreloop_rewards::Options>("rewards", &["eventing"]),
+            missing::<coreloop_shop::Options>("shop", &["payment", "eventing"]),
+            missing::<coreloop_shop::options::Payment>("shop.payment", &[]),
             missing::<coreloop_wallet::Options>("wallet", &["eventing"]),
             missing::<coreloop_ops::Options>("ops", &[]),
             missing::<coreloop_gateway::Options>("gateway", &["cors"]),

@@ -1,16 +1,15 @@
 //! `coreloop dlq`: dead letters, for operators. Works on the databases, each queue in its service's own role, so it works
 //! while no service runs; what it does stands in the audit of ops beside what administrators ask for over REST.
 
-use anyhow::Context as _;
 use coreloop_config::Settings;
 use coreloop_core::{Clock as _, SystemClock, id::SystemIds};
-use coreloop_eventing::{DeadLetter, DeadLetters, Filter};
+use coreloop_eventing::{DeadLetter, DeadLetters, Depth, Filter};
 use coreloop_ops::{Error, audit::Book};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::modules;
+use crate::{modules, verify};
 
 /// Longest list that is printed when no length is asked for.
 const SHOWN: u32 = 50;
@@ -18,6 +17,8 @@ const SHOWN: u32 = 50;
 /// What to do.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
+    /// Counts what every queue has set aside.
+    Queues,
     /// Lists the dead letters of a queue, the oldest first.
     List(Which),
     /// Shows one dead letter with what it says.
@@ -72,6 +73,7 @@ struct Desk {
 /// Does it.
 pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result<()> {
     let (action, filter) = match command {
+        Command::Queues => return queues(settings).await,
         Command::List(which) => ("ops.dead_letters.list", which.filter()),
         Command::Show { queue, id } => {
             ("ops.dead_letters.inspect", Filter { consumer: queue, reason: None, id: Some(id), after: 0, count: 1 })
@@ -105,9 +107,7 @@ impl Desk {
     fn of(settings: &Settings, queue: &str) -> anyhow::Result<Self> {
         let domain = queue.split('.').next().unwrap_or_default();
         anyhow::ensure!(modules::names().contains(&domain), "no service has a queue `{queue}`");
-        let database: coreloop_db::Options = settings.section("database").read()?;
-        anyhow::ensure!(database.url.is_some(), "database.url is not set");
-        let connect = |role: &str| coreloop_db::connect(&database, role).context("setting database.url");
+        let connect = |role: &str| verify::database(settings, role);
         Ok(Self { letters: DeadLetters::new(domain)?, theirs: connect(domain)?, ours: connect("ops")? })
     }
 
@@ -125,6 +125,24 @@ impl Desk {
         let mut connection = self.theirs.acquire().await?;
         Ok(self.letters.discard(&mut connection, filter).await.map_err(coreloop_core::Problem::from)?)
     }
+}
+
+/// Every queue of every service that hears events.
+async fn queues(settings: &Settings) -> anyhow::Result<()> {
+    for service in modules::with_tables() {
+        let mut connection = verify::database(settings, service)?.acquire().await?;
+        let table = sqlx::query_scalar::<_, Option<String>>("select to_regclass($1)::text");
+        if table.bind(format!("{service}.held_events")).fetch_one(&mut *connection).await?.is_none() {
+            continue;
+        }
+        for Depth { consumer, dead, archived, waiting, oldest_at } in
+            DeadLetters::new(service)?.depths(&mut connection).await.map_err(coreloop_core::Problem::from)?
+        {
+            let oldest = oldest_at.map(|at| format!("  the oldest died {at}")).unwrap_or_default();
+            println!("{consumer}  {dead} dead  {archived} archived  {waiting} waiting{oldest}");
+        }
+    }
+    Ok(())
 }
 
 fn print(letter: &DeadLetter, whole: bool) {

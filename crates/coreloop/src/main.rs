@@ -6,10 +6,12 @@
 
 mod access;
 mod admin;
+mod audit;
 mod config;
 mod dlq;
 mod edge;
 mod keys;
+mod ledger;
 mod migrate;
 mod modules;
 mod routes;
@@ -63,6 +65,12 @@ enum Command {
     /// What must hold, recomputed.
     #[command(subcommand)]
     Verify(verify::Command),
+    /// The lines of a user's accounts, of one purchase or of all.
+    Ledger(ledger::Arguments),
+    /// What administrators asked of the mesh.
+    Audit(audit::Search),
+    /// What ran in the mesh: integrity checks and what they found.
+    Runs(audit::Runs),
     /// Dead letters: events that could not be handled.
     #[command(subcommand)]
     Dlq(dlq::Command),
@@ -102,6 +110,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Keys(command) => keys::run(&settings()?, &command).await,
             Command::Admin(command) => admin::run(&settings()?, command).await,
             Command::Verify(command) => verify::run(&settings()?, &command).await,
+            Command::Ledger(arguments) => ledger::run(&settings()?, &arguments).await,
+            Command::Audit(wanted) => audit::search(&settings()?, wanted).await,
+            Command::Runs(wanted) => audit::list(&settings()?, wanted).await,
             Command::Dlq(command) => dlq::run(&settings()?, command).await,
             Command::Config(command) => config::run(&settings()?, &command),
             Command::Openapi => edge::openapi(),

@@ -12,6 +12,7 @@ const ALL: &[(&str, Make)] = &[
     ("auth", || Box::new(coreloop_auth::module())),
     ("ops", || Box::new(coreloop_ops::module())),
     ("rewards", || Box::new(coreloop_rewards::module())),
+    ("shop", || Box::new(coreloop_shop::module())),
     ("wallet", || Box::new(coreloop_wallet::module())),
     ("edge", || Box::new(coreloop_gateway::module())),
 ];
@@ -32,6 +33,11 @@ pub(crate) fn of(targets: &[String]) -> anyhow::Result<Vec<Box<dyn Module>>> {
 /// Names of all modules.
 pub(crate) fn names() -> Vec<&'static str> {
     ALL.iter().map(|(name, _)| *name).collect()
+}
+
+/// Names of the modules that have tables.
+pub(crate) fn with_tables() -> impl Iterator<Item = &'static str> {
+    ALL.iter().filter(|(_, make)| make().migrations().is_some()).map(|(name, _)| *name)
 }
 
 fn canonical(name: &str) -> &str {

@@ -18,6 +18,12 @@ pub fn envoy_binary() -> String {
     required("CORELOOP_TEST_ENVOY")
 }
 
+/// Path of the product's binary, as it was built beside the tests: `CORELOOP_TEST_BINARY`.
+#[must_use]
+pub fn product() -> String {
+    required("CORELOOP_TEST_BINARY")
+}
+
 #[allow(clippy::disallowed_methods, reason = "the one place where tests read their environment")]
 fn required(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    child, packages, place,
+    child, lint, packages, place,
     postgres::{self, Plan, Postgres},
     progress::{Step, say, seconds},
     redis::{self, Redis},
@@ -30,7 +30,7 @@ impl Surroundings {
     /// Starts a PostgreSQL of its own, which writes through only when `durable`, and a Redis that keeps nothing.
     pub(crate) fn start(root: &Path, durable: bool) -> Result<Self> {
         let logs = place::private(root)?.join("logs");
-        packages::ensure_servers(&[], &logs)?;
+        packages::ensure_servers(&["rabbitmq-server"], &logs)?;
         let name = format!("test-{}", std::process::id());
         let mut started = Self { root: root.to_owned(), name: name.clone(), postgres: None, redis: None };
         let step = Step::begin("PostgreSQL and Redis for this run");
@@ -82,9 +82,13 @@ pub(crate) fn run(root: &Path, package: Option<&str>, filter: &[String]) -> Resu
     let begin = Instant::now();
     let surroundings = Surroundings::start(root, false)?;
     let envoy = tools::envoy(root)?;
+    // The tests of processes and of the command line run the product itself.
+    let wanted = package.is_none_or(|package| package == "it");
+    let product = if wanted { Some(lint::binary(root, false)?) } else { None };
     let cargo = |args: &[&str]| {
         let mut command = Command::new("cargo");
         command.current_dir(root).arg("test").args(args).envs(surroundings.environment(&envoy));
+        command.envs(product.iter().map(|product| ("CORELOOP_TEST_BINARY", product)));
         match package {
             Some(package) => command.args(["--package", package]),
             None => command.arg("--workspace"),
