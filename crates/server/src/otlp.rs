@@ -224,6 +224,11 @@ fn named(target: &Target, outcome: Ended) -> (String, SpanKind, Vec<KeyValue>) {
             ];
             (format!("process {}", target.path), SpanKind::Consumer, attributes)
         }
+        Ended::Step(what) => {
+            let attributes =
+                vec![KeyValue::new("coreloop.step", target.method.clone()), KeyValue::new("coreloop.outcome", what)];
+            (target.path.clone(), SpanKind::Internal, attributes)
+        }
     }
 }
 

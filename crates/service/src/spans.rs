@@ -16,6 +16,8 @@ pub enum Ended {
     Http(u16),
     /// An event or a command was handled; says what became of it, as `handled`.
     Event(&'static str),
+    /// A step of a longer work was done, by the name of its target's path; says what became of it.
+    Step(&'static str),
 }
 
 /// A finished piece of work, as a span of its trace.

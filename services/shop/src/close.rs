@@ -1,0 +1,106 @@
+//! Purchases that end: those that wait together are one statement, which writes how each ended, what its item does, what it
+//! gives back, and its events. It ends only what is open: whoever comes second is told what the first wrote.
+
+use std::sync::Arc;
+
+use coreloop_core::Clock;
+use coreloop_db::{Grouped, Limits};
+use coreloop_shop_api::v1::PurchaseState;
+use sqlx::PgPool;
+
+use crate::{
+    Error, Options, facts,
+    keys::Keyring,
+    open::{PAUSE, TRIES, again, is_away},
+    purchase::Purchase,
+    store::close,
+};
+
+/// What a purchase came to: itself, or nothing where another had ended it.
+type Outcome = Result<Option<Box<Purchase>>, Error>;
+
+/// Ends purchases. Clones share the lanes.
+#[derive(Debug, Clone)]
+pub struct Closing {
+    writes: Grouped<Box<Purchase>, Outcome>,
+    keys: Keyring,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct Hand {
+    db: PgPool,
+    clock: Arc<dyn Clock>,
+}
+
+impl Closing {
+    /// On the database of the service.
+    #[must_use]
+    pub fn new(db: PgPool, clock: Arc<dyn Clock>, keys: Keyring, options: &Options) -> Self {
+        let hand = Arc::new(Hand { db, clock: Arc::clone(&clock) });
+        let limits = Limits { lanes: options.lanes, most: options.batch, queue: options.queue };
+        let writes = Grouped::new(limits, move |ended: Vec<Box<Purchase>>, _| {
+            let hand = Arc::clone(&hand);
+            Box::pin(async move { hand.commit(&ended).await })
+        });
+        Self { writes, keys, clock }
+    }
+
+    /// Ends a purchase as its fields say; answers it with its receipt, or nothing where another had ended it.
+    ///
+    /// # Errors
+    /// What kept it from being answered, after which the database tells how it ended.
+    pub async fn end(&self, mut purchase: Purchase) -> Outcome {
+        // As Postgres will give it back: a receipt is of what is written.
+        let now = jiff::Timestamp::from_microsecond(self.clock.now().as_microsecond()).unwrap_or_default();
+        purchase.closed_at = Some(now);
+        if matches!(purchase.state, PurchaseState::Confirmed | PurchaseState::Voided) {
+            purchase.receipt = Some(self.keys.active().await?.sign(&purchase));
+        }
+        self.writes.submit(Box::new(purchase)).await?
+    }
+}
+
+impl Hand {
+    async fn commit(&self, ended: &[Box<Purchase>]) -> Vec<Outcome> {
+        let error = match self.persist(ended).await {
+            Ok(outcomes) => return outcomes,
+            Err(error) => error,
+        };
+        if is_away(&error) || ended.len() == 1 {
+            let error = Arc::new(error);
+            return ended.iter().map(|_| Err(Error::Batch(Arc::clone(&error)))).collect();
+        }
+        tracing::error!(%error, purchases = ended.len(), "a batch was refused by the database, each is tried alone");
+        let mut outcomes = Vec::with_capacity(ended.len());
+        for one in ended {
+            let alone = self.persist(std::slice::from_ref(one)).await;
+            outcomes.push(alone.map_or_else(|error| Err(Error::Batch(Arc::new(error))), |mut one| one.remove(0)));
+        }
+        outcomes
+    }
+
+    async fn persist(&self, ended: &[Box<Purchase>]) -> Result<Vec<Outcome>, Error> {
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            match self.attempt(ended).await {
+                Err(error) if again(&error) => tracing::debug!(%error, "a batch is tried again"),
+                outcome => return outcome,
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.attempt(ended).await
+    }
+
+    async fn attempt(&self, ended: &[Box<Purchase>]) -> Result<Vec<Outcome>, Error> {
+        let now = self.clock.now();
+        let facts: Vec<_> = ended.iter().flat_map(|one| facts::ended(one, one.closed_at.unwrap_or(now))).collect();
+        let written = close::write(&self.db, ended, &facts, now).await?;
+        // Twice in one batch is once: the first of them is answered, the other finds it written.
+        let mut seen = std::collections::HashSet::new();
+        let fresh = |one: &&Box<Purchase>| written.contains(&one.id) && seen.insert(one.id);
+        let mut fresh = fresh;
+        Ok(ended.iter().map(|one| Ok(fresh(&one).then(|| one.clone()))).collect())
+    }
+}

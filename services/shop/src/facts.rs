@@ -1,0 +1,123 @@
+//! Facts of purchases (`proto/coreloop/event/v1/shop.proto`), as the outbox takes them.
+//!
+//! They are written by the statement that makes them true, many purchases at a time, so their JSON is made here; a test of
+//! `tests/it/shop` reads each as what the contract says.
+
+use coreloop_shop_api::v1::{Category, PurchaseState};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    order::{self, Origin},
+    purchase::Purchase,
+};
+
+/// A fact to write.
+#[derive(Debug, Clone)]
+pub struct Fact {
+    /// Id: made of purchase and event, so that a fact is one however often it is written.
+    pub id: Uuid,
+    /// The purchase.
+    pub purchase: Uuid,
+    /// Key: the buyer.
+    pub user: String,
+    /// What happened, as `purchase_completed`.
+    pub event: &'static str,
+    /// As JSON.
+    pub payload: Value,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+fn fact(purchase: &Purchase, event: &'static str, payload: Value) -> Fact {
+    Fact {
+        id: order::uuid_of(&["fact", &purchase.id.to_string(), event]),
+        purchase: purchase.id,
+        user: purchase.user.to_string(),
+        event,
+        payload,
+        origin: purchase.origin.clone(),
+    }
+}
+
+fn update(purchase: &Purchase) -> Value {
+    json!({
+        "transaction_id": purchase.id.to_string(),
+        "status": purchase.state.as_str_name(),
+        "product_id": purchase.product.product_id,
+        "gold_delta": purchase.gold_delta().to_string(),
+        "reason": purchase.reason,
+    })
+}
+
+fn profile(purchase: &Purchase) -> Value {
+    purchase.balance.map_or(Value::Null, |balance| json!({ "gold": balance.to_string() }))
+}
+
+/// It was written down.
+#[must_use]
+pub fn requested(purchase: &Purchase) -> Fact {
+    let payload = json!({
+        "user_id": purchase.user.to_string(),
+        "purchase_update": update(purchase),
+        "category": purchase.category().as_str_name(),
+        "occurred_at": purchase.created_at.to_string(),
+    });
+    fact(purchase, "purchase_requested", payload)
+}
+
+/// It is over.
+#[must_use]
+pub fn ended(purchase: &Purchase, now: Timestamp) -> Vec<Fact> {
+    let (user, at) = (purchase.user.to_string(), now.to_string());
+    let settled = |event, owed: Option<i64>| {
+        let mut payload = json!({
+            "user_id": user,
+            "purchase_update": update(purchase),
+            "profile_update": profile(purchase),
+            "payment_id": purchase.payment_id,
+            "said_by": purchase.said_by,
+            "occurred_at": at,
+        });
+        if let (Some(owed), Some(fields)) = (owed, payload.as_object_mut()) {
+            fields.insert("owed".to_owned(), owed.to_string().into());
+        }
+        fact(purchase, event, payload)
+    };
+    match purchase.state {
+        PurchaseState::Confirmed => {
+            let effect = purchase.effect().map_or(Value::Null, |effect| {
+                json!({
+                    "code": effect.code,
+                    "amount": effect.amount,
+                    "duration_secs": effect.duration_secs,
+                })
+            });
+            let payload = json!({
+                "user_id": user,
+                "purchase_update": update(purchase),
+                "profile_update": profile(purchase),
+                "category": purchase.category().as_str_name(),
+                "effect": effect,
+                "occurred_at": at,
+            });
+            let completed = fact(purchase, "purchase_completed", payload);
+            if purchase.category() == Category::Conversion {
+                vec![settled("settlement_confirmed", None), completed]
+            } else {
+                vec![completed]
+            }
+        }
+        PurchaseState::Voided => vec![settled("settlement_voided", Some(purchase.owed))],
+        _ => {
+            let payload = json!({
+                "user_id": user,
+                "purchase_update": update(purchase),
+                "category": purchase.category().as_str_name(),
+                "occurred_at": at,
+            });
+            vec![fact(purchase, "purchase_failed", payload)]
+        }
+    }
+}

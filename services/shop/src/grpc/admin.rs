@@ -1,0 +1,107 @@
+//! What administrators do: products, promo codes, settlement by hand.
+
+use coreloop_access::Caller;
+use coreloop_shop_api::v1::{self, Category, PromoKind, PurchaseState, ShopReason};
+use tonic::{Request, Response};
+
+use super::reads::found;
+use crate::{
+    App, Error, settle, store,
+    store::payments::{self, Verdict},
+    time,
+};
+
+/// `UpsertProduct`.
+///
+/// # Errors
+/// `VALIDATION_FAILED` for what no product is.
+pub async fn upsert_product(
+    app: &App,
+    request: Request<v1::UpsertProductRequest>,
+) -> Result<Response<v1::UpsertProductResponse>, Error> {
+    let by = Caller::of(&request)?.require_user()?.user_id;
+    let product = request.into_inner().product.unwrap_or_default();
+    check(&product)?;
+    let mut tx = coreloop_db::begin(&app.db).await?;
+    store::products::upsert(&mut tx, &product, app.clock.now()).await?;
+    tx.commit().await?;
+    tracing::info!(product = product.product_id, by = %by, "a product was changed");
+    let product = app.products.find(product.product_id).await?.map(|product| (*product).clone());
+    Ok(Response::new(v1::UpsertProductResponse { product }))
+}
+
+fn check(product: &v1::Product) -> Result<(), Error> {
+    let effect = product.effect.as_ref().is_some_and(|effect| !effect.code.is_empty());
+    match product.category() {
+        Category::Conversion if product.gold == 0 => return Err(Error::invalid("product.gold", "must be above zero")),
+        Category::Conversion if effect => return Err(Error::invalid("product.effect", "is for items")),
+        Category::Item if product.gold > 0 => return Err(Error::invalid("product.gold", "is for conversions")),
+        Category::Item if product.bonus > 0 => return Err(Error::invalid("product.bonus", "is for conversions")),
+        _ => {}
+    }
+    window("product.ends_at", product.starts_at.as_ref(), product.ends_at.as_ref())
+}
+
+fn window(
+    field: &str,
+    from: Option<&prost_types::Timestamp>,
+    to: Option<&prost_types::Timestamp>,
+) -> Result<(), Error> {
+    match (from, to) {
+        (Some(from), Some(to)) if time::read(from) >= time::read(to) => Err(Error::invalid(field, "must be later")),
+        _ => Ok(()),
+    }
+}
+
+/// `UpsertPromo`.
+///
+/// # Errors
+/// `VALIDATION_FAILED` for what no code is.
+pub async fn upsert_promo(
+    app: &App,
+    request: Request<v1::UpsertPromoRequest>,
+) -> Result<Response<v1::UpsertPromoResponse>, Error> {
+    let by = Caller::of(&request)?.require_user()?.user_id;
+    let mut promo = request.into_inner().promo.unwrap_or_default();
+    if promo.kind() == PromoKind::Percent && promo.value > 99 {
+        return Err(Error::invalid("promo.value", "must be 1 to 99 percents"));
+    }
+    window("promo.ends_at", promo.starts_at.as_ref(), promo.ends_at.as_ref())?;
+    let used = store::promos::upsert(&app.db, &promo, app.clock.now()).await?;
+    promo.used = used.try_into().unwrap_or(i32::MAX);
+    tracing::info!(code = promo.code, by = %by, "a promo code was changed");
+    Ok(Response::new(v1::UpsertPromoResponse { promo: Some(promo) }))
+}
+
+/// `SettleTransaction`.
+///
+/// # Errors
+/// `TRANSACTION_NOT_FOUND`; `TRANSACTION_SETTLED`.
+pub async fn settle_transaction(
+    app: &App,
+    request: Request<v1::SettleTransactionRequest>,
+) -> Result<Response<v1::SettleTransactionResponse>, Error> {
+    let by = Caller::of(&request)?.require_user()?.user_id;
+    let asked = request.into_inner();
+    let purchase = found(app, &asked.receipt_id).await?;
+    let state = asked.verdict();
+    let verdict = Verdict {
+        state,
+        said_by: "operator",
+        payment_id: "",
+        reason: if state == PurchaseState::Voided { "OPERATOR" } else { "" },
+        detail: "",
+        next_at: time::later(app.clock.now(), app.options.lease_secs),
+    };
+    let decided = match payments::decide(&app.db, purchase.id, &verdict).await? {
+        Some(decided) => decided,
+        None => app.again(purchase.id).await?,
+    };
+    let same = decided.state == state || (!decided.is_over() && decided.verdict == Some(state));
+    if decided.category() != Category::Conversion || !same {
+        return Err(ShopReason::TransactionSettled.into());
+    }
+    tracing::info!(purchase = %purchase.id, by = %by, verdict = asked.verdict, reason = asked.reason, "settled by hand");
+    let settled = settle::run(app, decided).await?;
+    Ok(Response::new(v1::SettleTransactionResponse { transaction: Some(settled.transaction()) }))
+}

@@ -1,0 +1,210 @@
+//! The payment service: where the external points of conversions are taken.
+//!
+//! A payment is named by its purchase (`Idempotency-Key`), so asking again is asking for the same one.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use reqwest::StatusCode;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, options, purchase::Purchase};
+
+/// Key of the sandbox; it guards nothing.
+const SANDBOX_KEY: &str = "sandbox-payment-key";
+/// Tries of one call, and the pause before the second; each further one is twice as long.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What the payment service says of a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// It is not decided.
+    Pending {
+        /// What it is called there.
+        payment_id: String,
+    },
+    /// The points are taken.
+    Confirmed {
+        /// What it is called there.
+        payment_id: String,
+    },
+    /// The points were given back.
+    Voided {
+        /// What it is called there.
+        payment_id: String,
+        /// Why.
+        reason: String,
+    },
+    /// No points are taken.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The way to it. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Payments(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    options: options::Payment,
+    // Made when it is first used: reading the system's certificates takes longer than a start.
+    client: OnceLock<reqwest::Client>,
+}
+
+#[derive(Serialize)]
+struct Pay<'a> {
+    reference: String,
+    user: String,
+    amount: i64,
+    handle: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    callback_url: &'a str,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct Answer {
+    payment_id: String,
+    status: String,
+    reason: String,
+}
+
+impl Payments {
+    /// By the settings.
+    #[must_use]
+    pub fn new(options: options::Payment) -> Self {
+        Self(Arc::new(Inner { options, client: OnceLock::new() }))
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        !self.0.options.endpoint.is_empty()
+    }
+
+    /// Asks for the payment of a purchase.
+    ///
+    /// # Errors
+    /// When what it says is not known: asked again, it is the same payment.
+    pub async fn pay(&self, purchase: &Purchase) -> Result<Said, Error> {
+        let id = purchase.id.to_string();
+        let pay = Pay {
+            reference: id.clone(),
+            user: purchase.user.to_string(),
+            amount: purchase.price,
+            handle: &purchase.payment_handle,
+            callback_url: &self.0.options.callback_url,
+        };
+        self.ask(|client, base| client.post(format!("{base}/v1/payments")).header("idempotency-key", &id).json(&pay)).await
+    }
+
+    /// Asks what became of a payment.
+    ///
+    /// # Errors
+    /// When what it says is not known.
+    pub async fn look(&self, payment_id: &str) -> Result<Said, Error> {
+        self.ask(|client, base| client.get(format!("{base}/v1/payments/{payment_id}"))).await
+    }
+
+    /// Gives the points of a payment back.
+    ///
+    /// # Errors
+    /// When what it says is not known.
+    pub async fn void(&self, payment_id: &str) -> Result<Said, Error> {
+        self.ask(|client, base| client.post(format!("{base}/v1/payments/{payment_id}/void"))).await
+    }
+
+    async fn ask(
+        &self,
+        call: impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder,
+    ) -> Result<Said, Error> {
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            match self.once(&call).await {
+                Err(error) => tracing::debug!(%error, "the payment service is asked again"),
+                said => return said,
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.once(&call).await
+    }
+
+    async fn once(
+        &self,
+        call: &impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder,
+    ) -> Result<Said, Error> {
+        let away = |said: String| Error::Away { part: "the payment service", said };
+        let options = &self.0.options;
+        let key = options.api_key.as_ref().map_or(SANDBOX_KEY, SecretString::expose_secret);
+        let client = self.client().map_err(|error| away(error.to_string()))?;
+        let request = call(client, options.endpoint.trim_end_matches('/')).bearer_auth(key);
+        // Its address may hold what is nobody's business.
+        let answer = request.send().await.map_err(|error| away(error.without_url().to_string()))?;
+        let status = answer.status();
+        let said = answer.json::<Answer>().await;
+        read(status, said.ok()).ok_or_else(|| away(format!("status {}", status.as_u16())))
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, reqwest::Error> {
+        if let Some(made) = self.0.client.get() {
+            return Ok(made);
+        }
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_millis(self.0.options.timeout_ms))
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("coreloop/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(self.0.client.get_or_init(|| client))
+    }
+}
+
+/// What an answer says; nothing where it says nothing that can be relied on.
+fn read(status: StatusCode, answer: Option<Answer>) -> Option<Said> {
+    let Answer { payment_id, status: word, reason } = answer?;
+    let ours = !payment_id.is_empty() && payment_id.len() <= 128 && !payment_id.contains(['\n', '\0', '/', '?', '#']);
+    match (status.as_u16(), word.as_str()) {
+        (200 | 202, "pending") if ours => Some(Said::Pending { payment_id }),
+        (200, "confirmed") if ours => Some(Said::Confirmed { payment_id }),
+        (200, "voided") if ours => Some(Said::Voided { payment_id, reason: plain(&reason) }),
+        (200 | 402 | 422, "refused") => Some(Said::Refused { reason: plain(&reason) }),
+        _ => None,
+    }
+}
+
+/// A reason of others as we pass it on: a short constant.
+fn plain(reason: &str) -> String {
+    reason.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn said(status: u16, payment_id: &str, word: &str) -> Option<Said> {
+        let answer = Answer { payment_id: payment_id.into(), status: word.into(), reason: "NO <b>POINTS</b>".into() };
+        read(StatusCode::from_u16(status).unwrap(), Some(answer))
+    }
+
+    #[test]
+    fn only_what_is_clear_is_believed() {
+        let id = || "p1".to_owned();
+        assert_eq!(said(202, "p1", "pending"), Some(Said::Pending { payment_id: id() }));
+        assert_eq!(said(200, "p1", "confirmed"), Some(Said::Confirmed { payment_id: id() }));
+        assert_eq!(said(402, "", "refused"), Some(Said::Refused { reason: "NObPOINTSb".into() }));
+        for (status, payment_id, word) in
+            [(200, "", "confirmed"), (200, "p/../1", "confirmed"), (202, "p1", "confirmed"), (500, "p1", "refused"), (404, "p1", ""), (200, "p1", "maybe")]
+        {
+            assert_eq!(said(status, payment_id, word), None, "{status} {word}");
+        }
+        assert_eq!(read(StatusCode::OK, None), None);
+    }
+}

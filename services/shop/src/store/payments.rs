@@ -1,0 +1,145 @@
+//! What becomes of the payment of a conversion. Each statement changes only what is still so, and answers the purchase as it
+//! then stands; nothing, where it is not so any more.
+
+use coreloop_shop_api::v1::PurchaseState;
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use super::purchases::row;
+use crate::purchase::Purchase;
+
+fn number(state: PurchaseState) -> i16 {
+    i16::try_from(i32::from(state)).unwrap_or_default()
+}
+
+/// The payment service has it and has not decided; it is looked after again at `next_at`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn pending(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    payment_id: &str,
+    next_at: Timestamp,
+) -> Result<Option<Purchase>, sqlx::Error> {
+    let row = row!(
+        "update shop.purchases p set state = 2, payment_id = $2, next_at = $3
+          where p.id = $1 and p.state < 3 and p.verdict is null returning",
+        "",
+        id,
+        payment_id,
+        next_at.to_sqlx() as _
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(Purchase::from))
+}
+
+/// What was decided, and by whom: the first word counts. `payment_id` may be empty where it is known already.
+#[derive(Debug, Clone, Copy)]
+pub struct Verdict<'a> {
+    /// CONFIRMED, VOIDED or FAILED.
+    pub state: PurchaseState,
+    /// `answer`, `webhook`, `poll`, `operator`.
+    pub said_by: &'a str,
+    /// What the payment service calls it.
+    pub payment_id: &'a str,
+    /// Why: a constant of ours.
+    pub reason: &'a str,
+    /// What goes with it.
+    pub detail: &'a str,
+    /// When whoever decided gives it into other hands.
+    pub next_at: Timestamp,
+}
+
+/// Writes what was decided.
+///
+/// # Errors
+/// When the database fails.
+pub async fn decide(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    verdict: &Verdict<'_>,
+) -> Result<Option<Purchase>, sqlx::Error> {
+    let row = row!(
+        "update shop.purchases p
+            set verdict = $2, said_by = $3, payment_id = case when $4 = '' then p.payment_id else $4 end, reason = $5,
+                detail = $6, next_at = $7
+          where p.id = $1 and p.state < 3 and p.verdict is null and p.category = 1 returning",
+        "",
+        id,
+        number(verdict.state),
+        verdict.said_by,
+        verdict.payment_id,
+        verdict.reason,
+        verdict.detail,
+        verdict.next_at.to_sqlx() as _
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(Purchase::from))
+}
+
+/// GOLD is about to be given before the payment is decided.
+///
+/// # Errors
+/// When the database fails.
+pub async fn granting(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Purchase>, sqlx::Error> {
+    let row = row!(
+        "update shop.purchases p set granting = true where p.id = $1 and p.state = 2 and p.verdict is null returning",
+        "",
+        id
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(Purchase::from))
+}
+
+/// So much is about to be taken back, where not all is there.
+///
+/// # Errors
+/// When the database fails.
+pub async fn claw(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    before: Option<i64>,
+    amount: i64,
+) -> Result<Option<Purchase>, sqlx::Error> {
+    let row = row!(
+        "update shop.purchases p set claw = $3
+          where p.id = $1 and p.state < 3 and p.claw is not distinct from $2 returning",
+        "",
+        id,
+        before,
+        amount
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(Purchase::from))
+}
+
+/// Notes a webhook; false when it came before.
+///
+/// # Errors
+/// When the database fails.
+pub async fn heard(
+    conn: &mut PgConnection,
+    event_id: &str,
+    purchase: Uuid,
+    status: &str,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let inserted = sqlx::query!(
+        "insert into shop.webhooks (event_id, purchase_id, status, received_at) values ($1, $2, $3, $4)
+         on conflict on constraint webhooks_pkey do nothing",
+        event_id,
+        purchase,
+        status,
+        now.to_sqlx() as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}

@@ -1,0 +1,180 @@
+//! What the shop asks of the wallet. Every act is named by its purchase, so asking again is asking for the same act.
+
+use coreloop_auth_api::machine::Machine;
+use coreloop_shop_api::v1::ShopReason;
+use coreloop_wallet_api::v1::{
+    self, Account, BatchPosting, Currency, Funds, House, Movement, Posting, account::Owner, batch_result::Outcome,
+    wallet_internal_service_client::WalletInternalServiceClient,
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::{Error, error::Refusal, purchase::Purchase};
+
+/// The wallet. Clones share its token.
+#[derive(Debug, Clone)]
+pub struct Wallet(Machine);
+
+/// What an act came to.
+#[derive(Debug, Clone)]
+pub enum Moved {
+    /// It has happened.
+    Done {
+        /// The posting.
+        posting_id: String,
+        /// GOLD of the user afterwards.
+        balance: Option<i64>,
+    },
+    /// The wallet says no; nothing has happened.
+    Refused {
+        /// Why, in our words.
+        refusal: Refusal,
+        /// What the user has, where that is why.
+        available: i64,
+    },
+}
+
+const GOLD: i32 = Currency::Gold as i32;
+
+impl Wallet {
+    /// Through the machine that the shop is towards the wallet.
+    #[must_use]
+    pub fn new(machine: Machine) -> Self {
+        Self(machine)
+    }
+
+    fn client(&self) -> WalletInternalServiceClient<coreloop_service::Link> {
+        WalletInternalServiceClient::new(self.0.link())
+    }
+
+    /// Takes the price of an item.
+    ///
+    /// # Errors
+    /// When it is not known what has happened.
+    pub async fn charge(&self, purchase: &Purchase) -> Result<Moved, Error> {
+        self.spend(purchase, purchase.price, None, "shop.purchase", "charge").await
+    }
+
+    /// Gives the GOLD of a conversion: what was paid for, and what is on top. One posting.
+    ///
+    /// # Errors
+    /// When it is not known what has happened.
+    pub async fn give(&self, purchase: &Purchase) -> Result<Moved, Error> {
+        let parts = [(purchase.gold, Funds::Paid), (purchase.bonus, Funds::Free)];
+        let movements = parts.into_iter().filter(|(amount, _)| *amount > 0).map(|(amount, funds)| Movement {
+            from: account(Owner::House(House::Mint.into())),
+            to: account(Owner::UserId(purchase.user.to_string())),
+            currency: GOLD,
+            amount,
+            funds: Some(funds.into()),
+            expires_at: None,
+        });
+        let posting = BatchPosting {
+            movements: movements.collect(),
+            reason: "shop.conversion".to_owned(),
+            reference: purchase.id.to_string(),
+            idempotency_key: format!("give:{}", purchase.id),
+        };
+        let asked = v1::PostBatchRequest { postings: vec![posting] };
+        let request = self.0.request(asked).await.map_err(|status| away(&status))?;
+        let answer = self.client().post_batch(request).await.map_err(|status| away(&status))?;
+        match answer.into_inner().results.into_iter().next().and_then(|result| result.outcome) {
+            Some(Outcome::Posting(posting)) => Ok(done(&posting)),
+            Some(Outcome::Refusal(refusal)) if refusal.reason == "BALANCE_LIMIT" => {
+                Ok(Moved::Refused { refusal: ShopReason::BalanceLimit.into(), available: 0 })
+            }
+            Some(Outcome::Refusal(refusal)) => Err(unclear(refusal.reason)),
+            None => Err(unclear("no result".to_owned())),
+        }
+    }
+
+    /// Takes back what [`Wallet::give`] gave, all of it.
+    ///
+    /// # Errors
+    /// When it is not known what has happened.
+    pub async fn take_back(&self, purchase: &Purchase, posting_id: &str) -> Result<Moved, Error> {
+        let asked = v1::ReverseRequest {
+            posting_id: posting_id.to_owned(),
+            amount: 0,
+            reason: "shop.voided".to_owned(),
+            reference: purchase.id.to_string(),
+            idempotency_key: format!("back:{}", purchase.id),
+        };
+        let request = self.0.request(asked).await.map_err(|status| away(&status))?;
+        match self.client().reverse(request).await {
+            Ok(answer) => posted(answer.into_inner().posting),
+            Err(status) => refused(&status),
+        }
+    }
+
+    /// Takes back so much of it, where not all is there.
+    ///
+    /// # Errors
+    /// When it is not known what has happened.
+    pub async fn claw(&self, purchase: &Purchase, amount: i64) -> Result<Moved, Error> {
+        self.spend(purchase, amount, Some(House::Mint.into()), "shop.voided", "claw").await
+    }
+
+    async fn spend(
+        &self,
+        purchase: &Purchase,
+        amount: i64,
+        destination: Option<i32>,
+        reason: &str,
+        name: &str,
+    ) -> Result<Moved, Error> {
+        let asked = v1::SpendRequest {
+            user_id: purchase.user.to_string(),
+            currency: GOLD,
+            amount,
+            destination,
+            reason: reason.to_owned(),
+            reference: purchase.id.to_string(),
+            idempotency_key: format!("{name}:{}", purchase.id),
+        };
+        let request = self.0.request(asked).await.map_err(|status| away(&status))?;
+        match self.client().spend(request).await {
+            Ok(answer) => posted(answer.into_inner().posting),
+            Err(status) => refused(&status),
+        }
+    }
+}
+
+fn account(owner: Owner) -> Option<Account> {
+    Some(Account { owner: Some(owner) })
+}
+
+fn posted(posting: Option<Posting>) -> Result<Moved, Error> {
+    posting.map(|posting| done(&posting)).ok_or_else(|| unclear("no posting".to_owned()))
+}
+
+/// What the user held after the last of its legs.
+fn done(posting: &Posting) -> Moved {
+    let balance = posting.legs.iter().rev().find_map(|leg| leg.balance_after);
+    Moved::Done { posting_id: posting.posting_id.clone(), balance }
+}
+
+/// Only what the wallet says by a reason of its own is a refusal. Anything else may have happened.
+fn refused(status: &Status) -> Result<Moved, Error> {
+    let details = status.get_error_details();
+    let info = details.error_info().filter(|info| info.domain == "wallet" && status.code() == Code::FailedPrecondition);
+    let Some(info) = info else { return Err(away(status)) };
+    match info.reason.as_str() {
+        "INSUFFICIENT_FUNDS" => {
+            let told = info.metadata.get("available").cloned().unwrap_or_default();
+            let available = told.parse().unwrap_or_default();
+            let refusal = Refusal { reason: ShopReason::InsufficientFunds, detail: Some(("available", told)) };
+            Ok(Moved::Refused { refusal, available })
+        }
+        "BALANCE_LIMIT" => Ok(Moved::Refused { refusal: ShopReason::BalanceLimit.into(), available: 0 }),
+        _ => Err(away(status)),
+    }
+}
+
+fn away(status: &Status) -> Error {
+    Error::Away { part: "the wallet", said: format!("{:?}: {}", status.code(), status.message()) }
+}
+
+fn unclear(said: String) -> Error {
+    Error::Away { part: "the wallet", said }
+}

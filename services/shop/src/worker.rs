@@ -1,0 +1,158 @@
+//! Loops: finish what was interrupted and ask after payments; keep receipt keys and gauges; look at receipts.
+
+use std::{sync::Arc, time::Duration};
+
+use coreloop_db::{deadline, lease::Lease};
+use coreloop_service::Worker;
+use futures::{StreamExt as _, stream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{App, Error, purchase::Purchase, settle, store, time};
+
+/// Purchases of one look, and those that are worked on at the same time.
+const AT_ONCE: i64 = 64;
+const TOGETHER: usize = 16;
+/// Between two looks at keys and gauges.
+const KEEP: Duration = Duration::from_secs(5);
+/// Receipts of one statement.
+const PAGE: i64 = 500;
+
+/// The service's loops.
+#[must_use]
+pub fn all(app: &Arc<App>) -> Vec<Worker> {
+    let (due, keep, receipts) = (Arc::clone(app), Arc::clone(app), Arc::clone(app));
+    let mut workers = vec![
+        Worker::new("shop.due", move |stop| sweep(Arc::clone(&due), stop)),
+        Worker::new("shop.keep", move |stop| tend(Arc::clone(&keep), stop)),
+    ];
+    if app.options.verify_secs > 0 {
+        workers.push(Worker::new("shop.verify", move |stop| verify(Arc::clone(&receipts), stop)));
+    }
+    workers
+}
+
+/// Replicas do not take turns: what one claims another does not see.
+async fn sweep(app: Arc<App>, stop: CancellationToken) {
+    let pause = Duration::from_secs(app.options.sweep_secs.into());
+    loop {
+        match stop.run_until_cancelled(look(&app)).await {
+            None => return,
+            Some(Ok(found)) if found >= AT_ONCE => continue,
+            Some(Ok(_)) => {}
+            Some(Err(error)) => tracing::warn!(%error, "open purchases could not be looked after"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = app.woken.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Takes up some that are due; answers how many they were. What fails is due again when its lease is over.
+async fn look(app: &App) -> Result<i64, Error> {
+    let now = app.clock.now();
+    let due = store::purchases::claim(&app.db, now, time::later(now, app.options.lease_secs), AT_ONCE).await?;
+    let found = i64::try_from(due.len()).unwrap_or(i64::MAX);
+    stream::iter(due).for_each_concurrent(TOGETHER, |purchase| take_up(app, purchase)).await;
+    Ok(found)
+}
+
+/// Ends before the lease does: nothing is asked for a purchase that another has taken up.
+async fn take_up(app: &App, purchase: Purchase) {
+    let (id, tries) = (purchase.id, purchase.tries);
+    let patience = Duration::from_secs(app.options.lease_secs.into()).saturating_sub(Duration::from_secs(1));
+    let call = settle::below(&purchase.origin, "take_up");
+    let work = deadline::scope(Instant::now() + patience, settle::run(app, purchase));
+    let work = tokio::time::timeout(patience, work);
+    let outcome = match call {
+        Some(call) => call.scope(work).await,
+        None => work.await,
+    };
+    match outcome {
+        Ok(Ok(purchase)) => tracing::debug!(purchase = %id, state = purchase.word(), tries, "taken up"),
+        Ok(Err(error)) => tracing::warn!(purchase = %id, tries, %error, "a purchase stays open"),
+        Err(_) => tracing::warn!(purchase = %id, tries, "a purchase stays open: it took too long"),
+    }
+}
+
+async fn tend(app: Arc<App>, stop: CancellationToken) {
+    loop {
+        match stop.run_until_cancelled(keep(&app)).await {
+            None => return,
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::warn!(%error, "keys and gauges could not be looked after"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(KEEP) => {}
+        }
+    }
+}
+
+async fn keep(app: &App) -> Result<(), Error> {
+    app.keys.active().await?;
+    if app.keys.rotate(app.options.receipt_key_secs).await? {
+        tracing::info!("receipts are signed with another key");
+    }
+    app.metrics.pending(store::purchases::pending(&app.db).await?);
+    for (package, left) in store::products::left(&app.db).await? {
+        app.metrics.stock(package, left);
+    }
+    Ok(())
+}
+
+async fn verify(app: Arc<App>, stop: CancellationToken) {
+    let pause = Duration::from_secs(app.options.verify_secs.into());
+    loop {
+        // First after a whole pause: a start is not the time to read everything.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        match stop.run_until_cancelled(receipts(&app)).await {
+            None => return,
+            Some(Ok(_)) => {}
+            Some(Err(error)) => tracing::warn!(%error, "receipts could not be looked at"),
+        }
+    }
+}
+
+/// Looks at every receipt, on one replica; answers how many do not say what the books say.
+///
+/// # Errors
+/// When the database fails.
+pub async fn receipts(app: &App) -> Result<u64, Error> {
+    let Some(lease) = Lease::try_take(&app.db, "shop.verify").await? else { return Ok(0) };
+    let outcome = mismatches(app).await;
+    lease.give_up().await;
+    outcome
+}
+
+async fn mismatches(app: &App) -> Result<u64, Error> {
+    let (mut after, mut found) = (Uuid::nil(), 0);
+    loop {
+        let page = store::purchases::with_receipt(&app.db, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = last.id;
+        for purchase in &page {
+            if !fits(app, purchase).await? {
+                app.metrics.mismatch();
+                found += 1;
+                tracing::error!(purchase = %purchase.id, "a receipt does not say what the books say");
+            }
+        }
+    }
+}
+
+/// Whether a purchase says what its receipt says.
+///
+/// # Errors
+/// When the database fails.
+pub async fn fits(app: &App, purchase: &Purchase) -> Result<bool, Error> {
+    let Some(receipt) = &purchase.receipt else { return Ok(false) };
+    let key = app.keys.of(receipt.key_version).await?;
+    Ok(key.is_some_and(|key| key.fits(purchase, receipt)))
+}
