@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use coreloop_config::Section;
 use coreloop_db::{Options, lease::Lease};
 use coreloop_idempotency::{Claim, Error, Keys, Scope};
-use coreloop_testkit::{Fault, FaultProxy, TestDb, run, wait::PATIENCE, wait_until};
+use coreloop_testkit::{
+    Fault, FaultProxy, TestDb, run,
+    wait::{PATIENCE, wait_for},
+    wait_until,
+};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgPoolOptions};
@@ -155,6 +159,23 @@ fn a_lease_has_one_holder_and_passes_on_when_given_up() {
         assert!(Lease::try_take(&pool, "auth.other").await.unwrap().is_some());
         first.give_up().await;
         assert!(Lease::try_take(&pool, "auth.test").await.unwrap().is_some());
+        pool.close().await;
+    });
+}
+
+/// Its connection stays open, as that of a process that stands still.
+#[test]
+fn a_holder_that_says_nothing_loses_its_lease() {
+    run(async {
+        let (_db, pool) = database().await;
+        let mut first = Lease::try_take(&pool, "auth.test").await.unwrap().unwrap();
+        first.expire_after(Duration::from_millis(200)).await.unwrap();
+        let second = wait_for("the second takes it", Duration::from_secs(20), async || {
+            Lease::try_take(&pool, "auth.test").await.unwrap()
+        })
+        .await;
+        assert!(!first.held().await);
+        second.give_up().await;
         pool.close().await;
     });
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,19 +17,17 @@ use coreloop_eventing::{
     bus::{Bus as _, Start},
 };
 use coreloop_facts::v1::AuthUserLoggedIn;
-use coreloop_testkit::{run, wait_until};
+use coreloop_testkit::{run, wait::within, wait_until};
 use jiff::Timestamp;
+use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::stage::{CONSUMER, Gated, Mute, Noting, Poisoned, Running, SlowAcks, Stage, consumer};
 
-const TOPIC: &str = "events.auth.user_logged_in";
-/// How long what was acted on is still known.
-const KNOWN_FOR: &str = "select extract(epoch from min(expires_at) - now())::bigint from auth.processed_events";
-
+pub const TOPIC: &str = "events.auth.user_logged_in";
 /// The fields of an event as the relay writes them.
-fn entry(key: &str, id: Uuid) -> Vec<(&'static str, String)> {
+pub fn entry(key: &str, id: Uuid) -> Vec<(&'static str, String)> {
     let payload = format!("{{\"user_id\": \"{}\", \"session_id\": \"9\"}}", key.len());
     let fixed = [("sequence", "1"), ("version", "1"), ("trace_id", ""), ("traceparent", ""), ("request_id", "")];
     let mut fields: Vec<_> = fixed.map(|(name, value)| (name, value.to_owned())).into();
@@ -92,7 +90,8 @@ fn a_consumer_killed_after_its_commit_has_no_second_effect() {
 fn poison_holds_back_its_own_key_only_until_it_is_a_dead_letter_and_can_come_back() {
     run(async {
         let mut stage = Stage::set().await;
-        stage.options.retry_delays_secs = vec![1, 0, 0];
+        // Longer than this test.
+        stage.options.retry_delays_secs = vec![600];
         let _relay = stage.relay().await;
         let poison = Poisoned::of([("bad", 2)]);
         let (mended, tries) = (Arc::clone(&poison.mended), Arc::clone(&poison.tries));
@@ -106,15 +105,19 @@ fn poison_holds_back_its_own_key_only_until_it_is_a_dead_letter_and_can_come_bac
         })
         .await;
         assert_eq!(stage.effects().await["bad"], [1], "what comes after the poison waits");
+        let held = "select count(*) from auth.held_events where state = 'retry' or state = 'waiting'";
+        wait_until("the bad key waits", Duration::from_secs(10), async || stage.db.count(held).await == 3).await;
         // What waits is not in a process's memory.
         first.kill().await;
+        stage.db.execute("update auth.held_events set due_at = now()").await;
+        stage.options.retry_delays_secs = vec![0, 0, 0];
         let _second = stage.consumer(poison).await;
         stage.wait_for_effects(7).await;
         assert_eq!(stage.effects().await["bad"], [1, 3, 4]);
         assert_eq!(tries.load(Ordering::SeqCst), 4, "once and three times more");
 
         let letters = DeadLetters::new("auth").unwrap();
-        let all = Filter { consumer: CONSUMER.into(), reason: Some("POISON".into()), id: None, count: 10 };
+        let all = Filter { consumer: CONSUMER.into(), reason: Some("POISON".into()), id: None, after: 0, count: 10 };
         let mut connection = stage.pool.acquire().await.unwrap();
         let dead = letters.list(&mut connection, &all).await.unwrap();
         assert_eq!((dead.len(), dead[0].key.as_str(), dead[0].failures), (1, "bad", 4));
@@ -189,33 +192,6 @@ fn what_no_database_keeps_is_set_aside_as_what_it_looks_like() {
     });
 }
 
-/// Whoever acted on it may have forgotten it.
-#[test]
-fn what_is_past_its_retention_is_not_read_again() {
-    run(async {
-        let mut stage = Stage::set().await;
-        stage.options.retention_secs = 3_600;
-        let mut redis = stage.redis.connect().await;
-        let old = SystemClock.now().as_millisecond() - 2 * 3_600_000;
-        let () = redis::cmd("XADD")
-            .arg(TOPIC)
-            .arg(format!("{old}-0"))
-            .arg(&entry("old", SystemIds.uuid()))
-            .query_async(&mut redis)
-            .await
-            .unwrap();
-        let (_relay, _consumer) = (stage.relay().await, stage.consumer(Noting).await);
-        stage.tell("a", &[1]).await;
-        stage.wait_for_effects(1).await;
-        let topic = Topic::of::<AuthUserLoggedIn>().unwrap();
-        stage.bus().await.rewind(CONSUMER, &topic, Start::Earliest).await.unwrap();
-        stage.wait_for_metric("events_handled_total{consumer=\"auth.test\",outcome=\"known\"} 1").await;
-        assert_eq!(stage.effects().await, BTreeMap::from([("a".into(), vec![1])]));
-        let (kept, day) = (stage.db.count(KNOWN_FOR).await, 86_400);
-        assert!(kept > 7 * day - 60, "acted on and known for {kept} s");
-    });
-}
-
 #[test]
 fn a_group_reads_again_what_it_is_told_to_without_a_second_effect() {
     run(async {
@@ -253,22 +229,69 @@ fn a_new_group_begins_where_it_is_told_to() {
     });
 }
 
+/// Notes how many turns of a key run at once, at most.
+#[derive(Clone)]
+struct Counting {
+    gated: Gated,
+    turns: Arc<Mutex<BTreeMap<String, (usize, usize)>>>,
+}
+
+#[async_trait]
+impl Handler for Counting {
+    async fn handle(&self, tx: &mut Transaction, event: &Event) -> Result<(), Failure> {
+        let turn = |by: isize| {
+            let mut turns = self.turns.lock().unwrap();
+            let (now, most) = turns.entry(event.key.clone()).or_default();
+            *now = now.checked_add_signed(by).unwrap();
+            *most = (*most).max(*now);
+        };
+        turn(1);
+        let outcome = self.gated.handle(tx, event).await;
+        turn(-1);
+        outcome
+    }
+}
+
 #[test]
 fn keys_are_handled_at_the_same_time_and_each_in_order() {
     run(async {
         let stage = Stage::set().await;
         let _relay = stage.relay().await;
         let (permits, inside) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-        let _consumer = stage.consumer(Gated { permits: Arc::clone(&permits), inside: Arc::clone(&inside) }).await;
+        let gated = Gated { permits: Arc::clone(&permits), inside: Arc::clone(&inside) };
+        let counting = Counting { gated, turns: Arc::default() };
+        let _consumer = stage.consumer(counting.clone()).await;
         for key in ["a", "b", "c", "d"] {
             stage.tell(key, &[1, 2, 3]).await;
         }
         // Four are in their handlers, one a key; none of them has been let out.
         inside.acquire_many(4).await.unwrap().forget();
-        assert_eq!(inside.available_permits(), 0);
         permits.add_permits(12);
         stage.wait_for_effects(12).await;
         assert!(stage.effects().await.values().all(|numbers| *numbers == [1, 2, 3]));
+        let turns = counting.turns.lock().unwrap().clone();
+        assert!(turns.len() == 4 && turns.values().all(|(_, most)| *most == 1), "{turns:?}");
+    });
+}
+
+#[test]
+fn a_consumer_ends_when_it_is_told_to_although_its_database_is_away() {
+    run(async {
+        let stage = Stage::set().await;
+        let _relay = stage.relay().await;
+        let own = PgPoolOptions::new().max_connections(4).connect(&stage.db.url()).await.unwrap();
+        let parts = Parts { db: own.clone(), ..stage.parts().await };
+        let running = Running::of(consumer(parts, Noting));
+        stage.tell("a", &[1]).await;
+        stage.wait_for_effects(1).await;
+        own.close().await;
+        stage.tell("a", &[2]).await;
+        stage.tell("a", &[3]).await;
+        wait_until("it has them in its hands", Duration::from_secs(20), async || stage.pending().await == 2).await;
+        within("its end", Duration::from_secs(20), running.stop()).await;
+        let _second = stage.consumer(Noting).await;
+        stage.wait_for_effects(3).await;
+        assert_eq!(stage.effects().await["a"], [1, 2, 3]);
     });
 }
 

@@ -72,7 +72,8 @@ fn one_percent_of_poison_delays_nobody_else_and_comes_back_after_the_mending() {
     const EACH: i64 = 5;
     run(async {
         let mut stage = Stage::set().await;
-        stage.options.retry_delays_secs = vec![1, 1, 1];
+        // Longer than others may be late.
+        stage.options.retry_delays_secs = vec![3, 3, 3];
         let poison = Poisoned::of([("key3", 0), ("key33", 2), ("key63", 2), ("key93", 4), ("key99", 4)]);
         let bad: Vec<String> = poison.poison.iter().map(|(key, _)| key.clone()).collect();
         let (mended, tries) = (Arc::clone(&poison.mended), Arc::clone(&poison.tries));
@@ -92,7 +93,7 @@ fn one_percent_of_poison_delays_nobody_else_and_comes_back_after_the_mending() {
         let all = usize::try_from(KEYS * EACH).unwrap();
         stage.wait_for_effects(all - bad.len()).await;
         let dead = "select count(*) from auth.held_events where state = 'dead' and failures = 4";
-        wait_until("all poison is dead", Duration::from_secs(20), async || stage.db.count(dead).await == 5).await;
+        wait_until("all poison is dead", Duration::from_secs(60), async || stage.db.count(dead).await == 5).await;
         assert_eq!(tries.load(Ordering::SeqCst), 5 * 4, "once, and three times more");
         stage.wait_for_metric("events_dead{consumer=\"auth.test\"} 5").await;
         stage.wait_for_metric("events_held{consumer=\"auth.test\"} 0").await;
@@ -101,7 +102,8 @@ fn one_percent_of_poison_delays_nobody_else_and_comes_back_after_the_mending() {
             "select percentile_disc(0.99) within group (order by late_ms) from auth.effects where key not in ('{keys}')"
         );
         let late = stage.db.count(&p99).await;
-        assert!(late <= 2_000, "others came {late} ms late");
+        let figure = coreloop_testkit::figure(Duration::from_secs(2)).as_millis();
+        assert!(u128::try_from(late).unwrap() <= figure, "others came {late} ms late");
 
         mended.store(true, Ordering::SeqCst);
         let filter =

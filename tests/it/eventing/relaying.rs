@@ -1,8 +1,11 @@
 //! From the outbox to the broker.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use coreloop_testkit::{run, seed, wait::wait_for, wait_until};
+use coreloop_testkit::{Rounds, deep, run, seed, wait::wait_for, wait_until};
 use futures::future::join_all;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
@@ -136,55 +139,107 @@ fn published_rows_are_swept_when_their_time_is_over() {
     });
 }
 
-/// Writers of many keys, some of whose transactions are rolled back, while relays and consumers are killed and the broker
-/// loses all it has.
+/// B1: writers of many keys, a tenth of whose transactions are rolled back, while relays and consumers are killed and the
+/// broker is away, comes back with nothing, or with what it had some time ago.
 #[test]
 fn every_commit_has_its_effect_once_and_in_order_whatever_is_killed() {
     run(async {
         let mut stage = Stage::set().await;
+        let outage = if deep() { Duration::from_secs(60) } else { Duration::ZERO };
         let seed = seed("eventing_kills");
-        let mut chance = StdRng::seed_from_u64(seed);
+        let mut writing = Writing { chance: StdRng::seed_from_u64(seed), told: BTreeMap::new(), last: 0 };
         let (mut relays, mut consumers) =
             (vec![stage.relay().await, stage.relay().await], vec![stage.consumer(Noting).await]);
-        let mut told = BTreeMap::<String, Vec<i64>>::new();
-        for round in coreloop_testkit::Rounds::of(60) {
-            let writes: Vec<(String, bool, Vec<i64>)> = (0..12)
-                .map(|key| {
-                    let first = i64::try_from(round).unwrap() * 10;
-                    let count = chance.random_range(1..4);
-                    (format!("key{key}"), chance.random_ratio(1, 5), (first..first + count).collect())
-                })
-                .collect();
-            let victim = chance.random_range(0..4);
-            let stage_ref = &stage;
-            join_all(writes.iter().map(|(key, undone, numbers)| async move {
-                let tx = stage_ref.write(key, numbers).await;
-                if *undone { tx.rollback().await.unwrap() } else { tx.commit().await.unwrap() }
-            }))
-            .await;
-            for (key, _, numbers) in writes.into_iter().filter(|(_, undone, _)| !undone) {
-                told.entry(key).or_default().extend(numbers);
-            }
-            match victim {
+        let (mut killed, mut outages) = (0, 0);
+        for round in Rounds::of(60) {
+            writing.round(&stage).await;
+            match round % 3 {
                 0 => {
                     relays.remove(0).kill().await;
                     relays.push(stage.relay().await);
+                    killed += 1;
                 }
                 1 => {
                     consumers.remove(0).kill().await;
                     consumers.push(stage.consumer(Noting).await);
                 }
-                2 if round % 3 == 0 => {
+                _ if round % 2 == 0 => {
+                    // What it has now is what it comes back with, a few rounds later.
+                    let () = redis::cmd("SAVE").query_async(&mut stage.redis.connect().await).await.unwrap();
+                }
+                _ => {
                     stage.redis.kill();
+                    let since = Instant::now();
+                    loop {
+                        writing.round(&stage).await;
+                        if outages > 0 || since.elapsed() >= outage {
+                            break;
+                        }
+                        let next = since.elapsed() + Duration::from_secs(1);
+                        wait_until("a second of the outage", Duration::from_secs(30), async || since.elapsed() >= next)
+                            .await;
+                    }
+                    outages += 1;
                     stage.redis.resurrect().await;
                 }
-                _ => {}
             }
         }
+        assert!(!deep() || (killed >= 20 && outages >= 1), "{killed} relays were killed");
         stage.tell("last", &[1]).await;
-        told.insert("last".into(), vec![1]);
-        stage.wait_for_effects(told.values().map(Vec::len).sum()).await;
-        assert_eq!(stage.effects().await, told, "seed {seed}");
+        writing.told.insert("last".into(), vec![1]);
+        stage.wait_for_effects(writing.told.values().map(Vec::len).sum()).await;
+        assert_eq!(stage.effects().await, writing.told, "seed {seed}");
+    });
+}
+
+/// What was committed, by key.
+struct Writing {
+    chance: StdRng,
+    told: BTreeMap<String, Vec<i64>>,
+    last: i64,
+}
+
+impl Writing {
+    /// A transaction of each of twelve keys, with one to three events.
+    async fn round(&mut self, stage: &Stage) {
+        self.last += 10;
+        let writes: Vec<(String, bool, Vec<i64>)> = (0..12)
+            .map(|key| {
+                let count = self.chance.random_range(1..4);
+                (format!("key{key}"), self.chance.random_ratio(1, 10), (self.last..self.last + count).collect())
+            })
+            .collect();
+        join_all(writes.iter().map(|(key, undone, numbers)| async move {
+            let tx = stage.write(key, numbers).await;
+            if *undone { tx.rollback().await.unwrap() } else { tx.commit().await.unwrap() }
+        }))
+        .await;
+        for (key, _, numbers) in writes.into_iter().filter(|(_, undone, _)| !undone) {
+            self.told.entry(key).or_default().extend(numbers);
+        }
+    }
+}
+
+/// It takes longer than others of the process would wait, and is told once.
+#[test]
+fn a_slow_broker_is_given_its_time() {
+    const BUSY: &str = "local since = os.clock() while os.clock() - since < 0.7 do end return 0";
+    run(async {
+        let mut stage = Stage::set().await;
+        stage.options.broker_timeout_ms = 30_000;
+        let _relay = stage.relay().await;
+        stage.tell("a", &[1]).await;
+        stage.wait_for_published(1).await;
+        let mut redis = stage.redis.connect().await;
+        let mut busy = redis::cmd("EVAL");
+        busy.arg(BUSY).arg(0);
+        let ((), busy) = futures::join!(stage.tell("a", &[2]), busy.query_async::<i64>(&mut redis));
+        assert_eq!(busy.unwrap(), 0);
+        stage.tell("a", &[3]).await;
+        stage.wait_for_published(3).await;
+        let recorded = "select count(*) from auth.outbox_relay where read_to = 3";
+        wait_until("it is recorded", Duration::from_secs(20), async || stage.db.count(recorded).await == 1).await;
+        assert_eq!(stage.published().await, 3, "told twice");
     });
 }
 
@@ -199,9 +254,9 @@ fn in_a_rush_commits_are_silent_and_nobody_is_missed_when_it_ends() {
         for _ in 0..3 {
             // Written while commits are silent, committed when they are not.
             let silent = loop {
-                for number in 0..20 {
-                    stage.tell("rush", &[number]).await;
-                }
+                // At once, so that one look after another finds some, however long a commit takes.
+                let keys: Vec<String> = (0..20).map(|writer| format!("rush{writer}")).collect();
+                join_all(keys.iter().map(|key| stage.tell(key, &[1]))).await;
                 told += 20;
                 let silent = stage.write("early", &[1]).await;
                 if !stage.listening().await {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use coreloop_auth_api::v1::{UserLoggedIn, UserRegistered};
 use coreloop_core::id::SystemIds;
 use coreloop_eventstore::{Aggregate, BoxError, Error, Event, EventStore, EventType, message};
+use coreloop_facts::v1::{AuthUserLoggedIn as UserLoggedIn, AuthUserRegistered as UserRegistered};
 use coreloop_service::{Call, Target, Trace};
 use coreloop_testkit::{TestMesh, run};
 use http::HeaderValue;
