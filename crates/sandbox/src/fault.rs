@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Timeout,
     /// The connection breaks in the middle of the answer.
     Reset,
+    /// The work is done, and then the connection breaks in the middle of the answer.
+    Lost,
     /// An ID token that lies; `what` says how. Google's token endpoint only.
     Tamper,
 }
@@ -44,9 +46,9 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fault {
-    /// `google`, `kakao`, `naver`, `sendgrid`, `age`, or `*`.
+    /// `google`, `kakao`, `naver`, `sendgrid`, `age`, `vendor`, or `*`.
     pub(crate) provider: String,
-    /// `authorize`, `token`, `userinfo`, `discovery`, `jwks`, `send`; absent: any.
+    /// `authorize`, `token`, `userinfo`, `discovery`, `jwks`, `send`, `order`, `cancel`; absent: any.
     pub(crate) endpoint: Option<String>,
     /// What goes wrong.
     pub(crate) kind: Kind,
@@ -174,6 +176,10 @@ pub(crate) async fn play(state: Arc<State>, at: At, request: Request, next: Next
                 failure(at, Some(504))
             }
             Kind::Reset => broken(),
+            Kind::Lost => {
+                let _unheard = next.run(request).await;
+                broken()
+            }
             Kind::Garbage | Kind::Tamper => garbage(),
         },
     };

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use coreloop_core::{Clock, Ids};
-use coreloop_eventing::Outbox;
+use coreloop_eventing::{CommandBus, Commands, Outbox, RedisBus};
 use coreloop_service::{BuildError, Ctx};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::PgPool;
 
-use crate::{Options, bank::Bank, metrics::Metrics};
+use crate::{Options, bank::Bank, metrics::Metrics, vault::Vault, vendor::Vendor};
 
 /// The running service.
 #[derive(Debug)]
@@ -25,6 +25,12 @@ pub struct App {
     pub outbox: Outbox,
     /// The wallet.
     pub bank: Bank,
+    /// The vendor of vouchers.
+    pub vendor: Vendor,
+    /// What seals voucher codes.
+    pub vault: Vault,
+    /// The near end of `rewards.issue`; none where there is no broker.
+    pub commands: Option<Commands>,
     /// Metrics.
     pub metrics: Metrics,
 }
@@ -35,10 +41,13 @@ impl App {
     /// # Errors
     /// Wrong settings, no database.
     pub fn of(ctx: &Ctx) -> Result<Self, BuildError> {
-        let options = Options::read(&ctx.settings)?;
+        let options = Options::read(&ctx.settings, ctx.mode)?;
         let metrics = Metrics::default();
         ctx.metrics.with(|registry| metrics.register(registry));
         Ok(Self {
+            vendor: Vendor::of(&options),
+            vault: Vault::of(&options, ctx.mode)?,
+            commands: commands(ctx, &options)?,
             options,
             db: ctx.require_db()?,
             clock: Arc::clone(&ctx.clock),
@@ -49,10 +58,30 @@ impl App {
         })
     }
 
+    /// When a vendor that has not answered is asked again.
+    #[must_use]
+    pub fn resend(&self, now: Timestamp) -> Timestamp {
+        now.saturating_add(SignedDuration::from_secs(self.options.resend_after_secs.into())).unwrap_or(now)
+    }
+
     /// When somebody else may take up what is begun now.
     #[must_use]
     pub fn claim(&self, now: Timestamp) -> Timestamp {
         let after = SignedDuration::from_secs(self.options.recover_after_secs.into());
         now.saturating_add(after).unwrap_or(now)
     }
+}
+
+/// What carries commands; none where there is no broker.
+///
+/// # Errors
+/// When the broker is set and cannot be used.
+pub fn command_bus(ctx: &Ctx, options: &Options) -> Result<Option<Arc<dyn CommandBus>>, BuildError> {
+    let Some(client) = ctx.redis_client.clone() else { return Ok(None) };
+    Ok(Some(Arc::new(RedisBus::new(ctx.require_redis()?, client, &options.eventing))))
+}
+
+fn commands(ctx: &Ctx, options: &Options) -> Result<Option<Commands>, BuildError> {
+    let bus = command_bus(ctx, options)?;
+    Ok(bus.map(|bus| Commands::new(bus, Arc::clone(&ctx.clock), "rewards")))
 }

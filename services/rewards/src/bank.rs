@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-/// Longest time of one question. What is asked later is asked by somebody else: see `App::claim`.
+/// Longest time of one question. Shorter than `recover_after_secs`: nobody else asks meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the wallet did not do.
@@ -78,6 +78,52 @@ impl Bank {
         };
         posting(request).await
     }
+}
+
+impl Bank {
+    /// Takes points from a user; the posting that did.
+    ///
+    /// # Errors
+    /// What was refused, or is not known.
+    pub async fn spend_points(&self, user: UserId, amount: i64, cause: Cause<'_>) -> Result<Uuid, Unpaid> {
+        let asked = v1::SpendRequest {
+            user_id: user.to_string(),
+            currency: Currency::Point.into(),
+            amount,
+            destination: None,
+            reason: cause.reason.to_owned(),
+            reference: cause.subject.to_string(),
+            idempotency_key: cause.key(),
+        };
+        let request = async {
+            let request = self.0.request(asked).await?;
+            Ok(WalletInternalServiceClient::new(self.0.link()).spend(request).await?.into_inner().posting)
+        };
+        id(&posting(request).await?)
+    }
+
+    /// Undoes a posting; the posting that did.
+    ///
+    /// # Errors
+    /// What was refused, or is not known.
+    pub async fn reverse(&self, spent: Uuid, cause: Cause<'_>) -> Result<Uuid, Unpaid> {
+        let asked = v1::ReverseRequest {
+            posting_id: spent.to_string(),
+            amount: 0,
+            reason: cause.reason.to_owned(),
+            reference: cause.subject.to_string(),
+            idempotency_key: cause.key(),
+        };
+        let request = async {
+            let request = self.0.request(asked).await?;
+            Ok(WalletInternalServiceClient::new(self.0.link()).reverse(request).await?.into_inner().posting)
+        };
+        id(&posting(request).await?)
+    }
+}
+
+fn id(posting: &Posting) -> Result<Uuid, Unpaid> {
+    posting.posting_id.parse().map_err(|_| Unpaid::Unknown(Status::unknown("a posting without an id")))
 }
 
 /// Waits for a posting, and tells what is for good from what may pass.

@@ -89,6 +89,11 @@ fn told(reason: RewardsReason) -> (Kind, &'static str) {
         R::CampaignClosed => (Kind::FailedPrecondition, "the campaign is not open"),
         R::CampaignExhausted => (Kind::FailedPrecondition, "the campaign has nothing left"),
         R::CampaignClaimed => (Kind::FailedPrecondition, "the campaign gives to each once"),
+        R::RewardNotFound => (Kind::NotFound, "no such reward"),
+        R::RewardUnavailable => (Kind::FailedPrecondition, "the reward is not offered now"),
+        R::SoldOut => (Kind::FailedPrecondition, "none is left"),
+        R::InsufficientPoints => (Kind::FailedPrecondition, "the user has fewer points"),
+        R::RedemptionNotFound => (Kind::NotFound, "the caller has no such redemption"),
         R::BalanceLimit => (Kind::FailedPrecondition, "the wallet cannot hold that much more"),
     }
 }

@@ -86,7 +86,7 @@ impl Ask {
 }
 
 /// SHA-256 over parts, each with its length: none can be read as another's end.
-fn sha(parts: &[&str]) -> [u8; 32] {
+pub(crate) fn sha(parts: &[&str]) -> [u8; 32] {
     let mut hash = digest::Context::new(&digest::SHA256);
     for part in parts {
         hash.update(&(part.len() as u64).to_be_bytes());
@@ -110,29 +110,34 @@ pub fn currency(kind: RewardKind) -> Option<Currency> {
 /// # Errors
 /// [`Error::KeyReused`]; the refusals of campaigns; what the wallet refused, then and whenever asked again.
 pub async fn give(app: &App, ask: &Ask) -> Result<Grant, Error> {
-    let grant = match grants::by_id(&app.db, ask.id()).await? {
-        Some(known) => known,
-        None => promise(app, ask).await?,
-    };
-    if grant.body_hash != ask.body_hash() {
-        return Err(Error::KeyReused);
+    if let Some(known) = grants::by_id(&app.db, ask.id()).await? {
+        return again(ask, known);
     }
-    finish(app, grant).await
-}
-
-/// Writes the promise; answers the one that was written by whoever was first.
-async fn promise(app: &App, ask: &Ask) -> Result<Grant, Error> {
-    let written = write(app, ask).await;
-    let id = ask.id();
-    match written {
-        Ok(Some(grant)) => Ok(grant),
+    match write(app, ask).await {
+        Ok(Some(grant)) => finish(app, grant).await,
         // The same event, a moment ago.
-        Ok(None) => grants::by_id(&app.db, id).await?.ok_or(Error::Corrupt("a grant that is there and is not")),
+        Ok(None) => {
+            let known = grants::by_id(&app.db, ask.id()).await?;
+            again(ask, known.ok_or(Error::Corrupt("a grant that is there and is not"))?)
+        }
         Err(error) if error.taken().as_deref() == Some("grants_campaign_user_key") => {
-            let known = grants::by_id(&app.db, id).await?;
-            known.ok_or(Error::Refused(RewardsReason::CampaignClaimed))
+            let known = grants::by_id(&app.db, ask.id()).await?;
+            again(ask, known.ok_or(Error::Refused(RewardsReason::CampaignClaimed))?)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// A grant that is asked for again. Whoever wrote it asks the wallet, or the recovery does, and nobody else: two who ask at once
+/// may be told different things, if what the user has changes in between.
+fn again(ask: &Ask, known: Grant) -> Result<Grant, Error> {
+    if known.body_hash != ask.body_hash() { Err(Error::KeyReused) } else { told(known) }
+}
+
+fn told(grant: Grant) -> Result<Grant, Error> {
+    match grant.state {
+        State::Refused => Err(error::reason_of(&grant.refusal).into()),
+        _ => Ok(grant),
     }
 }
 
@@ -157,13 +162,9 @@ async fn write(app: &App, ask: &Ask) -> Result<Option<Grant>, Error> {
 /// # Errors
 /// What the wallet refused; when the database fails.
 pub async fn finish(app: &App, grant: Grant) -> Result<Grant, Error> {
-    let grant = match grant.state {
-        State::Pending => attempt(app, grant).await?,
-        _ => grant,
-    };
     match grant.state {
-        State::Refused => Err(error::reason_of(&grant.refusal).into()),
-        _ => Ok(grant),
+        State::Pending => told(attempt(app, grant).await?),
+        _ => told(grant),
     }
 }
 

@@ -11,8 +11,11 @@ use tonic::{Request, Response, Status};
 use crate::App;
 
 pub mod campaigns;
+pub mod catalogue;
 pub mod distribute;
+pub mod inventory;
 pub mod parse;
+pub mod redeem;
 
 /// Serves `coreloop.rewards.v1`.
 #[derive(Debug, Clone)]
@@ -33,11 +36,17 @@ macro_rules! delegate {
 
 delegate!(RewardsService {
     distribute => distribute::distribute: DistributeRequest -> DistributeResponse;
+    list_rewards => catalogue::list_rewards: ListRewardsRequest -> ListRewardsResponse;
+    redeem => redeem::redeem: RedeemRequest -> RedeemResponse;
+    list_redemptions => redeem::list_redemptions: ListRedemptionsRequest -> ListRedemptionsResponse;
+    get_redemption => redeem::get_redemption: GetRedemptionRequest -> GetRedemptionResponse;
 });
 
 delegate!(RewardsAdminService {
     distribute_to => distribute::distribute_to: DistributeToRequest -> DistributeToResponse;
     put_campaign => campaigns::put_campaign: PutCampaignRequest -> PutCampaignResponse;
+    put_inventory => inventory::put_inventory: PutInventoryRequest -> PutInventoryResponse;
+    set_inventory_state => inventory::set_inventory_state: SetInventoryStateRequest -> SetInventoryStateResponse;
 });
 
 delegate!(RewardsInternalService {

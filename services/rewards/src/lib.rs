@@ -18,11 +18,15 @@ pub mod bank;
 pub mod error;
 pub mod grants;
 pub mod grpc;
+pub mod issue;
 pub mod metrics;
 pub mod module;
 pub mod options;
+pub mod redemptions;
 pub mod store;
 pub mod times;
+pub mod vault;
+pub mod vendor;
 pub mod worker;
 
 pub use app::App;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coreloop_eventing::{Parts, Relay};
+use coreloop_eventing::{Consumer, Parts, Queue, Relay};
 use coreloop_rewards_api::v1::{
     rewards_admin_service_server::RewardsAdminServiceServer,
     rewards_internal_service_server::RewardsInternalServiceServer, rewards_service_server::RewardsServiceServer,
@@ -11,7 +11,7 @@ use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs, Worker};
 use futures::future::BoxFuture;
 use sqlx::migrate::Migrator;
 
-use crate::{App, grpc::Grpc, worker};
+use crate::{App, app::command_bus, grpc::Grpc, issue::Issuer, worker};
 
 /// The schema `rewards`.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -47,6 +47,7 @@ impl Module for Rewards {
             let app = Arc::new(App::of(&ctx)?);
             let mut workers = worker::all(&app);
             workers.extend(relay(&app, &ctx)?);
+            workers.extend(issuer(&app, &ctx)?);
             let grpc = Grpc(Arc::clone(&app));
             let rpcs = Rpcs::new()
                 .with(RewardsServiceServer::new(grpc.clone()))
@@ -61,6 +62,14 @@ impl Module for Rewards {
             Ok(Built { rpcs, http: None, workers, checks: vec![postgres] })
         })
     }
+}
+
+/// The worker of `rewards.issue`; none where there is no broker.
+fn issuer(app: &Arc<App>, ctx: &Ctx) -> Result<Option<Worker>, BuildError> {
+    let Some(bus) = command_bus(ctx, &app.options)? else { return Ok(None) };
+    let parts = Parts::of(ctx, "rewards", &app.options.eventing)?;
+    let consumer = Consumer::working(Queue::REWARDS_ISSUE, bus, parts, Issuer(Arc::clone(app)))?;
+    Ok(Some(consumer.worker()))
 }
 
 /// The relay of the outbox; none where there is no bus.

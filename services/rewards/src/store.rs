@@ -3,3 +3,5 @@
 pub mod audit;
 pub mod campaigns;
 pub mod grants;
+pub mod inventory;
+pub mod redemptions;

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{App, Error, grants, store};
+use crate::{App, Error, grants, redemptions, store};
 
 /// Rows of one look.
 const AT_ONCE: i64 = 64;
@@ -48,8 +48,10 @@ async fn recover(app: Arc<App>, stop: CancellationToken) {
 async fn some(app: &App) -> Result<bool, Error> {
     let now = app.clock.now();
     let due = store::grants::claim_due(&app.db, now, app.claim(now), AT_ONCE).await?;
-    let more = due.len() >= usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
+    let unfinished = store::redemptions::claim_due(&app.db, now, app.claim(now), AT_ONCE).await?;
+    let more = due.len().max(unfinished.len()) >= usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
     stream::iter(due).for_each_concurrent(TOGETHER, |id| grant(app, id)).await;
+    stream::iter(unfinished).for_each_concurrent(TOGETHER, |id| redemption(app, id)).await;
     Ok(more)
 }
 
@@ -61,6 +63,16 @@ async fn grant(app: &App, id: Uuid) {
     match outcome.await {
         Ok(()) | Err(Error::Refused(_)) => {}
         Err(error) => tracing::warn!(%error, grant_id = %id, "a grant could not be finished"),
+    }
+}
+
+async fn redemption(app: &App, id: Uuid) {
+    let outcome = async {
+        let Some(redemption) = store::redemptions::by_id(&app.db, id).await? else { return Ok::<_, Error>(()) };
+        redemptions::recover(app, redemption).await
+    };
+    if let Err(error) = outcome.await {
+        tracing::warn!(%error, redemption_id = %id, "a redemption could not be taken up");
     }
 }
 
@@ -84,9 +96,10 @@ async fn look(app: &App) -> Result<(), Error> {
     let Some(lease) = Lease::try_take(&app.db, "rewards.audit").await? else { return Ok(()) };
     let now = app.clock.now();
     let old = now.checked_sub(SignedDuration::from_secs(app.options.gap_after_secs.into())).unwrap_or(now);
-    let found = store::audit::sweep_grants(&app.db, now, old).await;
+    let grants = store::audit::sweep_grants(&app.db, now, old).await;
+    let redemptions = store::audit::sweep_redemptions(&app.db, now, old).await;
     lease.give_up().await;
-    for (subject, what) in found? {
+    for (subject, what) in grants?.into_iter().chain(redemptions?) {
         app.metrics.gaps.inc();
         tracing::error!(%subject, what, "a gap in the audit of rewards");
     }

@@ -1,7 +1,9 @@
 //! Services that ask for rewards, and what the tables say of it.
 
+use std::time::Duration;
+
 use coreloop_rewards_api::v1::{Grant, GrantRequest, GrantResponse, RewardKind};
-use coreloop_testkit::{Persona, Shared, TestMesh, rpc};
+use coreloop_testkit::{Answer, Persona, Shared, TestMesh, rpc, wait::wait_for};
 use prost::Message;
 use serde_json::{Value, json};
 use tonic::{Status, transport::Channel};
@@ -73,4 +75,65 @@ pub async fn told(mesh: &TestMesh, event: &str, field: &str, subject: &str) -> i
 pub fn campaign(name: &str, amount: i64, max_grants: i64) -> Value {
     json!({"campaign_id": name, "kind": "REWARD_KIND_POINT", "amount": amount, "state": "OFFER_STATE_ACTIVE",
            "max_grants": max_grants})
+}
+
+/// Something on the shelf, of a test's own.
+#[derive(Debug)]
+pub struct Shelf {
+    pub sku: String,
+    body: Value,
+}
+
+impl Shelf {
+    /// So many pieces for so many points.
+    pub async fn with(mesh: &TestMesh, price: i64, stock: i64) -> Self {
+        Self::at_vendor(mesh, price, stock, "coffee-5000").await
+    }
+
+    /// The same, by the vendor's name for it.
+    pub async fn at_vendor(mesh: &TestMesh, price: i64, stock: i64, vendor_sku: &str) -> Self {
+        let sku = format!("sku-{}", Uuid::new_v4());
+        let body = json!({"sku": sku, "title": "Coffee", "description": "One cup", "vendor_sku": vendor_sku,
+                          "price": price, "stock": stock, "state": "OFFER_STATE_ACTIVE"});
+        let shelf = Self { sku, body };
+        shelf.put(mesh, json!({})).await.expect(200);
+        shelf
+    }
+
+    /// Put again, with a change.
+    pub async fn put(&self, mesh: &TestMesh, change: Value) -> Answer {
+        let mut body = self.body.clone();
+        for (name, value) in change.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        mesh.admin().await.post("/admin/rewards/inventory", &body).await
+    }
+
+    /// What is left.
+    pub async fn stock(&self, mesh: &TestMesh) -> i64 {
+        mesh.db.count(&format!("select stock from rewards.inventory where sku = '{}'", self.sku)).await
+    }
+}
+
+/// Somebody who has points.
+pub async fn person_with(mesh: &TestMesh, name: &str, amount: i64) -> Persona {
+    let person = mesh.persona(name).await;
+    Giver::of(mesh, "scan").await.give(0, &points(&person.user_id, amount)).await.unwrap();
+    assert_eq!(points_of(&person).await, amount);
+    person
+}
+
+pub async fn redeem(person: &Persona, sku: &str, key: &str) -> Answer {
+    person.post(&format!("/v1/rewards/{sku}/redeem"), &json!({"idempotency_key": key})).await
+}
+
+/// A redemption that has come to its end.
+pub async fn settled(person: &Persona, id: &str) -> Value {
+    wait_for("the redemption ends", Duration::from_secs(60), async || {
+        let answer = person.get(&format!("/v1/rewards/redemptions/{id}")).await;
+        let redemption = (answer.status == 200).then(|| answer.json()["redemption"].clone())?;
+        let over = ["ISSUED", "FAILED", "CANCELLED"].map(|state| format!("REDEMPTION_STATE_{state}"));
+        over.iter().any(|state| redemption["state"] == state.as_str()).then_some(redemption)
+    })
+    .await
 }

@@ -116,6 +116,164 @@ pub struct RewardsGranted {
     #[prost(message, optional, tag = "10")]
     pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// A user redeems something: a piece is set aside (`rewards.redemption_requested`); key: the user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RewardsRedemptionRequested {
+    /// Redemption.
+    #[prost(string, tag = "1")]
+    pub redemption_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// What.
+    #[prost(string, tag = "3")]
+    pub sku: ::prost::alloc::string::String,
+    /// Points.
+    #[prost(int64, tag = "4")]
+    pub price: i64,
+    /// When.
+    #[prost(message, optional, tag = "5")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A redemption has its voucher (`rewards.redemption_issued`); key: the user. The code is no part of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RewardsRedemptionIssued {
+    /// Redemption.
+    #[prost(string, tag = "1")]
+    pub redemption_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// What.
+    #[prost(string, tag = "3")]
+    pub sku: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "4")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A redemption came to nothing, and everything is back (`rewards.redemption_failed`); key: the user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RewardsRedemptionFailed {
+    /// Redemption.
+    #[prost(string, tag = "1")]
+    pub redemption_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// What.
+    #[prost(string, tag = "3")]
+    pub sku: ::prost::alloc::string::String,
+    /// Why: `INSUFFICIENT_POINTS`, or `VENDOR:` and the vendor's word.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// The wallet's posting that gave the points back; empty where none were taken.
+    #[prost(string, tag = "5")]
+    pub returned_posting_id: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "6")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A purchase was written down (`shop.purchase_requested`); key: the buyer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShopPurchaseRequested {
+    /// Buyer.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// For realtime.
+    #[prost(message, optional, tag = "2")]
+    pub purchase_update: ::core::option::Option<super::super::shop::v1::PurchaseUpdate>,
+    /// What the product is.
+    #[prost(enumeration = "super::super::shop::v1::Category", tag = "3")]
+    pub category: i32,
+    /// When.
+    #[prost(message, optional, tag = "4")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A purchase was paid for and given (`shop.purchase_completed`); key: the buyer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShopPurchaseCompleted {
+    /// Buyer.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// For realtime.
+    #[prost(message, optional, tag = "2")]
+    pub purchase_update: ::core::option::Option<super::super::shop::v1::PurchaseUpdate>,
+    /// For realtime.
+    #[prost(message, optional, tag = "3")]
+    pub profile_update: ::core::option::Option<super::super::shop::v1::ProfileUpdate>,
+    /// What the product is.
+    #[prost(enumeration = "super::super::shop::v1::Category", tag = "4")]
+    pub category: i32,
+    /// What the item does, where it is one.
+    #[prost(message, optional, tag = "5")]
+    pub effect: ::core::option::Option<super::super::shop::v1::Effect>,
+    /// When.
+    #[prost(message, optional, tag = "6")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A purchase was refused, and nothing has moved (`shop.purchase_failed`); key: the buyer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShopPurchaseFailed {
+    /// Buyer.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// For realtime.
+    #[prost(message, optional, tag = "2")]
+    pub purchase_update: ::core::option::Option<super::super::shop::v1::PurchaseUpdate>,
+    /// What the product is.
+    #[prost(enumeration = "super::super::shop::v1::Category", tag = "3")]
+    pub category: i32,
+    /// When.
+    #[prost(message, optional, tag = "4")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// The payment of a conversion was confirmed, and its GOLD given (`shop.settlement_confirmed`); key: the buyer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShopSettlementConfirmed {
+    /// Buyer.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// For realtime.
+    #[prost(message, optional, tag = "2")]
+    pub purchase_update: ::core::option::Option<super::super::shop::v1::PurchaseUpdate>,
+    /// For realtime.
+    #[prost(message, optional, tag = "3")]
+    pub profile_update: ::core::option::Option<super::super::shop::v1::ProfileUpdate>,
+    /// Id that the payment service gave it.
+    #[prost(string, tag = "4")]
+    pub payment_id: ::prost::alloc::string::String,
+    /// Who said so: `answer`, `webhook`, `poll`, `operator`.
+    #[prost(string, tag = "5")]
+    pub said_by: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "6")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// The payment of a conversion was taken back, and with it what was given (`shop.settlement_voided`); key: the buyer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShopSettlementVoided {
+    /// Buyer.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// For realtime.
+    #[prost(message, optional, tag = "2")]
+    pub purchase_update: ::core::option::Option<super::super::shop::v1::PurchaseUpdate>,
+    /// For realtime, where GOLD was taken back.
+    #[prost(message, optional, tag = "3")]
+    pub profile_update: ::core::option::Option<super::super::shop::v1::ProfileUpdate>,
+    /// Id that the payment service gave it.
+    #[prost(string, tag = "4")]
+    pub payment_id: ::prost::alloc::string::String,
+    /// Who said so: `answer`, `webhook`, `poll`, `operator`.
+    #[prost(string, tag = "5")]
+    pub said_by: ::prost::alloc::string::String,
+    /// GOLD that could not be taken back, because it was spent.
+    #[prost(int64, tag = "6")]
+    pub owed: i64,
+    /// When.
+    #[prost(message, optional, tag = "7")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// A user's account changed (`wallet.posted`); key: the user. In the order of the changes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WalletPosted {
@@ -170,6 +328,30 @@ impl ::coreloop_core::Fact for AuthUserWithdrawn {
 }
 impl ::coreloop_core::Fact for RewardsGranted {
     const TYPE: &'static str = "coreloop.event.v1.RewardsGranted";
+}
+impl ::coreloop_core::Fact for RewardsRedemptionRequested {
+    const TYPE: &'static str = "coreloop.event.v1.RewardsRedemptionRequested";
+}
+impl ::coreloop_core::Fact for RewardsRedemptionIssued {
+    const TYPE: &'static str = "coreloop.event.v1.RewardsRedemptionIssued";
+}
+impl ::coreloop_core::Fact for RewardsRedemptionFailed {
+    const TYPE: &'static str = "coreloop.event.v1.RewardsRedemptionFailed";
+}
+impl ::coreloop_core::Fact for ShopPurchaseRequested {
+    const TYPE: &'static str = "coreloop.event.v1.ShopPurchaseRequested";
+}
+impl ::coreloop_core::Fact for ShopPurchaseCompleted {
+    const TYPE: &'static str = "coreloop.event.v1.ShopPurchaseCompleted";
+}
+impl ::coreloop_core::Fact for ShopPurchaseFailed {
+    const TYPE: &'static str = "coreloop.event.v1.ShopPurchaseFailed";
+}
+impl ::coreloop_core::Fact for ShopSettlementConfirmed {
+    const TYPE: &'static str = "coreloop.event.v1.ShopSettlementConfirmed";
+}
+impl ::coreloop_core::Fact for ShopSettlementVoided {
+    const TYPE: &'static str = "coreloop.event.v1.ShopSettlementVoided";
 }
 impl ::coreloop_core::Fact for WalletPosted {
     const TYPE: &'static str = "coreloop.event.v1.WalletPosted";

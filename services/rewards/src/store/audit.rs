@@ -76,3 +76,36 @@ pub async fn sweep_grants(
     .await?;
     Ok(rows.into_iter().map(|row| (row.subject, row.what)).collect())
 }
+
+/// As [`sweep_grants`], of redemptions.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sweep_redemptions(
+    db: impl PgExecutor<'_>,
+    now: Timestamp,
+    old: Timestamp,
+) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"with steps as (
+               select r.id, r.created_at, r.state, unnest(case r.state
+                   when 1 then array['requested'] when 2 then array['requested', 'paid']
+                   when 3 then array['requested', 'paid', 'issued'] when 4 then array['requested', 'paid', 'returning']
+                   when 5 then array['requested', 'paid', 'returning', 'failed'] else array['requested', 'cancelled'] end) as step
+                 from rewards.redemptions r
+           ), gaps as (
+               select s.id as subject, 'redemption_' || s.step || '_unwritten' as what from steps s
+                where not exists (select from rewards.reward_audit a where a.subject = s.id and a.step = s.step)
+               union all
+               select r.id, 'redemption_pending' from rewards.redemptions r where r.state in (1, 2, 4) and r.created_at <= $2
+           )
+           insert into rewards.audit_gaps (subject, what, found_at)
+           select distinct subject, what, $1::timestamptz from gaps limit 1000
+           on conflict do nothing returning subject, what"#,
+        now.to_sqlx() as _,
+        old.to_sqlx() as _,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.subject, row.what)).collect())
+}

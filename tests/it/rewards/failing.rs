@@ -1,0 +1,153 @@
+//! The vendor fails in every way, and parts are killed at any step: in the end there is a voucher, or everything is back; once.
+
+use coreloop_testkit::{Persona, TestMesh, mesh::Builder, run, seed, wait::wait_for};
+use futures::future::join_all;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, time::Duration};
+
+use super::stage::{Shelf, person_with, points_of, redeem, settled};
+
+/// What waits is looked after within a second or two.
+fn hasty() -> Builder {
+    TestMesh::builder()
+        .stand_ins()
+        .setting("rewards.recover_after_secs", 2_i64)
+        .setting("rewards.resend_after_secs", 1_i64)
+        .setting("rewards.recover_every_ms", 100_i64)
+        .setting("rewards.vendor_timeout_ms", 3_000_i64)
+        .toml("[rewards.eventing]\nretry_delays_secs = [1, 1, 1]\npoll_ms = 100\nstandby_ms = 100\n")
+}
+
+async fn fault(mesh: &TestMesh, fault: Value) {
+    mesh.stand_ins.as_ref().unwrap().rest().post("/_sandbox/faults", &fault).send().await.expect(201);
+}
+
+/// What the vendor knows, by key.
+async fn orders(mesh: &TestMesh) -> BTreeMap<String, Value> {
+    let told = mesh.stand_ins.as_ref().unwrap().rest().get("/_sandbox/vendor/orders").send().await.expect(200);
+    serde_json::from_value(told["orders"].clone()).unwrap()
+}
+
+async fn begun(person: &Persona, shelf: &Shelf, key: &str) -> String {
+    redeem(person, &shelf.sku, key).await.expect(200)["redemption"]["redemption_id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_vendor_that_stumbles_is_asked_again_under_the_same_key() {
+    run(async {
+        let mesh = hasty().start().await;
+        let shelf = Shelf::with(&mesh, 10, 10).await;
+        let alice = person_with(&mesh, "alice", 100).await;
+        for (number, kind) in ["error", "lost", "garbage", "reset"].into_iter().enumerate() {
+            fault(&mesh, json!({"provider": "vendor", "endpoint": "order", "kind": kind, "times": 1})).await;
+            let id = begun(&alice, &shelf, &format!("k{number}")).await;
+            let issued = settled(&alice, &id).await;
+            assert_eq!(issued["state"], "REDEMPTION_STATE_ISSUED", "{kind}: {issued}");
+            let order = &orders(&mesh).await[&id];
+            assert_eq!(order["code"], issued["voucher_code"], "{kind}");
+        }
+        assert_eq!((points_of(&alice).await, shelf.stock(&mesh).await, orders(&mesh).await.len()), (60, 6, 4));
+    });
+}
+
+#[test]
+fn a_vendor_that_never_answers_is_given_up_and_everything_is_back() {
+    run(async {
+        let mesh = hasty().setting("rewards.give_up_secs", 3_i64).start().await;
+        let shelf = Shelf::with(&mesh, 10, 1).await;
+        let alice = person_with(&mesh, "alice", 10).await;
+        fault(&mesh, json!({"provider": "vendor", "endpoint": "order", "kind": "error", "status": 500})).await;
+        fault(&mesh, json!({"provider": "vendor", "endpoint": "cancel", "kind": "lost", "times": 2})).await;
+        let id = begun(&alice, &shelf, "k").await;
+        let failed = settled(&alice, &id).await;
+        assert_eq!(
+            (&failed["state"], &failed["reason"]),
+            (&json!("REDEMPTION_STATE_FAILED"), &json!("VENDOR:order_cancelled"))
+        );
+        assert_eq!((points_of(&alice).await, shelf.stock(&mesh).await), (10, 1));
+        assert_eq!(orders(&mesh).await[&id]["status"], "cancelled");
+    });
+}
+
+#[test]
+fn what_was_issued_and_never_told_is_found_when_it_is_given_up() {
+    run(async {
+        let mesh = hasty().setting("rewards.give_up_secs", 3_i64).start().await;
+        let shelf = Shelf::with(&mesh, 10, 1).await;
+        let alice = person_with(&mesh, "alice", 10).await;
+        fault(&mesh, json!({"provider": "vendor", "endpoint": "order", "kind": "lost"})).await;
+        let id = begun(&alice, &shelf, "k").await;
+        let issued = settled(&alice, &id).await;
+        assert_eq!(issued["state"], "REDEMPTION_STATE_ISSUED", "{issued}");
+        assert_eq!(orders(&mesh).await[&id]["code"], issued["voucher_code"]);
+        assert_eq!((points_of(&alice).await, shelf.stock(&mesh).await), (0, 0));
+    });
+}
+
+#[test]
+fn whatever_is_killed_each_redemption_is_issued_or_given_back_once() {
+    run(async {
+        let mut mesh = hasty().split().setting("rewards.give_up_secs", 6_i64).start().await;
+        let (good, bad) = (Shelf::with(&mesh, 10, 100).await, Shelf::at_vendor(&mesh, 10, 100, "refused-2").await);
+        let mut people = Vec::new();
+        for number in 0..6 {
+            people.push(person_with(&mesh, &format!("p{number}"), 100).await);
+        }
+        let mut random = StdRng::seed_from_u64(seed("kills"));
+        let mut asked: Vec<(usize, String)> = Vec::new();
+        for round in 0..6 {
+            fault(&mesh, json!({"provider": "vendor", "kind": "lost", "times": 2})).await;
+            let key = format!("round-{round}");
+            let all = join_all(people.iter().enumerate().map(|(number, person)| {
+                let shelf = if number % 2 == 0 { &good } else { &bad };
+                redeem(person, &shelf.sku, &key)
+            }));
+            let victim = ["rewards", "wallet"][random.random_range(0..2)];
+            // Somewhere in the midst of them, or after.
+            let mark = asked.len() + random.random_range(0..people.len());
+            let kill = async {
+                wait_for("some are written", Duration::from_secs(60), async || {
+                    let written = mesh.db.count("select count(*) from rewards.redemptions").await;
+                    (usize::try_from(written).unwrap() >= mark).then_some(())
+                })
+                .await;
+            };
+            let (answers, ()) = tokio::join!(all, kill);
+            mesh.node_mut(0, victim).kill().await;
+            mesh.node_mut(0, victim).start().await;
+            for (number, answer) in answers.iter().enumerate() {
+                assert!([200, 409, 503].contains(&answer.status), "{}", answer.text());
+                asked.push((number, key.clone()));
+            }
+        }
+        let mut issued = 0;
+        for (number, key) in &asked {
+            let (person, shelf) = (&people[*number], if number % 2 == 0 { &good } else { &bad });
+            // Asked again with its key, each has one truth.
+            let id = wait_for("an answer", Duration::from_secs(60), async || {
+                let answer = redeem(person, &shelf.sku, key).await;
+                (answer.status == 200)
+                    .then(|| answer.json()["redemption"]["redemption_id"].as_str().unwrap().to_owned())
+            })
+            .await;
+            let end = settled(person, &id).await;
+            let expected = if number % 2 == 0 { "REDEMPTION_STATE_ISSUED" } else { "REDEMPTION_STATE_FAILED" };
+            if end["state"] == "REDEMPTION_STATE_ISSUED" {
+                issued += 1;
+                assert_eq!(orders(&mesh).await[&id]["code"], end["voucher_code"]);
+            }
+            // A vendor that was given up has issued nothing.
+            assert!(end["state"] == expected || end["state"] == "REDEMPTION_STATE_FAILED", "{end}");
+        }
+        let at_vendor = orders(&mesh).await.values().filter(|order| order["status"] == "issued").count();
+        assert_eq!(at_vendor, issued, "what the vendor issued is what people have");
+        let mut left = 0;
+        for person in &people {
+            left += points_of(person).await;
+        }
+        assert_eq!(left, 600 - 10 * i64::try_from(issued).unwrap(), "each paid once, or not");
+        assert_eq!(good.stock(&mesh).await, 100 - i64::try_from(issued).unwrap());
+        assert_eq!(bad.stock(&mesh).await, 100);
+    });
+}
