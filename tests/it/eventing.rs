@@ -4,7 +4,10 @@
 mod capturing;
 mod commanding;
 mod consuming;
+mod forgetting;
+mod kafka;
 mod promises;
+mod rabbit;
 mod recorded;
 mod relaying;
 pub mod stage;

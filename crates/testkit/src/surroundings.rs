@@ -24,6 +24,12 @@ pub fn product() -> String {
     required("CORELOOP_TEST_BINARY")
 }
 
+/// Folder of the jars of Apache Kafka: `CORELOOP_TEST_KAFKA`.
+#[must_use]
+pub fn kafka_jars() -> String {
+    required("CORELOOP_TEST_KAFKA")
+}
+
 #[allow(clippy::disallowed_methods, reason = "the one place where tests read their environment")]
 fn required(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))

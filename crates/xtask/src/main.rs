@@ -12,6 +12,7 @@ mod child;
 mod codegen;
 mod compat;
 mod interrupt;
+mod jars;
 mod lint;
 mod lock;
 mod packages;

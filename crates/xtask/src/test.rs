@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    child, lint, packages, place,
+    child, jars, lint, packages, place,
     postgres::{self, Plan, Postgres},
     progress::{Step, say, seconds},
     redis::{self, Redis},
@@ -22,6 +22,7 @@ use crate::{
 pub(crate) struct Surroundings {
     root: PathBuf,
     name: String,
+    kafka: PathBuf,
     postgres: Option<Postgres>,
     redis: Option<Redis>,
 }
@@ -31,8 +32,9 @@ impl Surroundings {
     pub(crate) fn start(root: &Path, durable: bool) -> Result<Self> {
         let logs = place::private(root)?.join("logs");
         packages::ensure_servers(&["rabbitmq-server"], &logs)?;
+        let kafka = jars::kafka(root)?;
         let name = format!("test-{}", std::process::id());
-        let mut started = Self { root: root.to_owned(), name: name.clone(), postgres: None, redis: None };
+        let mut started = Self { root: root.to_owned(), name: name.clone(), kafka, postgres: None, redis: None };
         let step = Step::begin("PostgreSQL and Redis for this run");
         let port = state::any_free(&[]).context("no free port")?;
         let plan = Plan { root, name: &format!("{name}-pg"), port, durable };
@@ -44,7 +46,10 @@ impl Surroundings {
     }
 
     pub(crate) fn environment(&self, envoy: &Path) -> Vec<(&'static str, String)> {
-        let mut variables = vec![("CORELOOP_TEST_ENVOY", envoy.display().to_string())];
+        let mut variables = vec![
+            ("CORELOOP_TEST_ENVOY", envoy.display().to_string()),
+            ("CORELOOP_TEST_KAFKA", self.kafka.display().to_string()),
+        ];
         if let Some(postgres) = &self.postgres {
             variables.push(("CORELOOP_TEST_DATABASE_URL", postgres.url.clone()));
         }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use coreloop_core::{Clock as _, Ids as _, SystemClock, id::SystemIds};
 use coreloop_db::Transaction;
 use coreloop_eventing::{
-    Command, CommandBus, CommandHandler, Commands, Consumer, DeadLetters, Error, Failure, Filter, Queue,
+    Command, CommandBus, CommandHandler, Commands, Consumer, DeadLetters, Error, Failure, Filter, Parts, Queue,
 };
 use coreloop_testkit::{run, wait_until};
 use jiff::{SignedDuration, Timestamp};
@@ -24,26 +24,26 @@ use uuid::Uuid;
 
 use super::stage::{Running, Stage};
 
-const QUEUE: Queue = Queue::REWARDS_ISSUE;
+pub const QUEUE: Queue = Queue::REWARDS_ISSUE;
 
 /// Asks a vendor, who remembers by which keys it was asked.
 #[derive(Clone)]
-struct Issuing {
-    asked: Arc<Mutex<Vec<Uuid>>>,
+pub struct Issuing {
+    pub asked: Arc<Mutex<Vec<Uuid>>>,
     /// The vendor refuses these.
-    refused: BTreeSet<i64>,
-    mended: Arc<AtomicBool>,
+    pub refused: BTreeSet<i64>,
+    pub mended: Arc<AtomicBool>,
     /// The vendor answers as many as there are permits.
-    answers: Arc<Semaphore>,
+    pub answers: Arc<Semaphore>,
 }
 
 impl Issuing {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let answers = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         Self { asked: Arc::default(), refused: BTreeSet::new(), mended: Arc::default(), answers }
     }
 
-    fn asked(&self) -> Vec<Uuid> {
+    pub fn asked(&self) -> Vec<Uuid> {
         self.asked.lock().unwrap().clone()
     }
 }
@@ -92,7 +92,7 @@ impl Stage {
     }
 }
 
-fn command(number: i64, timestamp: Timestamp) -> Command {
+pub fn command(number: i64, timestamp: Timestamp) -> Command {
     Command {
         queue: QUEUE,
         key: "a".into(),
@@ -162,6 +162,37 @@ fn a_worker_killed_before_its_record_is_followed_by_another_with_the_same_key() 
     });
 }
 
+/// A time that stands still.
+#[derive(Debug)]
+struct At(Timestamp);
+
+impl coreloop_core::Clock for At {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
+
+/// The vendor may have been asked: only its answer says what has come of that, however late.
+#[test]
+fn what_was_begun_in_time_is_seen_through_after_it() {
+    run(async {
+        let stage = Stage::set().await;
+        let old = SystemClock.now().checked_sub(SignedDuration::from_secs(i64::from(QUEUE.ttl_secs()) + 60)).unwrap();
+        let stuck = Issuing { answers: Arc::new(Semaphore::new(0)), ..Issuing::new() };
+        let parts = Parts { clock: Arc::new(At(old)), ..stage.parts().await };
+        let bus = Arc::new(stage.bus().await);
+        let first = Running::of(Consumer::working(QUEUE, Arc::clone(&bus) as _, parts, stuck.clone()).unwrap().worker());
+        let begun = command(1, old);
+        bus.send(QUEUE, std::slice::from_ref(&begun)).await.unwrap();
+        wait_until("the vendor is asked", Duration::from_secs(20), async || !stuck.asked().is_empty()).await;
+        first.kill().await;
+        let handler = Issuing { asked: Arc::clone(&stuck.asked), ..Issuing::new() };
+        let _second = stage.worker(&handler).await;
+        stage.wait_for_effects(1).await;
+        assert_eq!(handler.asked(), [begun.idempotency_key; 2]);
+    });
+}
+
 #[test]
 fn what_fails_is_tried_again_and_then_a_dead_letter_behind_which_its_key_goes_on() {
     run(async {
@@ -175,7 +206,8 @@ fn what_fails_is_tried_again_and_then_a_dead_letter_behind_which_its_key_goes_on
         assert_eq!(stage.effects().await["a"], [1, 3]);
         assert_eq!(handler.asked().len(), 1 + 4 + 1, "once, and three times more");
         let letters = DeadLetters::new("auth").unwrap();
-        let all = Filter { consumer: QUEUE.name().into(), reason: Some("VENDOR".into()), id: None, count: 10 };
+        let all =
+            Filter { consumer: QUEUE.name().into(), reason: Some("VENDOR".into()), id: None, after: 0, count: 10 };
         let mut connection = stage.pool.acquire().await.unwrap();
         let dead = letters.list(&mut connection, &all).await.unwrap();
         assert_eq!((dead.len(), dead[0].topic.as_str()), (1, "cmd:rewards.issue"));

@@ -161,7 +161,11 @@ impl Stage {
     }
 
     pub async fn wait_for_effects(&self, count: usize) {
-        wait_until(format!("{count} effects"), PATIENCE, async || {
+        self.wait_for_effects_within(count, PATIENCE).await;
+    }
+
+    pub async fn wait_for_effects_within(&self, count: usize, deadline: Duration) {
+        wait_until(format!("{count} effects"), deadline, async || {
             self.effects().await.values().map(Vec::len).sum::<usize>() >= count
         })
         .await;

@@ -24,6 +24,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["coreloop-service"],
     &["coreloop-eventing", "coreloop-eventstore"],
+    &["coreloop-eventing-kafka", "coreloop-eventing-rabbitmq"],
     &["<api>"],
     &["coreloop-facts"],
     &["<domain>", "coreloop-gateway"],

@@ -1,0 +1,151 @@
+//! The event bus on Kafka (chapter 06, item 2).
+//!
+//! A topic a fact, as on Redis, with the aggregate as the partition key; the envelope travels in headers. What the bus promises
+//! is held by Kafka's own means:
+//! - **Publishing is a transaction** of a producer that is named by its source (`acks=all`, idempotent): a batch is there whole
+//!   or not at all, and whoever leads next fences it, so a relay that was replaced can publish nothing. Readers see only what is
+//!   committed.
+//! - **A group has one reader**, who joins under the name of the group (a static member): the one before is fenced at once,
+//!   without a rebalance and without waiting for its session to end. It handles the keys of all partitions at once, as on Redis.
+//! - **Offsets are committed by hand**, after the handler's transaction: a partition's goes up to the oldest event that is open, so
+//!   whatever a reader had and did not finish is read again. What was finished above it is known to the consumer's database.
+//! - A broker that has acknowledged with `acks=all` does not lose it, so there is no mark to compare: [`Bus::lead`] answers none.
+//!
+//! librdkafka blocks; what of it waits for the broker runs on threads that may.
+
+mod options;
+mod publish;
+mod read;
+mod topics;
+mod wire;
+
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use coreloop_eventing::{
+    Error, Topic,
+    bus::{Batch, Bus, Mark, Reader, Start, Subscription},
+};
+use rdkafka::{ClientConfig, error::KafkaError, types::RDKafkaErrorCode};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+pub use self::options::Options;
+use self::{publish::Publisher, topics::Topics};
+
+/// The bus on Kafka; clones share its producers.
+#[derive(Clone)]
+pub struct KafkaBus(Arc<Inner>);
+
+struct Inner {
+    options: Options,
+    topics: Topics,
+    publishers: Mutex<HashMap<String, Arc<Publisher>>>,
+}
+
+impl KafkaBus {
+    /// The brokers of `options`. Connects at first use.
+    #[must_use]
+    pub fn new(options: &Options) -> Self {
+        let topics = Topics::new(options.clone());
+        Self(Arc::new(Inner { options: options.clone(), topics, publishers: Mutex::default() }))
+    }
+}
+
+impl Options {
+    /// What every client is told.
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.servers).set("client.id", "coreloop");
+        // A broker that comes back is found at once.
+        config.set("reconnect.backoff.max.ms", "1000");
+        for (key, value) in &self.client {
+            config.set(key, value);
+        }
+        config
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    /// A name at the broker.
+    fn named(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(broker),
+        Err(ended) => Err(Error::Broker(ended.into())),
+    }
+}
+
+/// What Kafka says, in our words.
+fn broker(error: KafkaError) -> Error {
+    let code = match &error {
+        KafkaError::Transaction(inner) => Some(inner.code()),
+        other => other.rdkafka_error_code(),
+    };
+    match code {
+        Some(
+            RDKafkaErrorCode::Fenced
+            | RDKafkaErrorCode::InvalidProducerEpoch
+            | RDKafkaErrorCode::ProducerFenced
+            | RDKafkaErrorCode::FencedInstanceId
+            | RDKafkaErrorCode::UnknownMemberId
+            | RDKafkaErrorCode::IllegalGeneration,
+        ) => Error::Fenced,
+        Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::RequestTimedOut) => Error::Timeout,
+        _ => Error::Broker(error.into()),
+    }
+}
+
+#[async_trait]
+impl Bus for KafkaBus {
+    async fn lead(&self, source: &str, token: Uuid) -> Result<Option<Mark>, Error> {
+        // The one before ends first: two of one name in a process would fence each other.
+        let before = self.0.publishers.lock().await.remove(source);
+        drop(before);
+        let publisher = Arc::new(Publisher::open(&self.0.options, source, token).await?);
+        self.0.publishers.lock().await.insert(source.to_owned(), publisher);
+        Ok(None)
+    }
+
+    async fn publish(&self, batch: Batch<'_>) -> Result<(), Error> {
+        let publisher = self.0.publishers.lock().await.get(batch.source).cloned();
+        let publisher = publisher.filter(|publisher| publisher.token == batch.token).ok_or(Error::Fenced)?;
+        for event in batch.events {
+            self.0.topics.ensure(&event.topic).await?;
+        }
+        let published = publisher.publish(batch.events).await;
+        if published.is_err() {
+            // Its transaction is in doubt: whoever leads next ends it.
+            self.0.publishers.lock().await.remove(batch.source);
+        }
+        published
+    }
+
+    async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Reader>, Error> {
+        for topic in &subscription.topics {
+            self.0.topics.ensure(topic).await?;
+        }
+        Ok(Box::new(read::Group::join(&self.0.options, subscription).await?))
+    }
+
+    /// Kafka moves the offsets of a group only while nobody reads it: stop the consumer first.
+    async fn rewind(&self, group: &str, topic: &Topic, start: Start) -> Result<(), Error> {
+        self.0.topics.ensure(topic).await?;
+        read::rewind(&self.0.options, group, topic, start).await
+    }
+}
+
+impl fmt::Debug for KafkaBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KafkaBus")
+    }
+}

@@ -1,0 +1,75 @@
+//! The publisher of one source: a transactional producer.
+
+use std::sync::Arc;
+
+use coreloop_eventing::{Error, Event};
+use rdkafka::{
+    error::KafkaError,
+    producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _},
+    types::RDKafkaErrorCode,
+};
+use uuid::Uuid;
+
+use crate::{Options, blocking, broker, wire};
+
+pub(crate) struct Publisher {
+    pub(crate) token: Uuid,
+    producer: FutureProducer,
+    options: Arc<Options>,
+}
+
+impl Publisher {
+    /// Becomes the publisher of `source`; the one before is fenced, and what it had not committed is undone.
+    pub(crate) async fn open(options: &Options, source: &str, token: Uuid) -> Result<Self, Error> {
+        let mut config = options.client();
+        config
+            .set("transactional.id", options.named(&format!("relay.{source}")))
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "0")
+            // A transaction that its publisher leaves behind holds up readers for so long at most.
+            .set("transaction.timeout.ms", options.timeout_ms.max(1_000).to_string())
+            .set("delivery.timeout.ms", options.timeout_ms.max(1_000).to_string())
+            .set("socket.timeout.ms", options.timeout_ms.max(1_000).to_string());
+        let producer: FutureProducer = config.create().map_err(broker)?;
+        let (initial, timeout) = (producer.clone(), options.timeout());
+        blocking(move || initial.init_transactions(timeout)).await?;
+        Ok(Self { token, producer, options: Arc::new(options.clone()) })
+    }
+
+    /// Publishes a batch in one transaction, in order.
+    pub(crate) async fn publish(&self, events: &[Event]) -> Result<(), Error> {
+        self.producer.begin_transaction().map_err(broker)?;
+        let mut sent = Vec::with_capacity(events.len());
+        for event in events {
+            sent.push(self.send(event).await?);
+        }
+        // What the commit says it has flushed was delivered; a record that was not fails it.
+        let (producer, timeout) = (self.producer.clone(), self.options.timeout());
+        blocking(move || producer.commit_transaction(timeout)).await?;
+        for delivery in sent {
+            match delivery.await {
+                Ok(Ok(_)) => {}
+                Ok(Err((error, _))) => return Err(broker(error)),
+                Err(ended) => return Err(Error::Broker(ended.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a record into the producer's queue; waits while that is full.
+    async fn send(&self, event: &Event) -> Result<DeliveryFuture, Error> {
+        let topic = self.options.named(event.topic.as_str());
+        loop {
+            let record: FutureRecord<'_, str, [u8]> =
+                FutureRecord::to(&topic).key(event.key.as_str()).payload(&*event.payload).headers(wire::headers(event));
+            match self.producer.send_result(record) {
+                Ok(delivery) => return Ok(delivery),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+                Err((error, _)) => return Err(broker(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The reader of a group.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use coreloop_eventing::{
+    Error, Topic,
+    bus::{Delivery, Reader, Receipt, Start, Subscription},
+};
+use futures::FutureExt as _;
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer as _, StreamConsumer},
+    error::KafkaError,
+    message::{BorrowedMessage, Message as _},
+};
+
+use crate::{Options, blocking, broker, wire};
+
+/// Longest wait for news in one call.
+const WAIT: Duration = Duration::from_millis(1_000);
+/// A reader whose consumer waits for its database is no less a member.
+const LONGEST_POLL_MS: &str = "3600000";
+
+type Place = (String, i32);
+
+/// How far a partition is.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The one after the last that was given.
+    next: i64,
+    /// Given and not acknowledged.
+    open: BTreeSet<i64>,
+}
+
+impl Progress {
+    fn give(&mut self, offset: i64) {
+        self.next = offset + 1;
+        self.open.insert(offset);
+    }
+
+    /// Where a reader after this one is to begin.
+    fn committed(&self) -> i64 {
+        self.open.first().copied().unwrap_or(self.next)
+    }
+}
+
+/// Dropped, what it had not acknowledged is read again by the next.
+pub(crate) struct Group {
+    /// None only while it is dropped.
+    consumer: Option<Arc<StreamConsumer>>,
+    /// By the name that the broker knows.
+    topics: HashMap<String, Topic>,
+    progress: Mutex<HashMap<Place, Progress>>,
+    /// The last call found nothing.
+    idle: AtomicBool,
+    timeout: Duration,
+}
+
+impl Group {
+    pub(crate) async fn join(options: &Options, subscription: Subscription) -> Result<Self, Error> {
+        let group = options.named(&subscription.group);
+        let topics: HashMap<String, Topic> =
+            subscription.topics.iter().map(|topic| (options.named(topic.as_str()), topic.clone())).collect();
+        if subscription.start != Start::Earliest {
+            let (config, names) = (config(options, &group), topics.keys().cloned().collect());
+            let (start, timeout) = (subscription.start, options.timeout());
+            blocking(move || begin(&config, names, start, timeout, false)).await?;
+        }
+        let mut config = config(options, &group);
+        // Under this name there is one at a time.
+        config.set("group.instance.id", &group);
+        let consumer: StreamConsumer = config.create().map_err(broker)?;
+        consumer.subscribe(&topics.keys().map(String::as_str).collect::<Vec<_>>()).map_err(broker)?;
+        Ok(Self {
+            consumer: Some(Arc::new(consumer)),
+            topics,
+            progress: Mutex::default(),
+            idle: AtomicBool::new(false),
+            timeout: options.timeout(),
+        })
+    }
+
+    fn consumer(&self) -> Result<&Arc<StreamConsumer>, Error> {
+        self.consumer.as_ref().ok_or(Error::Fenced)
+    }
+
+    fn delivery(&self, record: &BorrowedMessage<'_>) -> Option<Delivery> {
+        let topic = self.topics.get(record.topic())?;
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.entry((record.topic().to_owned(), record.partition())).or_default().give(record.offset());
+        let position = format!("{}:{}", record.partition(), record.offset());
+        let shown = || {
+            let payload = String::from_utf8_lossy(record.payload().unwrap_or_default()).into_owned();
+            format!("{topic} {position}: {payload}").replace('\0', "\u{fffd}")
+        };
+        let event = wire::event(topic, record).ok_or_else(shown);
+        Some(Delivery { receipt: Receipt { topic: topic.clone(), position }, event, buried: None, again: true })
+    }
+
+    /// Notes what is done; answers where readers are to begin from now on.
+    fn done(&self, receipts: &[Receipt]) -> Result<TopicPartitionList, Error> {
+        let names: HashMap<&Topic, &str> = self.topics.iter().map(|(name, topic)| (topic, name.as_str())).collect();
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut moved = BTreeSet::new();
+        for receipt in receipts {
+            let place = receipt.position.split_once(':').and_then(|(partition, offset)| {
+                let name = *names.get(&receipt.topic)?;
+                Some(((name.to_owned(), partition.parse().ok()?), offset.parse::<i64>().ok()?))
+            });
+            let Some((place, offset)) = place else { return Err(Error::Name(receipt.position.clone())) };
+            if let Some(partition) = progress.get_mut(&place) {
+                partition.open.remove(&offset);
+                moved.insert(place);
+            }
+        }
+        let mut offsets = TopicPartitionList::new();
+        for (topic, partition) in &moved {
+            let Some(progress) = progress.get(&(topic.clone(), *partition)) else { continue };
+            offsets.add_partition_offset(topic, *partition, Offset::Offset(progress.committed())).map_err(broker)?;
+        }
+        Ok(offsets)
+    }
+}
+
+fn config(options: &Options, group: &str) -> ClientConfig {
+    let mut config = options.client();
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("session.timeout.ms", options.session_timeout_ms.to_string())
+        .set("heartbeat.interval.ms", (options.session_timeout_ms / 5).to_string())
+        .set("max.poll.interval.ms", LONGEST_POLL_MS)
+        .set("fetch.wait.max.ms", "100")
+        .set("socket.timeout.ms", options.timeout_ms.max(1_000).to_string());
+    config
+}
+
+/// Lets a group that nobody reads begin at `start`: where it has not begun, or, with `again`, everywhere.
+fn begin(
+    config: &ClientConfig,
+    topics: Vec<String>,
+    start: Start,
+    timeout: Duration,
+    again: bool,
+) -> Result<(), KafkaError> {
+    let consumer: BaseConsumer = config.create()?;
+    let mut all = TopicPartitionList::new();
+    for topic in &topics {
+        let metadata = consumer.fetch_metadata(Some(topic), timeout)?;
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            all.add_partition(topic, partition.id());
+        }
+    }
+    let known = consumer.committed_offsets(all, timeout)?;
+    let mut offsets = TopicPartitionList::new();
+    for element in known.elements() {
+        if !again && matches!(element.offset(), Offset::Offset(_)) {
+            continue;
+        }
+        let (topic, partition) = (element.topic(), element.partition());
+        let (low, high) = consumer.fetch_watermarks(topic, partition, timeout)?;
+        let offset = match start {
+            Start::Earliest => low,
+            Start::Latest => high,
+            Start::At(time) => {
+                let mut asked = TopicPartitionList::new();
+                asked.add_partition_offset(topic, partition, Offset::Offset(time.as_millisecond()))?;
+                match consumer.offsets_for_times(asked, timeout)?.elements().first().map(|found| found.offset()) {
+                    Some(Offset::Offset(offset)) => offset,
+                    // Nothing since.
+                    _ => high,
+                }
+            }
+        };
+        offsets.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+    }
+    if offsets.count() == 0 { Ok(()) } else { consumer.commit(&offsets, CommitMode::Sync) }
+}
+
+/// Moves the offsets of a group that nobody reads.
+pub(crate) async fn rewind(options: &Options, group: &str, topic: &Topic, start: Start) -> Result<(), Error> {
+    let config = config(options, &options.named(group));
+    let (topics, timeout) = (vec![options.named(topic.as_str())], options.timeout());
+    blocking(move || begin(&config, topics, start, timeout, true)).await
+}
+
+#[async_trait]
+impl Reader for Group {
+    async fn next(&self, most: usize) -> Result<Vec<Delivery>, Error> {
+        let consumer = self.consumer()?;
+        let first = match tokio::time::timeout(WAIT, consumer.recv()).await {
+            Ok(first) => first.map_err(broker)?,
+            Err(_) => {
+                self.idle.store(true, Ordering::Relaxed);
+                return Ok(Vec::new());
+            }
+        };
+        self.idle.store(false, Ordering::Relaxed);
+        let mut deliveries: Vec<Delivery> = self.delivery(&first).into_iter().collect();
+        while deliveries.len() < most {
+            match consumer.recv().now_or_never() {
+                Some(next) => deliveries.extend(self.delivery(&next.map_err(broker)?)),
+                None => break,
+            }
+        }
+        Ok(deliveries)
+    }
+
+    async fn ack(&self, receipts: &[Receipt]) -> Result<(), Error> {
+        let offsets = self.done(receipts)?;
+        let consumer = Arc::clone(self.consumer()?);
+        blocking(move || consumer.commit(&offsets, CommitMode::Sync)).await
+    }
+
+    async fn lag(&self) -> Result<Vec<(Topic, u64)>, Error> {
+        // Ends of transactions count as records, but are not given to anybody: who waits in vain has everything.
+        if self.idle.load(Ordering::Relaxed) {
+            return Ok(self.topics.values().map(|topic| (topic.clone(), 0)).collect());
+        }
+        let next: HashMap<Place, i64> = {
+            let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.iter().map(|(place, progress)| (place.clone(), progress.next)).collect()
+        };
+        let (consumer, topics, timeout) = (Arc::clone(self.consumer()?), self.topics.clone(), self.timeout);
+        blocking(move || {
+            let mut lags: HashMap<String, u64> = topics.keys().map(|name| (name.clone(), 0)).collect();
+            for ((topic, partition), next) in &next {
+                let (_, high) = consumer.fetch_watermarks(topic, *partition, timeout)?;
+                if let Some(lag) = lags.get_mut(topic) {
+                    *lag += u64::try_from(high - next).unwrap_or_default();
+                }
+            }
+            Ok(lags.into_iter().filter_map(|(name, lag)| Some((topics.get(&name)?.clone(), lag))).collect())
+        })
+        .await
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let consumer = self.consumer.take();
+        // Closing waits for the broker.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(consumer));
+        }
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group").field("topics", &self.topics.values()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_committed_up_to_the_oldest_that_is_open() {
+        let mut progress = Progress::default();
+        for offset in [5, 6, 8] {
+            progress.give(offset);
+        }
+        assert_eq!(progress.committed(), 5);
+        progress.open.remove(&6);
+        assert_eq!(progress.committed(), 5);
+        progress.open.remove(&5);
+        assert_eq!(progress.committed(), 8);
+        progress.open.remove(&8);
+        assert_eq!(progress.committed(), 9);
+    }
+}
