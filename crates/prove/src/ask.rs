@@ -13,7 +13,7 @@ use crate::journal::{Act, Journal, Said};
 pub(crate) const CALLERS: [&str; 2] = ["shop", "rewards"];
 
 /// Longest wait for an answer. What is frozen is asked again elsewhere.
-const DEADLINE: Duration = Duration::from_secs(2);
+const DEADLINE: Duration = Duration::from_secs(4);
 
 /// The replicas of the wallet as the clients reach them, with a token for each caller.
 #[derive(Debug, Clone)]

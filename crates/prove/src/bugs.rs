@@ -6,17 +6,30 @@ use coreloop_planted::Bug;
 
 use crate::{
     chaos::Blow,
+    check::Kind as Found,
     load::{Kind, Mix, everything},
     run::Plan,
 };
 
 /// Nothing comes any more when nothing has come for so long.
-const PATIENCE: Duration = Duration::from_millis(2_500);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The run that is to find a bug.
 pub(crate) fn plan(bug: Bug, seed: u64) -> Plan {
     let (mix, blows) = (mix(bug), blows(bug));
     Plan { name: bug.to_string(), seed, mix, blows, bug: Some(bug), quiet_loss: false, patience: PATIENCE }
+}
+
+/// What a bug must be found by: anything else may come of a slow machine.
+pub(crate) fn signs(bug: Bug) -> &'static [Found] {
+    match bug {
+        Bug::NoRowLock => &[Found::Order],
+        Bug::KeyForgotten | Bug::EarlyEvent | Bug::NoInbox => &[Found::Doubled],
+        Bug::SharedKey => &[Found::Lost, Found::Doubled],
+        Bug::EarlyReply | Bug::LostRow | Bug::IdOrder | Bug::EarlyAck => &[Found::Lost],
+        Bug::NoEntry | Bug::LateCapture => &[Found::Books],
+        Bug::DoubleRelease => &[Found::Doubled, Found::Books],
+    }
 }
 
 fn mix(bug: Bug) -> Mix {
@@ -33,20 +46,28 @@ fn mix(bug: Bug) -> Mix {
 }
 
 fn blows(bug: Bug) -> Vec<Blow> {
-    const SLOW: Blow = Blow::Slow("wallet-0>postgres", Duration::from_millis(15));
     const SOON: Duration = Duration::from_millis(50);
     /// A blow that does nothing but let some work be done.
     const WORK: Blow = Blow::Cut("wallet-0>auth", Duration::from_millis(300));
     let again = |blow: Blow, times: usize| vec![blow; times];
+    let slow = |ways: &[&'static str], by_ms: u64| -> Vec<Blow> {
+        ways.iter().map(|way| Blow::Slow(way, Duration::from_millis(by_ms))).collect()
+    };
+    let witnesses = [Blow::Kill("witness-0", SOON), Blow::Kill("witness-1", SOON)].repeat(3);
     match bug {
-        Bug::NoRowLock | Bug::IdOrder => [vec![SLOW], again(WORK, 8)].concat(),
-        Bug::EarlyEvent => [vec![SLOW], again(Blow::Kill("wallet-0", SOON), 4)].concat(),
-        Bug::EarlyReply => again(Blow::CrashPostgres(SOON), 3),
+        Bug::NoRowLock | Bug::IdOrder => [slow(&["wallet-0>postgres"], 15), again(WORK, 8)].concat(),
+        Bug::EarlyEvent => [slow(&["wallet-0>postgres"], 15), again(Blow::Kill("wallet-0", SOON), 4)].concat(),
+        // Any commit that waits for the disk takes the others along.
+        Bug::EarlyReply => {
+            let quiet = slow(&["witness-0>postgres", "witness-1>postgres"], 2_000);
+            [quiet, again(Blow::CrashPostgres(SOON), 3)].concat()
+        }
         Bug::LostRow => {
             let cut = |way| Blow::Cut(way, Duration::from_millis(5));
             [cut("wallet-0>postgres"), cut("wallet-1>postgres")].repeat(6)
         }
-        Bug::EarlyAck | Bug::NoInbox => [Blow::Kill("witness-0", SOON), Blow::Kill("witness-1", SOON)].repeat(3),
+        Bug::EarlyAck => [slow(&["witness-0>postgres", "witness-1>postgres"], 20), witnesses].concat(),
+        Bug::NoInbox => [slow(&["witness-0>redis", "witness-1>redis"], 30), witnesses].concat(),
         Bug::KeyForgotten => vec![WORK, Blow::Cut("client>wallet-0", SOON)],
         Bug::LateCapture => again(WORK, 12),
         Bug::SharedKey | Bug::NoEntry | Bug::DoubleRelease => again(WORK, 2),

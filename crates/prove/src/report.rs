@@ -4,7 +4,8 @@ use anyhow::{Result, bail};
 use coreloop_planted::Bug;
 
 use crate::{
-    check::{Findings, Kind},
+    bugs,
+    check::Findings,
     journal::{self, Deed, Said},
     run::Outcome,
 };
@@ -48,17 +49,20 @@ impl Report {
     /// A run that has a bug.
     pub(crate) fn bug(&mut self, bug: Bug, outcome: Result<Outcome>) {
         match outcome {
-            Ok(outcome) if outcome.findings.violations.is_empty() => {
-                println!("planted {bug} ({}): NOT CAUGHT by {} deeds", bug.what(), outcome.deeds.len());
-                self.missed.push(bug);
-            }
             Ok(outcome) => {
-                let found = &outcome.findings.violations;
-                let first = found.iter().find(|one| one.kind != Kind::Open).or(found.first());
-                let first = first.map_or(String::new(), |violation| of(violation, &outcome.deeds));
-                let took = outcome.took.as_secs_f64();
-                println!("planted {bug} ({}): caught in {took:.0} s, {} violations: {first}", bug.what(), found.len());
-                self.caught += 1;
+                let (found, took) = (&outcome.findings.violations, outcome.took.as_secs_f64());
+                let told = format!("in {took:.0} s and {} deeds, {} violations", outcome.deeds.len(), found.len());
+                match found.iter().find(|one| bugs::signs(bug).contains(&one.kind)) {
+                    Some(sign) => {
+                        println!("planted {bug} ({}): caught {told}: {}", bug.what(), of(sign, &outcome.deeds));
+                        self.caught += 1;
+                    }
+                    None => {
+                        println!("planted {bug} ({}): NOT CAUGHT {told}", bug.what());
+                        show(&outcome.findings, &outcome.deeds);
+                        self.missed.push(bug);
+                    }
+                }
             }
             Err(error) => {
                 println!("planted {bug} ({}): NOT CAUGHT, the run failed: {error:#}", bug.what());

@@ -18,6 +18,9 @@ use crate::{
     world::{Build, Ground, World},
 };
 
+/// Longest time in which what nobody knows is asked again, when everything is back.
+const ANSWERS: Duration = Duration::from_secs(30);
+
 /// What is run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -68,7 +71,7 @@ pub(crate) async fn run(ground: &mut Ground, build: &Build, plan: &Plan) -> Resu
         load.stop().await;
     }
     world.heal().await?;
-    ask_again(&world, &journal, plan.patience).await;
+    ask_again(&world, &journal).await;
     let healed = Instant::now();
     let mut database = world.ground.postgres.connect(&world.database).await?;
     wait_for_effects(&mut database, plan.patience).await?;
@@ -80,8 +83,8 @@ pub(crate) async fn run(ground: &mut Ground, build: &Build, plan: &Plan) -> Resu
 }
 
 /// Asks about everything that is not known, under its key, until it is; and some of what is, which must be answered the same.
-async fn ask_again(world: &World<'_>, journal: &Journal, patience: Duration) {
-    let end = Instant::now() + patience;
+async fn ask_again(world: &World<'_>, journal: &Journal) {
+    let end = Instant::now() + ANSWERS;
     let sample = journal
         .all()
         .into_iter()

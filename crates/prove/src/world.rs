@@ -146,10 +146,10 @@ fn settings_of(place: &Place<'_>, postgres: &Postgres, redis: &str, own: &str) -
     let sweep_secs = if bug == Some(Bug::LateCapture) { 60 } else { 2 };
     let eventing = "poll_ms = 500\nstandby_ms = 200\nbroker_timeout_ms = 1000";
     format!(
-        "mode = \"local\"\n[database]\nurl = \"{url}\"\nadmin_url = \"{admin}\"\npassword = \"prove\"\nacquire_timeout_ms = 2000\n\
+        "mode = \"local\"\n[database]\nurl = \"{url}\"\nadmin_url = \"{admin}\"\npassword = \"prove\"\nacquire_timeout_ms = 10000\nmax_connections = 8\n\
          statement_timeout_ms = 5000\nlock_timeout_ms = 2000\nidle_in_transaction_timeout_ms = 3000\n[redis]\nurl = \"{redis}\"\n\
          [auth]\nmaster_key = \"{MASTER_KEY}\"\nmesh_secret = \"{MESH_SECRET}\"\ninternal_ttl_secs = 3600\nseed = false\n\
-         [limit]\nenabled = false\n[wallet]\nsweep_secs = {sweep_secs}\n[wallet.eventing]\n{eventing}\n{own}"
+         [limit]\nenabled = false\n[wallet]\nsweep_secs = {sweep_secs}\n[eventing]\n{eventing}\n{own}"
     )
 }
 

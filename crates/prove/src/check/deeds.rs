@@ -12,8 +12,10 @@ use crate::{
 
 pub(super) fn look(state: &State, journal: &[Deed], findings: &mut Findings) {
     let mut there = HashMap::<(&str, &str), Vec<&Row>>::new();
-    for row in state.postings.iter().filter(|row| CALLERS.contains(&row.caller.as_str())) {
-        there.entry((&row.caller, &row.key)).or_default().push(row);
+    for row in &state.postings {
+        if let Some(caller) = row.caller.strip_prefix("service:").filter(|caller| CALLERS.contains(caller)) {
+            there.entry((caller, &row.key)).or_default().push(row);
+        }
     }
     let mut known = HashSet::new();
     for (number, deed) in journal.iter().enumerate() {
