@@ -1240,7 +1240,7 @@ pub mod wallet_internal_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Takes what is held, or some of it; the rest goes back.
-        /// Permission: a machine of the mesh.
+        /// Permission: the machine that holds it.
         /// Idempotency: the same key and body answer the first answer; another body is refused.
         /// Emits: wallet.posted. Where something goes back.
         /// Reasons: HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_SETTLED, AMOUNT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED.
@@ -1274,7 +1274,7 @@ pub mod wallet_internal_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Gives back what is held.
-        /// Permission: a machine of the mesh.
+        /// Permission: the machine that holds it.
         /// Idempotency: the same key and body answer the first answer; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: HOLD_NOT_FOUND, HOLD_SETTLED, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
@@ -1308,7 +1308,7 @@ pub mod wallet_internal_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Undoes a posting, once, in whole or in part; what was paid comes back as paid.
-        /// Permission: a machine of the mesh.
+        /// Permission: the machine that made it.
         /// Idempotency: the same key and body answer the first answer; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: POSTING_NOT_FOUND, ALREADY_REVERSED, NOT_REVERSIBLE, AMOUNT_TOO_LARGE, INSUFFICIENT_FUNDS, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
@@ -1341,7 +1341,8 @@ pub mod wallet_internal_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Posts many at once, each for itself: one that is refused leaves the others alone.
+        /// Posts many at once, each for itself: one that is refused leaves the others alone. Where it is not known what became of
+        /// one, the whole call fails; asked again with the same keys, it tells.
         /// Permission: a machine of the mesh.
         /// Idempotency: each by its own key, as a posting alone.
         /// Emits: wallet.posted.
@@ -1498,7 +1499,7 @@ pub mod wallet_internal_service_server {
             request: tonic::Request<super::HoldRequest>,
         ) -> std::result::Result<tonic::Response<super::HoldResponse>, tonic::Status>;
         /// Takes what is held, or some of it; the rest goes back.
-        /// Permission: a machine of the mesh.
+        /// Permission: the machine that holds it.
         /// Idempotency: the same key and body answer the first answer; another body is refused.
         /// Emits: wallet.posted. Where something goes back.
         /// Reasons: HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_SETTLED, AMOUNT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED.
@@ -1507,7 +1508,7 @@ pub mod wallet_internal_service_server {
             request: tonic::Request<super::CaptureRequest>,
         ) -> std::result::Result<tonic::Response<super::CaptureResponse>, tonic::Status>;
         /// Gives back what is held.
-        /// Permission: a machine of the mesh.
+        /// Permission: the machine that holds it.
         /// Idempotency: the same key and body answer the first answer; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: HOLD_NOT_FOUND, HOLD_SETTLED, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
@@ -1516,7 +1517,7 @@ pub mod wallet_internal_service_server {
             request: tonic::Request<super::ReleaseRequest>,
         ) -> std::result::Result<tonic::Response<super::ReleaseResponse>, tonic::Status>;
         /// Undoes a posting, once, in whole or in part; what was paid comes back as paid.
-        /// Permission: a machine of the mesh.
+        /// Permission: the machine that made it.
         /// Idempotency: the same key and body answer the first answer; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: POSTING_NOT_FOUND, ALREADY_REVERSED, NOT_REVERSIBLE, AMOUNT_TOO_LARGE, INSUFFICIENT_FUNDS, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
@@ -1524,7 +1525,8 @@ pub mod wallet_internal_service_server {
             &self,
             request: tonic::Request<super::ReverseRequest>,
         ) -> std::result::Result<tonic::Response<super::ReverseResponse>, tonic::Status>;
-        /// Posts many at once, each for itself: one that is refused leaves the others alone.
+        /// Posts many at once, each for itself: one that is refused leaves the others alone. Where it is not known what became of
+        /// one, the whole call fails; asked again with the same keys, it tells.
         /// Permission: a machine of the mesh.
         /// Idempotency: each by its own key, as a posting alone.
         /// Emits: wallet.posted.
