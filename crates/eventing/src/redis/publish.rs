@@ -31,12 +31,19 @@ static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
         "local state = redis.call('HMGET', KEYS[1], 'token', 'batches')
          if not state[2] or tonumber(state[2]) < tonumber(ARGV[2]) - 1 then return redis.error_reply('LOST it was told') end
          if state[1] ~= ARGV[1] then return redis.error_reply('FENCED by another publisher') end
+         local call, KEYS, ARGV = redis.call, KEYS, ARGV
+         -- A script is not undone.
+         for topic = 2, #KEYS do
+             local kind = call('TYPE', KEYS[topic]).ok
+             if kind ~= 'stream' and kind ~= 'none' then return redis.error_reply('WRONGTYPE no stream: ' .. KEYS[topic]) end
+         end
          for at = 5, #ARGV, 11 do
-             redis.call('XADD', KEYS[tonumber(ARGV[at])], 'MINID', '~', ARGV[4], '*',
+             call('XADD', KEYS[tonumber(ARGV[at])], '*',
                  'id', ARGV[at + 1], 'key', ARGV[at + 2], 'sequence', ARGV[at + 3], 'version', ARGV[at + 4],
                  'trace_id', ARGV[at + 5], 'traceparent', ARGV[at + 6], 'request_id', ARGV[at + 7],
                  'created_at', ARGV[at + 8], 'encoding', ARGV[at + 9], 'payload', ARGV[at + 10])
          end
+         for topic = 2, #KEYS do call('XTRIM', KEYS[topic], 'MINID', '~', ARGV[4]) end
          redis.call('HSET', KEYS[1], 'batches', ARGV[2], 'floor', ARGV[3])
          return 0",
     )

@@ -37,13 +37,16 @@ impl Statements {
                  select read_to, gaps_from, gaps_to, batches from {schema}.outbox_relay"
             )
             .into(),
-            // One statement is one snapshot: a later event of a key is never seen without an earlier one.
+            // One statement is one snapshot: a later event of a key is never seen without an earlier one. The limit in the
+            // lateral part keeps the planner from walking through the whole table beside an empty list of gaps.
             look: format!(
                 "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as oldest, r.*
                  from (select 1) as one left join lateral (
                      select * from (
                          (select o.* from unnest($2::bigint[], $3::bigint[]) as g(lo, hi)
-                          join (select {columns} from {schema}.outbox) o on o.seq between g.lo and g.hi
+                          cross join lateral (
+                              select {columns} from {schema}.outbox
+                              where seq between g.lo and g.hi order by seq limit $4) as o
                           order by o.seq limit $4)
                          union all
                          (select {columns} from {schema}.outbox where seq > $1 order by seq limit $4)
