@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use coreloop_auth_api::machine::Machine;
 use coreloop_core::{Clock, Ids};
 use coreloop_ops_api::{
     host::refused,
@@ -33,7 +32,8 @@ pub struct App {
     pub metrics: Metrics,
     /// A run was asked for in this process.
     pub asked: Notify,
-    peers: Peers,
+    /// Ops, as a service, towards the others.
+    pub peers: Peers,
 }
 
 impl App {
@@ -53,14 +53,8 @@ impl App {
             ids: Arc::clone(&ctx.ids),
             metrics,
             asked: Notify::new(),
-            peers: Peers::new(ctx.clone()),
+            peers: Peers::new(ctx),
         })
-    }
-
-    /// Ops, as a service, towards another.
-    #[must_use]
-    pub fn peer(&self, service: &str) -> Machine {
-        self.peers.of(service)
     }
 
     /// The dead letters of the service whose queue it is.

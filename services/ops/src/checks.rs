@@ -44,10 +44,9 @@ pub async fn all(app: &App) -> (Vec<String>, Vec<String>) {
 
 /// The checks of one service; none of one that has no such thing.
 async fn of(app: &App, service: &str) -> Result<Vec<String>, Status> {
-    let machine = app.peer(service);
     let ask = async {
-        let request = machine.request(ListChecksRequest {}).await?;
-        IntegrityServiceClient::new(machine.link()).list_checks(request).await
+        let request = app.peers.request(ListChecksRequest {}).await?;
+        IntegrityServiceClient::new(app.peers.link(service)).list_checks(request).await
     };
     match tokio::time::timeout(PATIENCE, ask).await {
         Ok(Ok(answer)) => Ok(answer.into_inner().checks),
@@ -66,9 +65,8 @@ pub async fn run(app: &App, check: &str) -> Result<Answer, Error> {
     if !app.links.knows(service) {
         return Err(refused(OpsReason::CheckUnknown, "no service of this mesh can recompute that").into());
     }
-    let machine = app.peer(service);
-    let request = machine.request(RunCheckRequest { check: check.to_owned() }).await?;
-    let begun = IntegrityServiceClient::new(machine.link()).run_check(request).await;
+    let request = app.peers.request(RunCheckRequest { check: check.to_owned() }).await?;
+    let begun = IntegrityServiceClient::new(app.peers.link(service)).run_check(request).await;
     let mut said = begun.map_err(unknown)?.into_inner();
     loop {
         match tokio::time::timeout(SILENCE, said.message()).await {

@@ -1,40 +1,42 @@
 //! The services of the mesh, as ops asks them in its own name.
+//!
+//! What it asks is of the contract of ops, whoever serves it, and the gate of each service looks for a token that is meant for
+//! the contract's owner: so one token of ops for ops is good everywhere.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use coreloop_auth_api::machine::Machine;
-use coreloop_service::Ctx;
+use coreloop_service::{Ctx, Link, Links};
+use tonic::{Request, Status};
 
 /// Longest time that a question of an administrator waits for one service.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Ops towards each service; made when it is first asked.
+/// Ops towards every service.
+#[derive(Debug, Clone)]
 pub struct Peers {
-    ctx: Ctx,
-    machines: Mutex<HashMap<String, Machine>>,
+    links: Links,
+    machine: Machine,
 }
 
 impl Peers {
     /// Nobody was asked yet.
     #[must_use]
-    pub fn new(ctx: Ctx) -> Self {
-        Self { ctx, machines: Mutex::default() }
+    pub fn new(ctx: &Ctx) -> Self {
+        Self { links: ctx.links.clone(), machine: Machine::of(ctx, "ops", "ops") }
     }
 
-    /// Ops towards `service`.
+    /// A request in the name of ops.
+    ///
+    /// # Errors
+    /// When auth does not give a token.
+    pub async fn request<T>(&self, message: T) -> Result<Request<T>, Status> {
+        self.machine.request(message).await
+    }
+
+    /// The way to `service`.
     #[must_use]
-    pub fn of(&self, service: &str) -> Machine {
-        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
-        machines.entry(service.to_owned()).or_insert_with(|| Machine::of(&self.ctx, "ops", service)).clone()
-    }
-}
-
-impl std::fmt::Debug for Peers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Peers").finish_non_exhaustive()
+    pub fn link(&self, service: &str) -> Link {
+        self.links.to(service)
     }
 }

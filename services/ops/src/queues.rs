@@ -28,10 +28,9 @@ pub async fn all(app: &App) -> (Vec<Queue>, Vec<String>) {
 
 /// Those of one service; none of one that hears no events.
 async fn of(app: &App, service: &str) -> Result<Vec<Queue>, Status> {
-    let machine = app.peer(service);
     let ask = async {
-        let request = machine.request(CountDeadLettersRequest {}).await?;
-        DeadLetterServiceClient::new(machine.link()).count_dead_letters(request).await
+        let request = app.peers.request(CountDeadLettersRequest {}).await?;
+        DeadLetterServiceClient::new(app.peers.link(service)).count_dead_letters(request).await
     };
     match tokio::time::timeout(PATIENCE, ask).await {
         Ok(Ok(answer)) => Ok(answer.into_inner().queues),

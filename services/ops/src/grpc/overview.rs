@@ -70,10 +70,9 @@ async fn health(app: &App) -> v1::GetHealthResponse {
 
 /// A service that is there knows what it does not serve: any answer of its own will do.
 async fn answers(app: &App, service: &str) -> bool {
-    let machine = app.peer(service);
     let ask = async {
-        let request = machine.request(v1::ListChecksRequest {}).await?;
-        v1::integrity_service_client::IntegrityServiceClient::new(machine.link()).list_checks(request).await
+        let request = app.peers.request(v1::ListChecksRequest {}).await?;
+        v1::integrity_service_client::IntegrityServiceClient::new(app.peers.link(service)).list_checks(request).await
     };
     match tokio::time::timeout(PATIENCE, ask).await {
         Ok(Ok(_)) => true,
