@@ -1,8 +1,9 @@
 //! Rewards through the wire, on the real parts: what is promised is given once, whatever is killed in between, and it is known
 //! to whom, by whom and why.
 
+mod clicking;
 mod failing;
 mod granting;
 mod interrupted;
 mod redeeming;
-mod stage;
+pub mod stage;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coreloop_core::{Clock, Ids};
-use coreloop_eventing::{CommandBus, Commands, Outbox, RedisBus};
+use coreloop_eventing::{Brokers, CommandBus, Commands, Outbox};
 use coreloop_service::{BuildError, Ctx};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::PgPool;
@@ -47,7 +47,7 @@ impl App {
         Ok(Self {
             vendor: Vendor::of(&options),
             vault: Vault::of(&options, ctx.mode)?,
-            commands: commands(ctx, &options)?,
+            commands: commands(ctx)?,
             options,
             db: ctx.require_db()?,
             clock: Arc::clone(&ctx.clock),
@@ -76,12 +76,15 @@ impl App {
 ///
 /// # Errors
 /// When the broker is set and cannot be used.
-pub fn command_bus(ctx: &Ctx, options: &Options) -> Result<Option<Arc<dyn CommandBus>>, BuildError> {
-    let Some(client) = ctx.redis_client.clone() else { return Ok(None) };
-    Ok(Some(Arc::new(RedisBus::new(ctx.require_redis()?, client, &options.eventing))))
+pub fn command_bus(ctx: &Ctx) -> Result<Option<Arc<dyn CommandBus>>, BuildError> {
+    let brokers = Brokers::of(ctx);
+    if brokers.commands.is_none() && ctx.redis_client.is_none() {
+        return Ok(None);
+    }
+    brokers.commands(ctx).map(Some)
 }
 
-fn commands(ctx: &Ctx, options: &Options) -> Result<Option<Commands>, BuildError> {
-    let bus = command_bus(ctx, options)?;
+fn commands(ctx: &Ctx) -> Result<Option<Commands>, BuildError> {
+    let bus = command_bus(ctx)?;
     Ok(bus.map(|bus| Commands::new(bus, Arc::clone(&ctx.clock), "rewards")))
 }

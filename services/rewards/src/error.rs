@@ -94,6 +94,12 @@ fn told(reason: RewardsReason) -> (Kind, &'static str) {
         R::SoldOut => (Kind::FailedPrecondition, "none is left"),
         R::InsufficientPoints => (Kind::FailedPrecondition, "the user has fewer points"),
         R::RedemptionNotFound => (Kind::NotFound, "the caller has no such redemption"),
+        R::AdNotFound => (Kind::NotFound, "no such ad is shown"),
+        R::AdTokenInvalid => (Kind::FailedPrecondition, "the token was not made for this user and ad"),
+        R::AdTokenExpired => (Kind::FailedPrecondition, "the token is over"),
+        R::AdTokenUsed => (Kind::FailedPrecondition, "the token was used"),
+        R::AdAlreadyRewarded => (Kind::FailedPrecondition, "the ad was rewarded today"),
+        R::AdDailyCap => (Kind::FailedPrecondition, "the points of the day are used up"),
         R::BalanceLimit => (Kind::FailedPrecondition, "the wallet cannot hold that much more"),
     }
 }

@@ -10,7 +10,9 @@ use coreloop_eventing::Facts;
 use coreloop_facts::v1::RewardsGranted;
 use coreloop_rewards_api::v1::{RewardKind, RewardsReason};
 use coreloop_wallet_api::v1::Currency;
+use jiff::Timestamp;
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
@@ -144,16 +146,31 @@ fn told(grant: Grant) -> Result<Grant, Error> {
 async fn write(app: &App, ask: &Ask) -> Result<Option<Grant>, Error> {
     let now = app.clock.now();
     let mut tx = coreloop_db::begin(&app.db).await?;
+    let Some(grant) = promise_within(app, &mut tx, ask, now).await? else { return Ok(None) };
+    tx.commit().await?;
+    Ok(Some(grant))
+}
+
+/// Writes a promise in the transaction of what it is given for; none when its event is known. [`finish`] gives it, else the
+/// recovery.
+///
+/// # Errors
+/// The refusals of campaigns; when the database fails.
+pub async fn promise_within(
+    app: &App,
+    connection: &mut PgConnection,
+    ask: &Ask,
+    now: Timestamp,
+) -> Result<Option<Grant>, Error> {
     let (gift, campaign) = match &ask.what {
         What::Gift(gift) => (gift.clone(), None),
-        What::Campaign(id) => (campaigns::take(&mut tx, id, now).await?, Some(id.as_str())),
+        What::Campaign(id) => (campaigns::take(connection, id, now).await?, Some(id.as_str())),
     };
     let grant = grants::new(ask, campaign, gift, now, app.claim(now));
-    if !grants::insert(&mut tx, &grant).await? {
+    if !grants::insert(connection, &grant).await? {
         return Ok(None);
     }
-    audit::write(&mut tx, &line(&grant, "asked", &ask.actor), now).await?;
-    tx.commit().await?;
+    audit::write(connection, &line(&grant, "asked", &ask.actor), now).await?;
     Ok(Some(grant))
 }
 

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use crate::App;
 
+pub mod ads;
 pub mod campaigns;
 pub mod catalogue;
 pub mod distribute;
@@ -40,6 +41,8 @@ delegate!(RewardsService {
     redeem => redeem::redeem: RedeemRequest -> RedeemResponse;
     list_redemptions => redeem::list_redemptions: ListRedemptionsRequest -> ListRedemptionsResponse;
     get_redemption => redeem::get_redemption: GetRedemptionRequest -> GetRedemptionResponse;
+    list_ads => ads::list_ads: ListAdsRequest -> ListAdsResponse;
+    click_ad => ads::click_ad: ClickAdRequest -> ClickAdResponse;
 });
 
 delegate!(RewardsAdminService {
@@ -47,8 +50,10 @@ delegate!(RewardsAdminService {
     put_campaign => campaigns::put_campaign: PutCampaignRequest -> PutCampaignResponse;
     put_inventory => inventory::put_inventory: PutInventoryRequest -> PutInventoryResponse;
     set_inventory_state => inventory::set_inventory_state: SetInventoryStateRequest -> SetInventoryStateResponse;
+    put_ad => ads::put_ad: PutAdRequest -> PutAdResponse;
 });
 
 delegate!(RewardsInternalService {
     grant => distribute::grant: GrantRequest -> GrantResponse;
+    get_ad_unlocks => ads::get_ad_unlocks: GetAdUnlocksRequest -> GetAdUnlocksResponse;
 });

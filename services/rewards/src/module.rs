@@ -46,7 +46,7 @@ impl Module for Rewards {
         Box::pin(async move {
             let app = Arc::new(App::of(&ctx)?);
             let mut workers = worker::all(&app);
-            workers.extend(relay(&app, &ctx)?);
+            workers.extend(Relay::of(&ctx, "rewards")?);
             workers.extend(issuer(&app, &ctx)?);
             let grpc = Grpc(Arc::clone(&app));
             let rpcs = Rpcs::new()
@@ -66,16 +66,8 @@ impl Module for Rewards {
 
 /// The worker of `rewards.issue`; none where there is no broker.
 fn issuer(app: &Arc<App>, ctx: &Ctx) -> Result<Option<Worker>, BuildError> {
-    let Some(bus) = command_bus(ctx, &app.options)? else { return Ok(None) };
-    let parts = Parts::of(ctx, "rewards", &app.options.eventing)?;
+    let Some(bus) = command_bus(ctx)? else { return Ok(None) };
+    let parts = Parts::of(ctx, "rewards")?;
     let consumer = Consumer::working(Queue::REWARDS_ISSUE, bus, parts, Issuer(Arc::clone(app)))?;
     Ok(Some(consumer.worker()))
-}
-
-/// The relay of the outbox; none where there is no bus.
-fn relay(app: &App, ctx: &Ctx) -> Result<Option<Worker>, BuildError> {
-    if ctx.redis_client.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(Relay::new(Parts::of(ctx, "rewards", &app.options.eventing)?)?.worker()))
 }

@@ -37,8 +37,10 @@ pub struct Options {
     pub old_master_key: Option<SecretString>,
     /// Name of the key before.
     pub old_master_key_id: String,
-    /// Events on their way out, and commands to vendors.
-    pub eventing: coreloop_eventing::Options,
+    /// Points that the ads of a day can be worth to a user.
+    pub ad_daily_points: i64,
+    /// Life of an ad's token, in seconds.
+    pub ad_token_secs: u32,
 }
 
 impl Default for Options {
@@ -57,7 +59,8 @@ impl Default for Options {
             master_key_id: "k1".to_owned(),
             old_master_key: None,
             old_master_key_id: String::new(),
-            eventing: coreloop_eventing::Options::default(),
+            ad_daily_points: 100,
+            ad_token_secs: 600,
         }
     }
 }
@@ -76,6 +79,8 @@ impl Options {
             report.within("vendor_timeout_ms", options.vendor_timeout_ms, 10, 25_000);
             report.within("resend_after_secs", options.resend_after_secs, 1, 3_600);
             report.within("give_up_secs", options.give_up_secs, 1, 30 * 86_400);
+            report.within("ad_daily_points", options.ad_daily_points, 0, 1_000_000_000);
+            report.within("ad_token_secs", options.ad_token_secs, 10, 86_400);
             let keys = [("master_key", &options.master_key), ("old_master_key", &options.old_master_key)];
             for (name, key) in keys {
                 if key.as_ref().is_some_and(|key| parse_key(key).is_none()) {
@@ -88,7 +93,6 @@ impl Options {
             if options.master_key_id == options.old_master_key_id {
                 report.refuse("old_master_key_id", "must be another name");
             }
-            options.eventing.check(report);
         })
     }
 }

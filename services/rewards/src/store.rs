@@ -1,5 +1,6 @@
 //! All SQL of the service. Functions are free, the executor comes first; `&mut PgConnection` joins a transaction.
 
+pub mod ads;
 pub mod audit;
 pub mod campaigns;
 pub mod grants;

@@ -173,6 +173,28 @@ pub struct RewardsRedemptionFailed {
     #[prost(message, optional, tag = "6")]
     pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// A click on an ad was worth something (`rewards.ad_clicked`); key: the user. Its points are told by `rewards.granted`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RewardsAdClicked {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Ad.
+    #[prost(string, tag = "2")]
+    pub ad_id: ::prost::alloc::string::String,
+    /// Points that it was worth.
+    #[prost(int64, tag = "3")]
+    pub points: i64,
+    /// Prediction slots that it unlocked.
+    #[prost(int32, tag = "4")]
+    pub slots: i32,
+    /// Slots unlocked for the day so far.
+    #[prost(int32, tag = "5")]
+    pub slots_today: i32,
+    /// When.
+    #[prost(message, optional, tag = "6")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// A purchase was written down (`shop.purchase_requested`); key: the buyer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShopPurchaseRequested {
@@ -337,6 +359,9 @@ impl ::coreloop_core::Fact for RewardsRedemptionIssued {
 }
 impl ::coreloop_core::Fact for RewardsRedemptionFailed {
     const TYPE: &'static str = "coreloop.event.v1.RewardsRedemptionFailed";
+}
+impl ::coreloop_core::Fact for RewardsAdClicked {
+    const TYPE: &'static str = "coreloop.event.v1.RewardsAdClicked";
 }
 impl ::coreloop_core::Fact for ShopPurchaseRequested {
     const TYPE: &'static str = "coreloop.event.v1.ShopPurchaseRequested";

@@ -148,6 +148,50 @@ pub struct Campaign {
     #[prost(int64, tag = "9")]
     pub granted: i64,
 }
+/// An ad.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ad {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub ad_id: ::prost::alloc::string::String,
+    /// As it is shown.
+    #[prost(string, tag = "2")]
+    pub title: ::prost::alloc::string::String,
+    /// Where it leads.
+    #[prost(string, tag = "3")]
+    pub url: ::prost::alloc::string::String,
+    /// Points that a click is worth.
+    #[prost(int64, tag = "4")]
+    pub points: i64,
+    /// Prediction slots that it unlocks for the day.
+    #[prost(int32, tag = "5")]
+    pub slots: i32,
+    /// Whether it is shown.
+    #[prost(enumeration = "OfferState", tag = "6")]
+    pub state: i32,
+    /// From when; absent: since ever.
+    #[prost(message, optional, tag = "7")]
+    pub starts_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when; absent: for ever.
+    #[prost(message, optional, tag = "8")]
+    pub ends_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// An ad as a user sees it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShownAd {
+    /// The ad.
+    #[prost(message, optional, tag = "1")]
+    pub ad: ::core::option::Option<Ad>,
+    /// What a click of this user on this ad is made with; once, and for a little while.
+    #[prost(string, tag = "2")]
+    pub token: ::prost::alloc::string::String,
+    /// Until when.
+    #[prost(message, optional, tag = "3")]
+    pub token_expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// It has been worth something to this user today.
+    #[prost(bool, tag = "4")]
+    pub rewarded_today: bool,
+}
 /// What is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -297,6 +341,18 @@ pub enum RewardsReason {
     InsufficientPoints = 9,
     /// The caller has no such redemption.
     RedemptionNotFound = 10,
+    /// There is no such ad, or it is not shown now.
+    AdNotFound = 11,
+    /// The token was not made for this user and ad.
+    AdTokenInvalid = 12,
+    /// The token is over.
+    AdTokenExpired = 13,
+    /// The token was used.
+    AdTokenUsed = 14,
+    /// The ad was rewarded today.
+    AdAlreadyRewarded = 15,
+    /// The points of the day are used up.
+    AdDailyCap = 16,
 }
 impl RewardsReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -316,6 +372,12 @@ impl RewardsReason {
             Self::SoldOut => "REWARDS_REASON_SOLD_OUT",
             Self::InsufficientPoints => "REWARDS_REASON_INSUFFICIENT_POINTS",
             Self::RedemptionNotFound => "REWARDS_REASON_REDEMPTION_NOT_FOUND",
+            Self::AdNotFound => "REWARDS_REASON_AD_NOT_FOUND",
+            Self::AdTokenInvalid => "REWARDS_REASON_AD_TOKEN_INVALID",
+            Self::AdTokenExpired => "REWARDS_REASON_AD_TOKEN_EXPIRED",
+            Self::AdTokenUsed => "REWARDS_REASON_AD_TOKEN_USED",
+            Self::AdAlreadyRewarded => "REWARDS_REASON_AD_ALREADY_REWARDED",
+            Self::AdDailyCap => "REWARDS_REASON_AD_DAILY_CAP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -332,6 +394,12 @@ impl RewardsReason {
             "REWARDS_REASON_SOLD_OUT" => Some(Self::SoldOut),
             "REWARDS_REASON_INSUFFICIENT_POINTS" => Some(Self::InsufficientPoints),
             "REWARDS_REASON_REDEMPTION_NOT_FOUND" => Some(Self::RedemptionNotFound),
+            "REWARDS_REASON_AD_NOT_FOUND" => Some(Self::AdNotFound),
+            "REWARDS_REASON_AD_TOKEN_INVALID" => Some(Self::AdTokenInvalid),
+            "REWARDS_REASON_AD_TOKEN_EXPIRED" => Some(Self::AdTokenExpired),
+            "REWARDS_REASON_AD_TOKEN_USED" => Some(Self::AdTokenUsed),
+            "REWARDS_REASON_AD_ALREADY_REWARDED" => Some(Self::AdAlreadyRewarded),
+            "REWARDS_REASON_AD_DAILY_CAP" => Some(Self::AdDailyCap),
             _ => None,
         }
     }
@@ -503,6 +571,41 @@ pub struct SetInventoryStateResponse {
     /// As it is.
     #[prost(message, optional, tag = "1")]
     pub article: ::core::option::Option<Article>,
+}
+/// An ad as it is to be.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutAdRequest {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub ad_id: ::prost::alloc::string::String,
+    /// As it is shown.
+    #[prost(string, tag = "2")]
+    pub title: ::prost::alloc::string::String,
+    /// Where it leads.
+    #[prost(string, tag = "3")]
+    pub url: ::prost::alloc::string::String,
+    /// Points that a click is worth.
+    #[prost(int64, tag = "4")]
+    pub points: i64,
+    /// Prediction slots that it unlocks for the day.
+    #[prost(int32, tag = "5")]
+    pub slots: i32,
+    /// Whether it is shown.
+    #[prost(enumeration = "OfferState", tag = "6")]
+    pub state: i32,
+    /// From when; absent: since ever.
+    #[prost(message, optional, tag = "7")]
+    pub starts_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when; absent: for ever.
+    #[prost(message, optional, tag = "8")]
+    pub ends_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// The ad.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutAdResponse {
+    /// As it is.
+    #[prost(message, optional, tag = "1")]
+    pub ad: ::core::option::Option<Ad>,
 }
 /// Generated client implementations.
 pub mod rewards_admin_service_client {
@@ -721,6 +824,34 @@ pub mod rewards_admin_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Puts an ad in, or changes it.
+        /// Permission: administrator.
+        /// Idempotency: the same body leaves the same ad.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn put_ad(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutAdRequest>,
+        ) -> std::result::Result<tonic::Response<super::PutAdResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.rewards.v1.RewardsAdminService/PutAd",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("coreloop.rewards.v1.RewardsAdminService", "PutAd"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -784,6 +915,15 @@ pub mod rewards_admin_service_server {
             tonic::Response<super::SetInventoryStateResponse>,
             tonic::Status,
         >;
+        /// Puts an ad in, or changes it.
+        /// Permission: administrator.
+        /// Idempotency: the same body leaves the same ad.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn put_ad(
+            &self,
+            request: tonic::Request<super::PutAdRequest>,
+        ) -> std::result::Result<tonic::Response<super::PutAdResponse>, tonic::Status>;
     }
     /// Rewards, for administrators.
     #[derive(Debug)]
@@ -1049,6 +1189,50 @@ pub mod rewards_admin_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/coreloop.rewards.v1.RewardsAdminService/PutAd" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutAdSvc<T: RewardsAdminService>(pub Arc<T>);
+                    impl<
+                        T: RewardsAdminService,
+                    > tonic::server::UnaryService<super::PutAdRequest> for PutAdSvc<T> {
+                        type Response = super::PutAdResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PutAdRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RewardsAdminService>::put_ad(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutAdSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1117,6 +1301,20 @@ pub struct GrantResponse {
     /// What was promised, and how far it is.
     #[prost(message, optional, tag = "1")]
     pub grant: ::core::option::Option<Grant>,
+}
+/// Asks for unlocked slots.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAdUnlocksRequest {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+}
+/// The slots.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAdUnlocksResponse {
+    /// How many, today.
+    #[prost(int32, tag = "1")]
+    pub slots: i32,
 }
 /// Generated client implementations.
 pub mod rewards_internal_service_client {
@@ -1233,6 +1431,40 @@ pub mod rewards_internal_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Answers how many prediction slots a user has unlocked for today (UTC) by ads, besides those that everybody has.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn get_ad_unlocks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetAdUnlocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAdUnlocksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.rewards.v1.RewardsInternalService/GetAdUnlocks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "coreloop.rewards.v1.RewardsInternalService",
+                        "GetAdUnlocks",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1258,6 +1490,18 @@ pub mod rewards_internal_service_server {
             &self,
             request: tonic::Request<super::GrantRequest>,
         ) -> std::result::Result<tonic::Response<super::GrantResponse>, tonic::Status>;
+        /// Answers how many prediction slots a user has unlocked for today (UTC) by ads, besides those that everybody has.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn get_ad_unlocks(
+            &self,
+            request: tonic::Request<super::GetAdUnlocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAdUnlocksResponse>,
+            tonic::Status,
+        >;
     }
     /// Rewards, for services of the mesh.
     #[derive(Debug)]
@@ -1366,6 +1610,55 @@ pub mod rewards_internal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GrantSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.rewards.v1.RewardsInternalService/GetAdUnlocks" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetAdUnlocksSvc<T: RewardsInternalService>(pub Arc<T>);
+                    impl<
+                        T: RewardsInternalService,
+                    > tonic::server::UnaryService<super::GetAdUnlocksRequest>
+                    for GetAdUnlocksSvc<T> {
+                        type Response = super::GetAdUnlocksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetAdUnlocksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RewardsInternalService>::get_ad_unlocks(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetAdUnlocksSvc(inner);
                         let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1508,6 +1801,45 @@ pub struct GetRedemptionResponse {
     /// How far it is.
     #[prost(message, optional, tag = "1")]
     pub redemption: ::core::option::Option<Redemption>,
+}
+/// Asks for ads.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAdsRequest {}
+/// The ads.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAdsResponse {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub ads: ::prost::alloc::vec::Vec<ShownAd>,
+}
+/// A click.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClickAdRequest {
+    /// On which ad.
+    #[prost(string, tag = "1")]
+    pub ad_id: ::prost::alloc::string::String,
+    /// The token that it was shown with.
+    #[prost(string, tag = "2")]
+    pub token: ::prost::alloc::string::String,
+}
+/// What it came to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClickAdResponse {
+    /// Points that it was worth.
+    #[prost(int64, tag = "1")]
+    pub points: i64,
+    /// Slots that it unlocked.
+    #[prost(int32, tag = "2")]
+    pub slots: i32,
+    /// Points that the rest of the day can be worth.
+    #[prost(int64, tag = "3")]
+    pub points_left_today: i64,
+    /// Slots unlocked for today.
+    #[prost(int32, tag = "4")]
+    pub slots_today: i32,
+    /// The promise of the points, where it was worth some.
+    #[prost(message, optional, tag = "5")]
+    pub grant: ::core::option::Option<Grant>,
 }
 /// Generated client implementations.
 pub mod rewards_service_client {
@@ -1747,6 +2079,68 @@ pub mod rewards_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Shows the ads of now, by name, at most 50, each with a token to click it with.
+        /// Permission: signed-in user, of themselves.
+        /// Idempotency: each call makes new tokens; one that is not used leaves nothing.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn list_ads(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAdsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAdsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.rewards.v1.RewardsService/ListAds",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("coreloop.rewards.v1.RewardsService", "ListAds"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Counts a click: its points are given and its slots unlocked, once a user, ad and day (UTC), up to the points of a day.
+        /// Permission: signed-in user, of themselves.
+        /// Idempotency: a token is used once.
+        /// Emits: rewards.ad_clicked, rewards.granted.
+        /// Reasons: AD_NOT_FOUND, AD_TOKEN_INVALID, AD_TOKEN_EXPIRED, AD_TOKEN_USED, AD_ALREADY_REWARDED, AD_DAILY_CAP.
+        pub async fn click_ad(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ClickAdRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ClickAdResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.rewards.v1.RewardsService/ClickAd",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("coreloop.rewards.v1.RewardsService", "ClickAd"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1820,6 +2214,24 @@ pub mod rewards_service_server {
             tonic::Response<super::GetRedemptionResponse>,
             tonic::Status,
         >;
+        /// Shows the ads of now, by name, at most 50, each with a token to click it with.
+        /// Permission: signed-in user, of themselves.
+        /// Idempotency: each call makes new tokens; one that is not used leaves nothing.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn list_ads(
+            &self,
+            request: tonic::Request<super::ListAdsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListAdsResponse>, tonic::Status>;
+        /// Counts a click: its points are given and its slots unlocked, once a user, ad and day (UTC), up to the points of a day.
+        /// Permission: signed-in user, of themselves.
+        /// Idempotency: a token is used once.
+        /// Emits: rewards.ad_clicked, rewards.granted.
+        /// Reasons: AD_NOT_FOUND, AD_TOKEN_INVALID, AD_TOKEN_EXPIRED, AD_TOKEN_USED, AD_ALREADY_REWARDED, AD_DAILY_CAP.
+        async fn click_ad(
+            &self,
+            request: tonic::Request<super::ClickAdRequest>,
+        ) -> std::result::Result<tonic::Response<super::ClickAdResponse>, tonic::Status>;
     }
     /// Rewards, for people.
     #[derive(Debug)]
@@ -2109,6 +2521,96 @@ pub mod rewards_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetRedemptionSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.rewards.v1.RewardsService/ListAds" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAdsSvc<T: RewardsService>(pub Arc<T>);
+                    impl<
+                        T: RewardsService,
+                    > tonic::server::UnaryService<super::ListAdsRequest>
+                    for ListAdsSvc<T> {
+                        type Response = super::ListAdsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAdsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RewardsService>::list_ads(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAdsSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.rewards.v1.RewardsService/ClickAd" => {
+                    #[allow(non_camel_case_types)]
+                    struct ClickAdSvc<T: RewardsService>(pub Arc<T>);
+                    impl<
+                        T: RewardsService,
+                    > tonic::server::UnaryService<super::ClickAdRequest>
+                    for ClickAdSvc<T> {
+                        type Response = super::ClickAdResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ClickAdRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RewardsService>::click_ad(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ClickAdSvc(inner);
                         let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
