@@ -181,7 +181,8 @@ fn what_was_begun_in_time_is_seen_through_after_it() {
         let stuck = Issuing { answers: Arc::new(Semaphore::new(0)), ..Issuing::new() };
         let parts = Parts { clock: Arc::new(At(old)), ..stage.parts().await };
         let bus = Arc::new(stage.bus().await);
-        let first = Running::of(Consumer::working(QUEUE, Arc::clone(&bus) as _, parts, stuck.clone()).unwrap().worker());
+        let first =
+            Running::of(Consumer::working(QUEUE, Arc::clone(&bus) as _, parts, stuck.clone()).unwrap().worker());
         let begun = command(1, old);
         bus.send(QUEUE, std::slice::from_ref(&begun)).await.unwrap();
         wait_until("the vendor is asked", Duration::from_secs(20), async || !stuck.asked().is_empty()).await;
