@@ -3,8 +3,10 @@
 
 mod cutting;
 mod holding;
+mod killing;
 mod moving;
 mod promises;
 mod reading;
 mod stage;
 mod tampering;
+mod telling;

@@ -35,6 +35,54 @@ fn what_is_held_is_captured_or_comes_back() {
     });
 }
 
+/// The refund of a purchase: all of the hold was taken, so nothing of it went back to its owner before.
+#[test]
+fn a_capture_of_all_is_given_back() {
+    run(async {
+        let mesh = MESH.get().await;
+        let (shop, alice) = (Shop::of(mesh).await, somebody());
+        shop.grant(&alice, 100).await.unwrap();
+        let held = shop.hold(&alice, 60).await.unwrap();
+        let captured = shop.capture(&held.hold_id, 0).await.unwrap();
+        assert_eq!(balance(mesh, &alice).await, 40);
+        shop.reverse(&captured.posting_id, 0).await.unwrap();
+        assert_eq!(balance(mesh, &alice).await, 100);
+        assert_eq!(reason(shop.reverse(&captured.posting_id, 0).await), "ALREADY_REVERSED");
+    });
+}
+
+#[test]
+fn what_a_service_holds_or_made_is_nobody_elses() {
+    run(async {
+        let mesh = MESH.get().await;
+        let (shop, other, alice) = (Shop::of(mesh).await, Shop::of(mesh).await, somebody());
+        shop.grant(&alice, 100).await.unwrap();
+        let held = shop.hold(&alice, 60).await.unwrap();
+        assert_eq!(reason(other.capture(&held.hold_id, 0).await), "HOLD_NOT_FOUND");
+        assert_eq!(reason(other.release(&held.hold_id).await), "HOLD_NOT_FOUND");
+        let captured = shop.capture(&held.hold_id, 0).await.unwrap();
+        assert_eq!(reason(other.reverse(&captured.posting_id, 0).await), "POSTING_NOT_FOUND");
+        assert_eq!(balance(mesh, &alice).await, 40);
+    });
+}
+
+/// Gold that is over is in the way of nobody's points.
+#[test]
+fn points_move_while_gold_is_over() {
+    run(async {
+        let mesh = TestMesh::builder().setting("wallet.sweep_secs", 3_600_i64).start().await;
+        let (shop, alice) = (Shop::of(&mesh).await, somebody());
+        let soon = mesh.now() + 60;
+        let expires_at = Some(prost_types::Timestamp { seconds: soon, nanos: 0 });
+        shop.grant_as(GrantRequest { expires_at, ..grant(&alice, 30) }).await.unwrap();
+        mesh.clock.advance(SignedDuration::from_secs(61));
+        shop.grant_as(GrantRequest { currency: 2, ..grant(&alice, 5) }).await.unwrap();
+        let has: Vec<i64> = shop.balances(&alice).await.unwrap().iter().map(|balance| balance.available).collect();
+        assert_eq!((has, balance(&mesh, &alice).await), (vec![0, 5], 0));
+        assert!(shop.verify_integrity().await.sound);
+    });
+}
+
 #[test]
 fn a_hold_ends_once_however_many_end_it() {
     run(async {

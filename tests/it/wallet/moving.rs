@@ -84,6 +84,14 @@ fn amounts_that_are_none_and_people_that_are_none_are_refused() {
                 expires_at: Some(prost_types::Timestamp { seconds: 1_000, nanos: 0 }),
                 ..grant(&alice, 1)
             },
+            v1::GrantRequest {
+                expires_at: Some(prost_types::Timestamp { seconds: 253_402_300_799, nanos: 0 }),
+                ..grant(&alice, 1)
+            },
+            // No table holds that; a neighbour of the batch would pay for it.
+            v1::GrantRequest { reason: "a\0".into(), ..grant(&alice, 1) },
+            v1::GrantRequest { reference: "\0".into(), ..grant(&alice, 1) },
+            v1::GrantRequest { idempotency_key: "k\0".into(), ..grant(&alice, 1) },
         ] {
             assert_eq!(reason(shop.grant_as(wrong.clone()).await), "VALIDATION_FAILED", "{wrong:?}");
         }

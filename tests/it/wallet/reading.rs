@@ -61,6 +61,27 @@ in_both_topologies! {
     }
 }
 
+/// `GetBalances`, for services.
+#[test]
+fn a_service_reads_what_anybody_has_and_people_do_not() {
+    run(async {
+        let mesh = TOGETHER.get().await;
+        let (shop, alice) = (Shop::of(mesh).await, mesh.persona("alice").await);
+        shop.grant(&alice.user_id, 30).await.unwrap();
+        shop.hold(&alice.user_id, 10).await.unwrap();
+        let has = shop.balances(&alice.user_id).await.unwrap();
+        let has: Vec<_> = has.iter().map(|one| (one.currency(), one.available, one.held)).collect();
+        assert_eq!(has, [(Currency::Gold, 20, 10), (Currency::Point, 0, 0)]);
+        let nobody = shop.balances(&super::stage::somebody()).await.unwrap();
+        assert!(nobody.iter().all(|one| (one.available, one.paid, one.held) == (0, 0, 0)));
+        assert_eq!(super::stage::reason(shop.balances("alice").await), "VALIDATION_FAILED");
+        let path = "/coreloop.wallet.v1.WalletInternalService/GetBalances";
+        let bearer = format!("Bearer {}", alice.access_token);
+        let refused = coreloop_testkit::rpc::call(&mesh.grpc("wallet"), path, &[], &[("authorization", &bearer)]).await;
+        assert_eq!(refused.unwrap_err().code(), tonic::Code::PermissionDenied);
+    });
+}
+
 #[test]
 fn the_balance_of_any_time_can_be_asked() {
     run(async {

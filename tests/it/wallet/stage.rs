@@ -54,6 +54,11 @@ impl Shop {
         Self { channels: (0..replicas).map(|replica| mesh.grpc_on(replica, "wallet")).collect(), bearer }
     }
 
+    /// The same service, towards other processes.
+    pub fn towards(&self, channels: Vec<Channel>) -> Self {
+        Self { channels, bearer: self.bearer.clone() }
+    }
+
     /// Asks a replica.
     pub async fn ask<Q: Message, A: Message + Default>(
         &self,
@@ -146,6 +151,11 @@ impl Shop {
     pub async fn post_batch(&self, postings: Vec<v1::BatchPosting>) -> Result<Vec<v1::BatchResult>, Status> {
         let asked = v1::PostBatchRequest { postings };
         Ok(self.ask::<_, v1::PostBatchResponse>(0, "PostBatch", &asked).await?.results)
+    }
+
+    pub async fn balances(&self, user: &str) -> Result<Vec<v1::Balance>, Status> {
+        let asked = v1::GetBalancesRequest { user_id: user.into() };
+        Ok(self.ask::<_, v1::GetBalancesResponse>(1, "GetBalances", &asked).await?.balances)
     }
 
     pub async fn verify_integrity(&self) -> v1::VerifyIntegrityResponse {

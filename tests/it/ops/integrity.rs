@@ -1,0 +1,165 @@
+//! What must hold, recomputed on demand and daily, by one process at a time; and what an operator looks at first.
+
+use std::time::Duration;
+
+use coreloop_testkit::{Persona, TestMesh, run, wait::wait_for};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks for checks; answers their runs by what they are of.
+async fn start(admin: &Persona, checks: Value) -> Vec<Value> {
+    let path = "/admin/maintenance/integrity-check";
+    let answer = admin.post(path, &json!({ "checks": checks })).await.expect(202);
+    answer["runs"].as_array().cloned().unwrap_or_default()
+}
+
+/// The run, once it has ended.
+async fn ended(admin: &Persona, run: &Value) -> Value {
+    let path = format!("/admin/maintenance/runs/{}", run["id"].as_str().unwrap());
+    wait_for("the run has ended", PATIENCE, async || {
+        let run = admin.get(&path).await.expect(200)["run"].clone();
+        ["RUN_STATE_DONE", "RUN_STATE_FAILED"].iter().any(|state| run["state"] == **state).then_some(run)
+    })
+    .await
+}
+
+async fn execute(mesh: &TestMesh, sql: &'static str) {
+    let mut connection = PgConnection::connect(&mesh.db.url()).await.unwrap();
+    connection.execute(sql).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+/// `StartIntegrityCheck`, `GetRun`, `ListRuns`; and between the services `ListChecks`, `RunCheck`.
+#[test]
+fn what_must_hold_is_recomputed_when_an_administrator_asks() {
+    run(async {
+        let mesh = TestMesh::builder().split().replicas(2).setting("ops.runs_secs", 1_i64).start().await;
+        let (admin, alice) = (mesh.admin().await, mesh.persona("alice").await);
+        let asked = start(&admin, json!([])).await;
+        let subjects: Vec<&str> = asked.iter().filter_map(|run| run["subject"].as_str()).collect();
+        for check in ["ops.audit", "wallet.ledger"] {
+            assert!(subjects.contains(&check), "{subjects:?}");
+        }
+        for run in &asked {
+            let run = ended(&admin, run).await;
+            assert_eq!((&run["state"], &run["sound"]), (&json!("RUN_STATE_DONE"), &json!(true)), "{run}");
+            assert_eq!((&run["asked_by"], &run["attempts"]), (&json!(admin.user_id), &json!(1)), "{run}");
+            assert!(!run["counts"].as_array().unwrap().is_empty(), "{run}");
+        }
+        // What does not fit is told, and where.
+        execute(
+            &mesh,
+            "alter table wallet.accounts disable trigger user;
+             update wallet.accounts set balance = balance + 1
+              where owner = (select min(owner) from wallet.accounts) and currency = 1",
+        )
+        .await;
+        let asked = start(&admin, json!(["wallet.ledger"])).await;
+        let run = ended(&admin, &asked[0]).await;
+        assert_eq!(
+            (&run["state"], run["sound"].as_bool().unwrap_or_default()),
+            (&json!("RUN_STATE_DONE"), false),
+            "{run}"
+        );
+        let what: Vec<&str> =
+            run["findings"].as_array().unwrap().iter().filter_map(|finding| finding["what"].as_str()).collect();
+        assert!(what.contains(&"currency_sum") && what.contains(&"balance"), "{run}");
+
+        let list = admin.get("/admin/maintenance/runs?subject=wallet.ledger&page_size=1").await.expect(200);
+        assert_eq!(list["runs"][0]["id"], run["id"]);
+        let token = list["next_page_token"].as_str().unwrap();
+        let next = format!("/admin/maintenance/runs?subject=wallet.ledger&page_size=1&page_token={token}");
+        assert_eq!(admin.get(&next).await.expect(200)["runs"][0]["sound"], true);
+        admin.get(&format!("/admin/maintenance/runs?page_token={token}")).await.refused(400, "PAGE_TOKEN_INVALID");
+        let nobody = uuid::Uuid::from_u128(1);
+        admin.get(&format!("/admin/maintenance/runs/{nobody}")).await.refused(404, "RUN_NOT_FOUND");
+        let path = "/admin/maintenance/integrity-check";
+        admin.post(path, &json!({"checks": ["wallet.nothing"]})).await.refused(404, "CHECK_UNKNOWN");
+        admin.post(path, &json!({"checks": ["nobody.ledger"]})).await.refused(404, "CHECK_UNKNOWN");
+        admin.post(path, &json!({"checks": ["a;b"]})).await.refused(400, "VALIDATION_FAILED");
+        alice.post(path, &json!({})).await.refused(403, "ROLE_REQUIRED");
+        let doubled = "select count(*) from ops.runs where attempts > 1";
+        assert_eq!(mesh.db.count(doubled).await, 0, "one replica did each");
+        let started = "select count(*) from ops.audits where action = 'ops.integrity.start' and step = 'asked'";
+        assert_eq!(mesh.db.count(started).await, 4, "those that were let through");
+    });
+}
+
+/// Asked for by nobody; and a run whose process died is begun again.
+#[test]
+fn what_must_hold_is_recomputed_daily_and_after_a_death() {
+    run(async {
+        let mesh = TestMesh::builder().setting("ops.round_secs", 1_i64).setting("ops.runs_secs", 1_i64).start().await;
+        let daily = "select count(*) from ops.runs
+                      where asked_by = 'schedule' and subject = 'ops.audit' and state = 'done' and sound";
+        let after = async |what: &'static str, runs: i64| {
+            wait_for(what, PATIENCE, async || (mesh.db.count(daily).await >= runs).then_some(())).await;
+        };
+        after("the first day's run", 1).await;
+        assert_eq!(mesh.db.count(daily).await, 1, "once a day");
+        mesh.clock.advance(SignedDuration::from_hours(25));
+        after("the next day's run", 2).await;
+        let metrics = mesh.node(0, "ops").running().admin_addr;
+        let metrics = coreloop_testkit::Rest::to(format!("http://{metrics}"));
+        wait_for("the metrics tell of it", PATIENCE, async || {
+            let text = metrics.get("/metrics").send().await.text();
+            text.contains("ops_check_unsound{check=\"ops.audit\"} 0").then_some(())
+        })
+        .await;
+        let open = "select count(*) from ops.runs where state in ('asked', 'running')";
+        wait_for("nothing runs", PATIENCE, async || (mesh.db.count(open).await == 0).then_some(())).await;
+        // As if a process had died in the midst of it; and another that did so three times.
+        execute(
+            &mesh,
+            "insert into ops.runs (id, job, subject, state, asked_by, asked_at, started_at, attempts) values
+                 (gen_random_uuid(), 'integrity', 'wallet.ledger', 'running', 'test', now() + interval '2 days', now(), 1),
+                 (gen_random_uuid(), 'integrity', 'test.deadly', 'running', 'test', now(), now(), 3)",
+        )
+        .await;
+        let again = "select count(*) from ops.runs where asked_by = 'test' and state = 'done' and attempts = 2";
+        wait_for("it was begun again", PATIENCE, async || (mesh.db.count(again).await == 1).then_some(())).await;
+        let failed = "select count(*) from ops.runs where subject = 'test.deadly' and state = 'failed' and error <> ''";
+        assert_eq!(mesh.db.count(failed).await, 1);
+    });
+}
+
+/// `GetHealth`, `GetDashboard`, `ListQueues`.
+#[test]
+fn an_operator_sees_at_once_who_is_away_and_what_lies_about() {
+    run(async {
+        let mut mesh = TestMesh::builder().split().start().await;
+        let (admin, alice) = (mesh.admin().await, mesh.persona("alice").await);
+        let health = admin.get("/admin/health").await.expect(200);
+        assert_eq!(health["up"], true, "{health}");
+        for service in ["auth", "edge", "ops", "wallet"] {
+            let known = health["services"].as_array().unwrap().iter().any(|one| one["service"] == service);
+            assert!(known, "{service}: {health}");
+        }
+        execute(
+            &mesh,
+            "insert into auth.held_events (consumer, id, topic, key, envelope, payload, state, failures, reason, error, held_at, due_at)
+             select 'auth.greeter', gen_random_uuid(), 'events.auth.x', 'k' || n, '{}', '', state, 3, 'POISON', 'e', now() - interval '2 hours', now()
+               from unnest(array['dead', 'dead', 'archived', 'retry']) with ordinality as s(state, n)",
+        )
+        .await;
+        let dashboard = admin.get("/admin/dashboard").await.expect(200);
+        let queue = &dashboard["queues"][0];
+        assert_eq!((&queue["queue"], &queue["dead"]), (&json!("auth.greeter"), &json!(2)), "{dashboard}");
+        assert_eq!((&queue["archived"], &queue["waiting"]), (&json!(1), &json!(1)));
+        assert!(dashboard["acts"].as_i64().unwrap() >= 1);
+        let kept = admin.get("/admin/dashboard").await.expect(200);
+        assert_eq!(kept["at"], dashboard["at"], "looked at again within five seconds, it is the same");
+        mesh.node_mut(0, "wallet").stop().await;
+        let health = admin.get("/admin/health").await.expect(200);
+        assert_eq!(health["up"].as_bool().unwrap_or_default(), false, "{health}");
+        let queues = admin.get("/admin/dlq").await.expect(200);
+        assert_eq!(queues["queues"][0]["dead"], 2, "{queues}");
+        assert_eq!(queues["unreachable"], json!(["wallet"]));
+        for path in ["/admin/dashboard", "/admin/health", "/admin/dlq"] {
+            alice.get(path).await.refused(403, "ROLE_REQUIRED");
+        }
+    });
+}
