@@ -163,7 +163,7 @@ async fn write(app: &App, token: &Token, now: Timestamp) -> Result<Clicked, Erro
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -78,7 +78,7 @@ async fn reserve(app: &App, user: UserId, sku: &str, key: &str) -> Result<Result
     let (id, now) = (id_of(user, key), app.clock.now());
     let mut tx = coreloop_db::begin(&app.db).await?;
     let piece = inventory::take(&mut tx, sku, now).await?;
-    let new = redemptions::new(id, user.0, key, sku, piece, now, app.claim(now));
+    let new = redemptions::new(id, user.0, key, sku, piece, (now, app.claim(now)));
     if !redemptions::insert(&mut tx, &new).await? {
         // The same key, a moment ago; the piece is not taken.
         tx.rollback().await?;

@@ -112,9 +112,16 @@ pub struct Redemption {
     pub due_at: jiff_sqlx::Timestamp,
 }
 
-/// A redemption that begins now.
+/// A redemption that begins now, and is due at another time.
 #[must_use]
-pub fn new(id: Uuid, user_id: Uuid, key: &str, sku: &str, piece: Piece, now: Timestamp, due: Timestamp) -> Redemption {
+pub fn new(
+    id: Uuid,
+    user_id: Uuid,
+    key: &str,
+    sku: &str,
+    piece: Piece,
+    (now, due): (Timestamp, Timestamp),
+) -> Redemption {
     Redemption {
         id,
         user_id,
@@ -207,6 +214,32 @@ pub async fn of_user(
     .await
 }
 
+/// What a step writes.
+struct Change<'a> {
+    from: State,
+    to: State,
+    spent: Option<Uuid>,
+    returned: Option<Uuid>,
+    order: &'a str,
+    why: &'a str,
+    code: Option<&'a Sealed>,
+}
+
+impl<'a> Change<'a> {
+    fn of(next: &'a Step) -> Self {
+        let plain = |from, to| Self { from, to, spent: None, returned: None, order: "", why: "", code: None };
+        match next {
+            Step::Paid { spent } => Self { spent: Some(*spent), ..plain(State::Reserved, State::Paid) },
+            Step::Cancelled { reason } => Self { why: reason, ..plain(State::Reserved, State::Cancelled) },
+            Step::Issued { order_id, code } => {
+                Self { order: order_id, code: Some(code), ..plain(State::Paid, State::Issued) }
+            }
+            Step::Refused { reason } => Self { why: reason, ..plain(State::Paid, State::Returning) },
+            Step::Failed { returned } => Self { returned: Some(*returned), ..plain(State::Returning, State::Failed) },
+        }
+    }
+}
+
 /// Takes a step from the state that it leaves; none when that was left before.
 ///
 /// # Errors
@@ -218,30 +251,7 @@ pub async fn step(
     now: Timestamp,
     due: Timestamp,
 ) -> Result<Option<Redemption>, sqlx::Error> {
-    let (mut spent, mut returned, mut order, mut why, mut code) = (None, None, "", "", None);
-    let (from, to) = match next {
-        Step::Paid { spent: posting } => {
-            spent = Some(*posting);
-            (State::Reserved, State::Paid)
-        }
-        Step::Cancelled { reason } => {
-            why = reason;
-            (State::Reserved, State::Cancelled)
-        }
-        Step::Issued { order_id, code: sealed } => {
-            order = order_id;
-            code = Some(sealed);
-            (State::Paid, State::Issued)
-        }
-        Step::Refused { reason } => {
-            why = reason;
-            (State::Paid, State::Returning)
-        }
-        Step::Failed { returned: posting } => {
-            returned = Some(*posting);
-            (State::Returning, State::Failed)
-        }
-    };
+    let Change { from, to, spent, returned, order, why, code } = Change::of(next);
     let ended = matches!(to, State::Issued | State::Failed | State::Cancelled);
     sqlx::query_as!(
         Redemption,
