@@ -26,6 +26,7 @@ mod kakao;
 mod mail;
 mod naver;
 mod options;
+mod payment;
 mod persona;
 mod secret;
 mod signing;
@@ -72,8 +73,8 @@ impl Sandbox {
         Ok(Self { state: Arc::new(State::new(options)?) })
     }
 
-    /// Every stand-in under one router: `/google`, `/kakao`, `/naver`, `/v3/mail/send`, `/age`, and `/_sandbox` to
-    /// steer them.
+    /// Every stand-in under one router: `/google`, `/kakao`, `/naver`, `/v3/mail/send`, `/age`, `/payment`, and `/_sandbox`
+    /// to steer them.
     pub fn router(&self) -> Router {
         let state = &self.state;
         Router::new()
@@ -82,6 +83,7 @@ impl Sandbox {
             .merge(naver::routes(state))
             .merge(mail::routes(state))
             .merge(age::routes(state))
+            .merge(payment::routes(state))
             .merge(traces::routes(state))
             .merge(control::routes())
             .with_state(Arc::clone(state))

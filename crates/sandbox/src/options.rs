@@ -34,6 +34,10 @@ pub struct Options {
     pub mail_api_key: String,
     /// Secret that the age provider signs its webhooks with.
     pub age_webhook_secret: String,
+    /// Key that the payment service expects as bearer.
+    pub payment_api_key: String,
+    /// Secret that the payment service signs its webhooks with.
+    pub payment_webhook_secret: String,
 }
 
 impl Default for Options {
@@ -56,6 +60,8 @@ impl Default for Options {
             clients,
             mail_api_key: "sandbox-mail-key".to_owned(),
             age_webhook_secret: "sandbox-age-webhook-secret".to_owned(),
+            payment_api_key: "sandbox-payment-key".to_owned(),
+            payment_webhook_secret: "sandbox-payment-webhook-secret".to_owned(),
         }
     }
 }

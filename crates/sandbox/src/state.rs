@@ -13,6 +13,7 @@ use crate::{
     grant::{Access, Store},
     mail::Mailbox,
     options::Client,
+    payment::Payments,
     persona::Personas,
     signing::Keys,
     traces::Traces,
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) mail: Mailbox,
     /// Collected traces.
     pub(crate) traces: Traces,
+    /// Payments.
+    pub(crate) payments: Payments,
     /// For webhooks.
     pub(crate) http: reqwest::Client,
     /// Wall time. A third party's clock is not ours to move, so it is the machine's.
@@ -53,6 +56,7 @@ impl State {
             keys: Keys::default(),
             faults: Faults::default(),
             mail: Mailbox::default(),
+            payments: Payments::default(),
             traces: Traces::default(),
             http,
             clock: SystemClock,

@@ -74,11 +74,15 @@ impl StandIns {
         &self.base
     }
 
-    /// Settings by which auth uses them.
+    /// Settings by which services use them.
     #[must_use]
     pub fn settings(&self) -> String {
-        let secret = Options::default().age_webhook_secret;
-        format!("[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{}\"\n", self.base)
+        let (options, base) = (Options::default(), &self.base);
+        let (secret, payment) = (options.age_webhook_secret, options.payment_webhook_secret);
+        format!(
+            "[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{base}\"\n\
+             [shop.payment]\nendpoint = \"{base}/payment\"\nwebhook_secret = \"{payment}\"\n"
+        )
     }
 
     /// A client of theirs.

@@ -233,18 +233,22 @@ async fn phase<T>(
     outcome
 }
 
-/// A call below the one that runs; else below the one that asked for the purchase. None where there is no trace.
+/// A call below the one that runs. None where there is no trace.
+fn below(origin: &Origin, name: &str) -> Option<Arc<Call>> {
+    let running = Call::current().or_else(|| resumed(origin))?;
+    let trace = running.trace.child(rand::random());
+    Some(Arc::new(Call::new(running.request_id.clone(), trace, target(name), None)))
+}
+
+/// The call that asked for a purchase, for whoever goes on with it: steps hang where they would have hung.
 #[must_use]
-pub fn below(origin: &Origin, name: &str) -> Option<Arc<Call>> {
-    let running = Call::current();
-    let parent = running.as_ref().map(|call| call.trace).or_else(|| Trace::parse(&origin.traceparent))?;
-    let request_id = running.map(|call| call.request_id.clone());
-    let request_id = request_id.or_else(|| HeaderValue::try_from(&origin.request_id).ok())?;
-    let target = Target {
-        domain: "shop".to_owned(),
-        service: "shop".to_owned(),
-        method: name.to_owned(),
-        path: SPAN.to_owned(),
-    };
-    Some(Arc::new(Call::new(request_id, parent.child(rand::random()), Arc::new(target), None)))
+pub fn resumed(origin: &Origin) -> Option<Arc<Call>> {
+    let trace = Trace::parse(&origin.traceparent)?;
+    let request_id = HeaderValue::try_from(&origin.request_id).ok()?;
+    Some(Arc::new(Call::new(request_id, trace, target("resume"), None)))
+}
+
+fn target(name: &str) -> Arc<Target> {
+    let (domain, service) = ("shop".to_owned(), "shop".to_owned());
+    Arc::new(Target { domain, service, method: name.to_owned(), path: SPAN.to_owned() })
 }

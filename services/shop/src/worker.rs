@@ -64,7 +64,7 @@ async fn look(app: &App) -> Result<i64, Error> {
 async fn take_up(app: &App, purchase: Purchase) {
     let (id, tries) = (purchase.id, purchase.tries);
     let patience = Duration::from_secs(app.options.lease_secs.into()).saturating_sub(Duration::from_secs(1));
-    let call = settle::below(&purchase.origin, "take_up");
+    let call = settle::resumed(&purchase.origin);
     let work = deadline::scope(Instant::now() + patience, settle::run(app, purchase));
     let work = tokio::time::timeout(patience, work);
     let outcome = match call {

@@ -10,7 +10,7 @@ use coreloop_service::Module;
 use crate::child;
 
 /// Every module of a mesh; the edge comes last, for it needs the others.
-pub const MODULES: &[&str] = &["auth", "ops", "rewards", "wallet", "edge"];
+pub const MODULES: &[&str] = &["auth", "ops", "rewards", "shop", "wallet", "edge"];
 
 /// A process of a mesh.
 #[derive(Debug)]
@@ -115,6 +115,7 @@ pub(super) fn module(name: &str) -> Box<dyn Module> {
         "auth" => Box::new(coreloop_auth::module()),
         "ops" => Box::new(coreloop_ops::module()),
         "rewards" => Box::new(coreloop_rewards::module()),
+        "shop" => Box::new(coreloop_shop::module()),
         "wallet" => Box::new(coreloop_wallet::module()),
         "edge" => Box::new(coreloop_gateway::module()),
         other => panic!("there is no module {other}"),
