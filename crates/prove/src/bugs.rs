@@ -56,7 +56,7 @@ fn blows(bug: Bug) -> Vec<Blow> {
     let witnesses = [Blow::Kill("witness-0", SOON), Blow::Kill("witness-1", SOON)].repeat(3);
     match bug {
         Bug::NoRowLock | Bug::IdOrder => [slow(&["wallet-0>postgres"], 15), again(WORK, 8)].concat(),
-        Bug::EarlyEvent => [slow(&["wallet-0>postgres"], 15), again(Blow::Kill("wallet-0", SOON), 4)].concat(),
+        Bug::EarlyEvent => [slow(&["wallet-0>postgres"], 40), again(Blow::Kill("wallet-0", SOON), 10)].concat(),
         // Any commit that waits for the disk takes the others along.
         Bug::EarlyReply => {
             let quiet = slow(&["witness-0>postgres", "witness-1>postgres"], 2_000);
@@ -67,7 +67,8 @@ fn blows(bug: Bug) -> Vec<Blow> {
             [cut("wallet-0>postgres"), cut("wallet-1>postgres")].repeat(6)
         }
         Bug::EarlyAck => [slow(&["witness-0>postgres", "witness-1>postgres"], 20), witnesses].concat(),
-        Bug::NoInbox => [slow(&["witness-0>redis", "witness-1>redis"], 30), witnesses].concat(),
+        // What it lost is told again, all of it.
+        Bug::NoInbox => again(Blow::KillRedis(SOON), 2),
         Bug::KeyForgotten => vec![WORK, Blow::Cut("client>wallet-0", SOON)],
         Bug::LateCapture => again(WORK, 12),
         Bug::SharedKey | Bug::NoEntry | Bug::DoubleRelease => again(WORK, 2),

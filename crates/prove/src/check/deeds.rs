@@ -7,7 +7,7 @@ use coreloop_wallet_api::v1::{Posting, account::Owner};
 use super::{Findings, Kind, State, state::Row};
 use crate::{
     ask::CALLERS,
-    journal::{Act, Deed, Said},
+    journal::{Act, Deed, Reply, Said},
 };
 
 pub(super) fn look(state: &State, journal: &[Deed], findings: &mut Findings) {
@@ -41,6 +41,10 @@ pub(super) fn look(state: &State, journal: &[Deed], findings: &mut Findings) {
 fn one(number: usize, deed: &Deed, rows: &[&Row], findings: &mut Findings) {
     if rows.len() > 1 {
         findings.of_deed(Kind::Doubled, number, format!("is there {} times", rows.len()));
+    }
+    let used = |reply: &Reply| matches!(&reply.said, Said::Refused(reason) if reason == "IDEMPOTENCY_KEY_REUSED");
+    if deed.replies.iter().any(used) {
+        findings.of_deed(Kind::Doubled, number, "was refused for a key that its caller had not used");
     }
     let answers: Vec<&Posting> = deed
         .replies
