@@ -1,14 +1,17 @@
 //! Ads: a click is worth something once, whoever tries how often with which token.
 
 use coreloop_rewards_api::v1::{GetAdUnlocksRequest, GetAdUnlocksResponse};
-use coreloop_testkit::{Answer, Persona, Rounds, TestMesh, rpc, run};
+use coreloop_testkit::{
+    Answer, Persona, Rounds, TestMesh, rpc, run,
+    wait::{PATIENCE, wait_for, wait_until},
+};
 use futures::future::join_all;
 use jiff::SignedDuration;
 use prost::Message as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::stage::{MESH, points_of, told};
+use super::stage::{MESH, failures, points_of, told};
 
 /// An ad of a test's own.
 async fn ad(mesh: &TestMesh, points: i64, slots: i32) -> String {
@@ -133,6 +136,9 @@ fn no_day_is_worth_more_than_the_cap() {
     });
 }
 
+/// What those are told who were not first.
+const LOST: [&str; 2] = ["AD_TOKEN_USED", "AD_ALREADY_REWARDED"];
+
 /// M8: an ad token is used once.
 #[test]
 fn two_hundred_claims_of_a_token_are_one_reward_a_round() {
@@ -147,15 +153,22 @@ fn two_hundred_claims_of_a_token_are_one_reward_a_round() {
                 join_all((0..200).map(|number| click(if number % 2 == 0 { &first } else { &second }, &id, &token)))
                     .await;
             let won = answers.iter().filter(|answer| answer.status == 200).count();
-            assert_eq!(won, 1);
-            for answer in answers.iter().filter(|answer| answer.status != 200) {
-                assert!(
-                    ["AD_TOKEN_USED", "AD_ALREADY_REWARDED"].contains(&answer.reason().as_str()),
-                    "{}",
-                    answer.text()
-                );
+            let unheard = answers.iter().filter(|answer| answer.status == 503).count();
+            assert!(won == 1 || (won == 0 && unheard > 0), "{won} won: {}", failures());
+            for answer in answers.iter().filter(|answer| ![200, 503].contains(&answer.status.as_u16())) {
+                assert!(LOST.contains(&answer.reason().as_str()), "{}: {}", answer.text(), failures());
             }
-            assert_eq!(points_of(&alice).await, 3);
+            // Whoever was not heard on a machine that is too busy is told the same when asking again.
+            for _ in 0..unheard {
+                let answer = wait_for("an answer", PATIENCE, async || {
+                    Some(click(&alice, &id, &token).await).filter(|answer| answer.status != 503)
+                })
+                .await;
+                assert!(LOST.contains(&answer.reason().as_str()), "{}", answer.text());
+            }
+            let rewarded = format!("select count(*) from rewards.ad_clicks where ad = '{id}'");
+            assert_eq!(mesh.db.count(&rewarded).await, 1);
+            wait_until("the points are there", PATIENCE, async || points_of(&alice).await == 3).await;
         }
         println!("M8 ad token: {} rounds of 200 claims, 1 success each", rounds.begun());
     });

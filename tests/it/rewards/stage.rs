@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use coreloop_rewards_api::v1::{Grant, GrantRequest, GrantResponse, RewardKind};
-use coreloop_testkit::{Answer, Persona, Shared, TestMesh, rpc, wait::wait_for};
+use coreloop_testkit::{Answer, Persona, Shared, TestMesh, logs, rpc, wait::wait_for};
 use prost::Message;
 use serde_json::{Value, json};
 use tonic::{Status, transport::Channel};
@@ -136,4 +136,11 @@ pub async fn settled(person: &Persona, id: &str) -> Value {
         over.iter().any(|state| redemption["state"] == state.as_str()).then_some(redemption)
     })
     .await
+}
+
+/// What was logged of failures, to be shown by a test that fails.
+pub fn failures() -> String {
+    let lines = logs::lines_with("rewards").into_iter().chain(logs::lines_with("edge"));
+    let failed = lines.filter(|line| line["level"] != "INFO" && line["level"] != "info");
+    failed.map(|line| line.to_string()).collect::<Vec<_>>().join("\n")
 }
