@@ -35,6 +35,7 @@ mod state;
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 mod tests;
 mod traces;
+mod vendor;
 
 use std::{io, sync::Arc};
 
@@ -84,6 +85,7 @@ impl Sandbox {
             .merge(mail::routes(state))
             .merge(age::routes(state))
             .merge(payment::routes(state))
+            .merge(vendor::routes(state))
             .merge(traces::routes(state))
             .merge(control::routes())
             .with_state(Arc::clone(state))

@@ -32,6 +32,8 @@ pub struct Options {
     pub clients: Vec<Client>,
     /// Key that the mail API expects as bearer.
     pub mail_api_key: String,
+    /// Key that the vendor of vouchers expects as bearer.
+    pub vendor_api_key: String,
     /// Secret that the age provider signs its webhooks with.
     pub age_webhook_secret: String,
     /// Key that the payment service expects as bearer.
@@ -59,6 +61,7 @@ impl Default for Options {
             code_ttl_secs: 300,
             clients,
             mail_api_key: "sandbox-mail-key".to_owned(),
+            vendor_api_key: "sandbox-vendor-key".to_owned(),
             age_webhook_secret: "sandbox-age-webhook-secret".to_owned(),
             payment_api_key: "sandbox-payment-key".to_owned(),
             payment_webhook_secret: "sandbox-payment-webhook-secret".to_owned(),

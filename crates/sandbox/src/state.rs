@@ -17,6 +17,7 @@ use crate::{
     persona::Personas,
     signing::Keys,
     traces::Traces,
+    vendor::Orders,
 };
 
 /// The state that every handler shares.
@@ -30,6 +31,8 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     /// Accepted mail.
     pub(crate) mail: Mailbox,
+    /// What the vendor of vouchers knows.
+    pub(crate) orders: Orders,
     /// Collected traces.
     pub(crate) traces: Traces,
     /// Payments.
@@ -57,6 +60,7 @@ impl State {
             faults: Faults::default(),
             mail: Mailbox::default(),
             payments: Payments::default(),
+            orders: Orders::default(),
             traces: Traces::default(),
             http,
             clock: SystemClock,

@@ -78,9 +78,11 @@ impl StandIns {
     #[must_use]
     pub fn settings(&self) -> String {
         let (options, base) = (Options::default(), &self.base);
-        let (secret, payment) = (options.age_webhook_secret, options.payment_webhook_secret);
+        let (secret, key) = (options.age_webhook_secret, options.vendor_api_key);
+        let payment = options.payment_webhook_secret;
         format!(
             "[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{base}\"\n\
+             [rewards]\nvendor_url = \"{base}/vendor\"\nvendor_api_key = \"{key}\"\n\
              [shop.payment]\nendpoint = \"{base}/payment\"\nwebhook_secret = \"{payment}\"\n"
         )
     }
