@@ -84,7 +84,12 @@ pub(crate) fn start(plan: &Plan<'_>) -> Result<Postgres> {
     let mut server = Server::start("postgres", &mut starting, &log, Signal::INT).with_context(broken)?;
     server.wait_until(Duration::from_secs(60), || answers(&programs.bin, plan.port)).with_context(broken)?;
     ensure_database(&programs.bin, plan.port, &password).with_context(broken)?;
-    Ok(Postgres { url: format!("postgres://{OWNER}:{password}@127.0.0.1:{}/{OWNER}", plan.port), command, server, resumed })
+    Ok(Postgres {
+        url: format!("postgres://{OWNER}:{password}@127.0.0.1:{}/{OWNER}", plan.port),
+        command,
+        server,
+        resumed,
+    })
 }
 
 fn init(

@@ -15,7 +15,15 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule {
         patterns: &["sqlx::query", "query!(", "query_as!(", "query_scalar!(", "sqlx::raw_sql"],
-        home: &["/store/", "/store.rs", "crates/db/", "crates/idempotency/", "crates/bench/", "crates/prove/", "crates/xtask/"],
+        home: &[
+            "/store/",
+            "/store.rs",
+            "crates/db/",
+            "crates/idempotency/",
+            "crates/bench/",
+            "crates/prove/",
+            "crates/xtask/",
+        ],
         what: "SQL outside a store",
         why: "who changes a table reads one folder to see all that touches it",
     },
