@@ -6,7 +6,7 @@ use coreloop_config::{Errors, Settings};
 use coreloop_server::{ProcessOptions, ServerOptions};
 use coreloop_service::Mode;
 
-use crate::modules;
+use crate::{brokers, modules};
 
 /// What to show.
 #[derive(clap::Subcommand)]
@@ -38,6 +38,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Errors> {
     let mode = errors.absorb(settings.read::<Mode>("mode"));
     let process = errors.absorb(ProcessOptions::read(settings));
     errors.absorb(check_names(settings));
+    errors.absorb(brokers::read(&settings.section("eventing")));
     errors.absorb(coreloop_auth::Options::read(&settings.section("auth"), mode.unwrap_or_default()));
     errors.absorb(coreloop_rewards::Options::read(&settings.section("rewards"), mode.unwrap_or_default()));
     errors.absorb(coreloop_shop::Options::read(&settings.section("shop"), mode.unwrap_or_default()));
@@ -137,6 +138,10 @@ mod tests {
         same::<coreloop_wallet::Options>("wallet");
         same::<coreloop_ops::Options>("ops");
         same::<coreloop_gateway::Options>("gateway");
+        same::<coreloop_eventing::Options>("eventing");
+        let written = Settings::defaults().section("eventing").sub("rabbitmq");
+        let written = written.read::<coreloop_eventing_rabbitmq::Options>().unwrap();
+        assert_eq!(format!("{written:#?}"), format!("{:#?}", coreloop_eventing_rabbitmq::Options::default()));
         same::<coreloop_sandbox::Options>("sandbox");
     }
 
@@ -161,16 +166,20 @@ mod tests {
             missing::<coreloop_server::OtlpOptions>("otlp", &[]),
             missing::<coreloop_access::Options>("access", &[]),
             missing::<coreloop_limit::Options>("limit", &[]),
-            missing::<coreloop_auth::Options>("auth", &["social", "mail", "eventing"]),
+            missing::<coreloop_auth::Options>("auth", &["social", "mail"]),
             missing::<coreloop_auth::social::Options>("auth.social", &["providers"]),
             missing::<coreloop_auth::mail::Options>("auth.mail", &[]),
-            missing::<coreloop_rewards::Options>("rewards", &["eventing"]),
-            missing::<coreloop_shop::Options>("shop", &["payment", "eventing"]),
+            missing::<coreloop_rewards::Options>("rewards", &[]),
+            missing::<coreloop_shop::Options>("shop", &["payment"]),
             missing::<coreloop_shop::options::Payment>("shop.payment", &[]),
-            missing::<coreloop_wallet::Options>("wallet", &["eventing"]),
+            missing::<coreloop_wallet::Options>("wallet", &[]),
             missing::<coreloop_ops::Options>("ops", &[]),
             missing::<coreloop_gateway::Options>("gateway", &["cors"]),
             missing::<coreloop_access::CorsOptions>("gateway.cors", &[]),
+            missing::<coreloop_eventing::Options>("eventing", &["rabbitmq", "kafka"]),
+            missing::<coreloop_eventing_rabbitmq::Options>("eventing.rabbitmq", &[]),
+            #[cfg(feature = "kafka")]
+            missing::<coreloop_eventing_kafka::Options>("eventing.kafka", &["client"]),
             missing::<coreloop_sandbox::Options>("sandbox", &["clients"]),
         ];
         assert!(missing.concat().is_empty(), "{missing:?}");

@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod audit;
+mod brokers;
 mod config;
 mod dlq;
 mod edge;

@@ -9,7 +9,7 @@ use coreloop_service::Mode;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{config, modules};
+use crate::{brokers, config, modules};
 
 /// What to serve.
 #[derive(clap::Args)]
@@ -29,10 +29,12 @@ pub(crate) struct Arguments {
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends at once.
 pub(crate) async fn run(settings: Settings, arguments: &Arguments) -> anyhow::Result<()> {
     let server = Server::builder(settings.clone()).modules(modules::of(&arguments.targets)?);
+    let brokers = crate::brokers::Options::read(&settings.section("broker"));
     let mut errors = Errors::default();
     errors.absorb(config::check(&settings));
     errors.absorb(server.check());
     errors.into_result()?;
+    let brokers = brokers::read(&settings.section("eventing"))?;
     let telemetry = Telemetry::init(
         &settings.section("log").read::<LogOptions>()?,
         &settings.section("otlp").read::<OtlpOptions>()?,
@@ -43,7 +45,7 @@ pub(crate) async fn run(settings: Settings, arguments: &Arguments) -> anyhow::Re
     let local = settings.read::<Mode>("mode")? == Mode::Local;
     #[cfg(feature = "planted")]
     plant(local, arguments.planted)?;
-    let running = server.migrate(local).spans(telemetry.spans()).start().await?;
+    let running = server.migrate(local).spans(telemetry.spans()).extension(brokers).start().await?;
     tokio::select! {
         () = running.ready() => announce(&running, arguments.ready_file.as_deref())?,
         _ = terminate.recv() => return Ok(()),

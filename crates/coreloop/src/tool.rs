@@ -60,6 +60,8 @@ pub(crate) async fn auth(settings: &Settings) -> anyhow::Result<Arc<App>> {
         spans: None,
         readiness: Readiness::default(),
         stopping: CancellationToken::new(),
+        process: settings.clone(),
+        extensions: Default::default(),
     };
     coreloop_auth::module::app(&ctx).await.map_err(|error| anyhow!(error))
 }

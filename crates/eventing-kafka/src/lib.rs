@@ -44,10 +44,10 @@ struct Inner {
 }
 
 impl KafkaBus {
-    /// The brokers of `options`. Connects at first use.
+    /// The brokers of `options`; the topics that it makes keep events for `retention`. Connects at first use.
     #[must_use]
-    pub fn new(options: &Options) -> Self {
-        let topics = Topics::new(options.clone());
+    pub fn new(options: &Options, retention: Duration) -> Self {
+        let topics = Topics::new(options.clone(), retention);
         Self(Arc::new(Inner { options: options.clone(), topics, publishers: Mutex::default() }))
     }
 }

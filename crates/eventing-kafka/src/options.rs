@@ -1,4 +1,4 @@
-//! Settings, as the table `kafka` of the section `broker`.
+//! Settings, as the table `kafka` of the section `eventing`.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,6 @@ pub struct Options {
     pub partitions: i32,
     /// Replicas of a topic that is made; -1 is the broker's default.
     pub replication: i32,
-    /// Events are kept this long, in seconds.
-    pub retention_secs: u64,
     /// The broker gets this long for one answer, in milliseconds.
     pub timeout_ms: u64,
     /// A reader that says nothing for this long is gone, in milliseconds.
@@ -34,7 +32,6 @@ impl Default for Options {
             prefix: String::new(),
             partitions: 12,
             replication: -1,
-            retention_secs: 30 * 86_400,
             timeout_ms: 10_000,
             session_timeout_ms: 10_000,
             client: BTreeMap::new(),
@@ -45,10 +42,9 @@ impl Default for Options {
 impl Options {
     /// Checks the values.
     pub fn check(&self, report: &mut Report<'_>) {
-        report.within("kafka.partitions", self.partitions, 1, 10_000);
-        report.within("kafka.replication", self.replication, -1, 10);
-        report.within("kafka.retention_secs", self.retention_secs, 60, 366 * 86_400);
-        report.within("kafka.timeout_ms", self.timeout_ms, 100, 60_000);
-        report.within("kafka.session_timeout_ms", self.session_timeout_ms, 6_000, 300_000);
+        report.within("partitions", self.partitions, 1, 10_000);
+        report.within("replication", self.replication, -1, 10);
+        report.within("timeout_ms", self.timeout_ms, 100, 60_000);
+        report.within("session_timeout_ms", self.session_timeout_ms, 6_000, 300_000);
     }
 }

@@ -14,7 +14,8 @@ use crate::{Options, blocking, broker, wire};
 
 pub(crate) struct Publisher {
     pub(crate) token: Uuid,
-    producer: FutureProducer,
+    /// None only while it is dropped.
+    producer: Option<FutureProducer>,
     options: Arc<Options>,
 }
 
@@ -34,18 +35,19 @@ impl Publisher {
         let producer: FutureProducer = config.create().map_err(broker)?;
         let (initial, timeout) = (producer.clone(), options.timeout());
         blocking(move || initial.init_transactions(timeout)).await?;
-        Ok(Self { token, producer, options: Arc::new(options.clone()) })
+        Ok(Self { token, producer: Some(producer), options: Arc::new(options.clone()) })
     }
 
     /// Publishes a batch in one transaction, in order.
     pub(crate) async fn publish(&self, events: &[Event]) -> Result<(), Error> {
-        self.producer.begin_transaction().map_err(broker)?;
+        let producer = self.producer.as_ref().ok_or(Error::Fenced)?;
+        producer.begin_transaction().map_err(broker)?;
         let mut sent = Vec::with_capacity(events.len());
         for event in events {
-            sent.push(self.send(event).await?);
+            sent.push(self.send(producer, event).await?);
         }
         // What the commit says it has flushed was delivered; a record that was not fails it.
-        let (producer, timeout) = (self.producer.clone(), self.options.timeout());
+        let (producer, timeout) = (producer.clone(), self.options.timeout());
         blocking(move || producer.commit_transaction(timeout)).await?;
         for delivery in sent {
             match delivery.await {
@@ -58,18 +60,28 @@ impl Publisher {
     }
 
     /// Puts a record into the producer's queue; waits while that is full.
-    async fn send(&self, event: &Event) -> Result<DeliveryFuture, Error> {
+    async fn send(&self, producer: &FutureProducer, event: &Event) -> Result<DeliveryFuture, Error> {
         let topic = self.options.named(event.topic.as_str());
         loop {
             let record: FutureRecord<'_, str, [u8]> =
                 FutureRecord::to(&topic).key(event.key.as_str()).payload(&*event.payload).headers(wire::headers(event));
-            match self.producer.send_result(record) {
+            match producer.send_result(record) {
                 Ok(delivery) => return Ok(delivery),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                 }
                 Err((error, _)) => return Err(broker(error)),
             }
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let producer = self.producer.take();
+        // What it still has in its queue is given up, on a thread that may wait.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(producer));
         }
     }
 }

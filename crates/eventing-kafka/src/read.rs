@@ -27,6 +27,8 @@ use crate::{Options, blocking, broker, wire};
 
 /// Longest wait for news in one call.
 const WAIT: Duration = Duration::from_millis(1_000);
+/// Most bytes of payload that one call brings, but for the last record.
+const MOST_BYTES: usize = 8 << 20;
 /// A reader whose consumer waits for its database is no less a member.
 const LONGEST_POLL_MS: &str = "3600000";
 
@@ -209,9 +211,15 @@ impl Reader for Group {
         };
         self.idle.store(false, Ordering::Relaxed);
         let mut deliveries: Vec<Delivery> = self.delivery(&first).into_iter().collect();
-        while deliveries.len() < most {
+        // Records may be large: what is read is bounded in bytes too.
+        let mut room = MOST_BYTES.saturating_sub(first.payload_len());
+        while deliveries.len() < most && room > 0 {
             match consumer.recv().now_or_never() {
-                Some(next) => deliveries.extend(self.delivery(&next.map_err(broker)?)),
+                Some(next) => {
+                    let next = next.map_err(broker)?;
+                    room = room.saturating_sub(next.payload_len());
+                    deliveries.extend(self.delivery(&next));
+                }
                 None => break,
             }
         }

@@ -1,6 +1,6 @@
 //! Topics are made before they are used, with their partitions and retention, so that nobody meets a broker's defaults.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use coreloop_eventing::{Error, Topic};
 use rdkafka::{
@@ -14,12 +14,13 @@ use crate::{Options, broker};
 
 pub(crate) struct Topics {
     options: Options,
+    retention: Duration,
     known: Mutex<HashSet<Topic>>,
 }
 
 impl Topics {
-    pub(crate) fn new(options: Options) -> Self {
-        Self { options, known: Mutex::default() }
+    pub(crate) fn new(options: Options, retention: Duration) -> Self {
+        Self { options, retention, known: Mutex::default() }
     }
 
     /// Makes a topic unless it is there.
@@ -29,7 +30,7 @@ impl Topics {
             return Ok(());
         }
         let admin: AdminClient<DefaultClientContext> = self.options.client().create().map_err(broker)?;
-        let (name, retention) = (self.options.named(topic.as_str()), (self.options.retention_secs * 1_000).to_string());
+        let (name, retention) = (self.options.named(topic.as_str()), self.retention.as_millis().to_string());
         let made = NewTopic::new(&name, self.options.partitions, TopicReplication::Fixed(self.options.replication))
             .set("retention.ms", &retention);
         let patience = AdminOptions::new()

@@ -1,4 +1,4 @@
-//! Settings, as the table `rabbitmq` of the section `broker`.
+//! Settings, as the table `rabbitmq` of the section `eventing`.
 
 use coreloop_config::Report;
 use secrecy::SecretString;
@@ -39,9 +39,9 @@ impl Default for Options {
 impl Options {
     /// Checks the values.
     pub fn check(&self, report: &mut Report<'_>) {
-        report.within("rabbitmq.lanes", self.lanes, 1, 256);
-        report.within("rabbitmq.delivery_limit", self.delivery_limit, 2, 10_000);
-        report.within("rabbitmq.timeout_ms", self.timeout_ms, 100, 60_000);
-        report.within("rabbitmq.heartbeat_secs", self.heartbeat_secs, 1, 600);
+        report.within("lanes", self.lanes, 1, 256);
+        report.within("delivery_limit", self.delivery_limit, 2, 10_000);
+        report.within("timeout_ms", self.timeout_ms, 100, 60_000);
+        report.within("heartbeat_secs", self.heartbeat_secs, 1, 600);
     }
 }

@@ -1,6 +1,6 @@
 //! The one reader of a queue: its lanes and its dead letters.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use coreloop_eventing::{
@@ -24,13 +24,16 @@ const WAIT: Duration = Duration::from_millis(1_000);
 type Given = Result<lapin::message::Delivery, Error>;
 
 /// Dropped, its connection ends, and what it had not acknowledged goes back to the front of its lane.
+///
+/// The connection ends before its consumers do: one that is cancelled alone keeps what it was given while its successor is
+/// given what follows.
 pub(crate) struct Lanes {
     queue: Queue,
     names: Vec<String>,
     timeout: Duration,
     channel: Channel,
-    given: Mutex<SelectAll<BoxStream<'static, Given>>>,
-    _connection: Connection,
+    given: Arc<Mutex<SelectAll<BoxStream<'static, Given>>>>,
+    connection: Option<Connection>,
 }
 
 impl Lanes {
@@ -50,7 +53,7 @@ impl Lanes {
             let ended = stream::once(async { Err(Error::Fenced) });
             given.push(consumer.await.map_err(broker)?.map(|one| one.map_err(broker)).chain(ended).boxed());
         }
-        Ok(Self { queue, names, timeout, channel, given: Mutex::new(given), _connection: connection })
+        Ok(Self { queue, names, timeout, channel, given: Arc::new(Mutex::new(given)), connection: Some(connection) })
     }
 
     fn delivery(&self, given: &lapin::message::Delivery) -> Delivery {
@@ -118,6 +121,18 @@ impl Reader for Lanes {
             Ok(vec![(Topic::of_queue(self.queue), waiting)])
         };
         tokio::time::timeout(self.timeout, counted).await.map_err(|_| Error::Timeout)?
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        let (connection, given) = (self.connection.take(), Arc::clone(&self.given));
+        if let (Some(connection), Ok(runtime)) = (connection, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                let _gone_is_as_good = connection.close(200, "left".into()).await;
+                drop(given);
+            });
+        }
     }
 }
 

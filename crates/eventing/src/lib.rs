@@ -19,6 +19,7 @@
 //!
 //! A service that writes or hears events has the tables of `tables.sql` in its migrations.
 
+mod brokers;
 pub mod bus;
 mod command;
 mod consumer;
@@ -35,6 +36,7 @@ mod relay;
 mod store;
 mod topic;
 
+pub use brokers::Brokers;
 pub use command::{Command, CommandBus, CommandHandler, Commands, Queue};
 pub use consumer::{Consumer, Handler};
 pub use dead::{DeadLetter, DeadLetters, Depth, Filter};
@@ -42,7 +44,7 @@ pub use error::Error;
 pub use event::{Encoding, Event};
 pub use failure::Failure;
 pub use metrics::Metrics;
-pub use options::Options;
+pub use options::{CommandBroker, Elsewhere, EventBroker, Options};
 pub use outbox::{Facts, MAX_PAYLOAD_BYTES, Outbox};
 pub use parts::Parts;
 pub use redis::RedisBus;

@@ -1,8 +1,8 @@
-//! Settings, as the table `eventing` of a service's section.
+//! Settings of the section `eventing`.
 
 use std::time::Duration;
 
-use coreloop_config::Report;
+use coreloop_config::{Errors, Report, Section};
 use jiff::SignedDuration;
 use serde::Deserialize;
 
@@ -13,6 +13,10 @@ pub(crate) const REMEMBER: SignedDuration = SignedDuration::from_hours(7 * 24);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct Options {
+    /// What carries events.
+    pub events: EventBroker,
+    /// What carries commands.
+    pub commands: CommandBroker,
     /// The built-in relay publishes the outbox. Off where Debezium reads it: then it only drops rows whose time is over.
     pub relay: bool,
     /// Most rows of one look at the outbox, published together.
@@ -38,11 +42,50 @@ pub struct Options {
     pub queue: u32,
     /// Longest time of one handling, in milliseconds.
     pub handler_timeout_ms: u64,
+    /// Where RabbitMQ is.
+    pub rabbitmq: Elsewhere,
+    /// Where Kafka is.
+    pub kafka: Elsewhere,
+}
+
+/// What carries events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventBroker {
+    /// Redis Streams.
+    #[default]
+    Redis,
+    /// Kafka.
+    Kafka,
+}
+
+/// What carries commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CommandBroker {
+    /// Redis Streams.
+    #[default]
+    Redis,
+    /// RabbitMQ.
+    RabbitMq,
+}
+
+/// Settings of a transport, which its own room reads.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(from = "std::collections::BTreeMap<String, serde_json::Value>")]
+pub struct Elsewhere;
+
+impl From<std::collections::BTreeMap<String, serde_json::Value>> for Elsewhere {
+    fn from(_: std::collections::BTreeMap<String, serde_json::Value>) -> Self {
+        Self
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
+            events: EventBroker::default(),
+            commands: CommandBroker::default(),
             relay: true,
             batch: 1_000,
             poll_ms: 5_000,
@@ -55,24 +98,33 @@ impl Default for Options {
             concurrency: 32,
             queue: 1_024,
             handler_timeout_ms: 30_000,
+            rabbitmq: Elsewhere,
+            kafka: Elsewhere,
         }
     }
 }
 
 impl Options {
-    /// Checks the values; the caller's section says where they stand.
-    pub fn check(&self, report: &mut Report<'_>) {
-        report.within("eventing.batch", self.batch, 1, 10_000);
-        report.within("eventing.poll_ms", self.poll_ms, 10, 60_000);
-        report.within("eventing.standby_ms", self.standby_ms, 10, 15_000);
-        report.within("eventing.broker_timeout_ms", self.broker_timeout_ms, 100, 60_000);
-        report.within("eventing.keep_published_secs", self.keep_published_secs, 60, 7 * 86_400);
-        report.within("eventing.retention_secs", self.retention_secs, 60, 366 * 86_400);
-        report.within("eventing.retry_delays_secs", self.retry_delays_secs.len(), 0, 20);
-        report.within("eventing.archive_after_secs", self.archive_after_secs, 1, 366 * 86_400);
-        report.within("eventing.concurrency", self.concurrency, 1, 1_000);
-        report.within("eventing.queue", self.queue, 1, 100_000);
-        report.within("eventing.handler_timeout_ms", self.handler_timeout_ms, 1, 600_000);
+    /// Reads and checks the section.
+    ///
+    /// # Errors
+    /// Every problem, with file and line or the variable's name.
+    pub fn read(section: &Section) -> Result<Self, Errors> {
+        section.read_with(Self::check)
+    }
+
+    fn check(&self, report: &mut Report<'_>) {
+        report.within("batch", self.batch, 1, 10_000);
+        report.within("poll_ms", self.poll_ms, 10, 60_000);
+        report.within("standby_ms", self.standby_ms, 10, 15_000);
+        report.within("broker_timeout_ms", self.broker_timeout_ms, 100, 60_000);
+        report.within("keep_published_secs", self.keep_published_secs, 60, 7 * 86_400);
+        report.within("retention_secs", self.retention_secs, 60, 366 * 86_400);
+        report.within("retry_delays_secs", self.retry_delays_secs.len(), 0, 20);
+        report.within("archive_after_secs", self.archive_after_secs, 1, 366 * 86_400);
+        report.within("concurrency", self.concurrency, 1, 1_000);
+        report.within("queue", self.queue, 1, 100_000);
+        report.within("handler_timeout_ms", self.handler_timeout_ms, 1, 600_000);
     }
 
     /// An event that was acted on is known for so long: a group that reads again all that is kept has no second effect.

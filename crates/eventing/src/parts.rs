@@ -6,7 +6,7 @@ use coreloop_core::{Clock, Ids};
 use coreloop_service::{BuildError, Ctx, Spans};
 use sqlx::PgPool;
 
-use crate::{Metrics, Options, RedisBus, bus::Bus};
+use crate::{Brokers, Metrics, Options, bus::Bus};
 
 /// What relay and consumers of a service share.
 #[derive(Clone)]
@@ -30,19 +30,19 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Those of the service whose schema is `schema`, over the process's Redis.
+    /// Those of the service whose schema is `schema`, over what carries the process's events.
     ///
     /// # Errors
-    /// When the process was started without a database or a Redis.
-    pub fn of(ctx: &Ctx, schema: &str, options: &Options) -> Result<Self, BuildError> {
-        let client = ctx.redis_client.clone().ok_or("no Redis is configured (redis.url)")?;
+    /// Wrong settings, or when the process was started without a database or what carries its events.
+    pub fn of(ctx: &Ctx, schema: &str) -> Result<Self, BuildError> {
+        let options = Options::read(&ctx.process.section("eventing"))?;
         Ok(Self {
             schema: schema.to_owned(),
             db: ctx.require_db()?,
-            bus: Arc::new(RedisBus::new(ctx.require_redis()?, client, options)),
+            bus: Brokers::of(ctx).events(ctx, &options)?,
             clock: Arc::clone(&ctx.clock),
             ids: Arc::clone(&ctx.ids),
-            options: Arc::new(options.clone()),
+            options: Arc::new(options),
             metrics: Metrics::of(&ctx.metrics),
             spans: ctx.spans.clone(),
         })

@@ -59,6 +59,7 @@ pub(crate) struct Assembly {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) extensions: http::Extensions,
 }
 
 /// A module that was built.
@@ -149,6 +150,8 @@ impl Assembly {
             spans: self.process.spans.clone(),
             readiness: readiness.clone(),
             stopping: stopping.clone(),
+            process: self.settings.clone(),
+            extensions: self.extensions.clone(),
         }
     }
 

@@ -39,6 +39,7 @@ impl Server {
             migrate: false,
             spans: None,
             keys: None,
+            extensions: http::Extensions::default(),
         }
     }
 }
@@ -53,6 +54,7 @@ pub struct Builder {
     migrate: bool,
     spans: Option<Arc<dyn Spans>>,
     keys: Option<Keys>,
+    extensions: http::Extensions,
 }
 
 impl std::fmt::Debug for Builder {
@@ -88,6 +90,13 @@ impl Builder {
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
+        self
+    }
+
+    /// What modules find in their context, by type.
+    #[must_use]
+    pub fn extension<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.extensions.insert(value);
         self
     }
 
@@ -189,6 +198,7 @@ impl Builder {
             metrics: self.metrics,
             clock: self.clock,
             ids: self.ids,
+            extensions: self.extensions,
         }
         .serve(self.modules, ports)
         .await

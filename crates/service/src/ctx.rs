@@ -7,7 +7,7 @@ use std::{
 };
 
 use coreloop_access::{Cors, Gate, address::TrustedProxies};
-use coreloop_config::Section;
+use coreloop_config::{Section, Settings};
 use coreloop_core::{Clock, Ids};
 use coreloop_limit::Limiter;
 use prometheus_client::registry::Registry;
@@ -71,6 +71,10 @@ pub struct Ctx {
     pub readiness: Readiness,
     /// Cancelled when the process drains.
     pub stopping: CancellationToken,
+    /// The settings of the process, for what all domains share.
+    pub process: Settings,
+    /// What the binary has put in for rooms above this one, by type.
+    pub extensions: http::Extensions,
 }
 
 impl Ctx {

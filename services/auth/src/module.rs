@@ -8,8 +8,8 @@ use coreloop_auth_api::v1::{
     auth_service_server::AuthServiceServer,
 };
 use coreloop_db::Coalesced;
-use coreloop_eventing::{Parts, Relay};
-use coreloop_service::{BuildError, Built, Check, Ctx, Mode, Module, Rpcs, Worker};
+use coreloop_eventing::Relay;
+use coreloop_service::{BuildError, Built, Check, Ctx, Mode, Module, Rpcs};
 use futures::future::BoxFuture;
 use sqlx::{PgPool, migrate::Migrator};
 use uuid::Uuid;
@@ -83,21 +83,13 @@ impl Module for Auth {
             let mut workers = worker::all(&app);
             workers.extend(audit::workers(&app));
             workers.push(mail::resets::worker(Arc::clone(&app)));
-            workers.extend(relay(&app, &ctx)?);
+            workers.extend(Relay::of(&ctx, "auth")?);
             if let Some(redis) = ctx.redis_client {
                 workers.push(watch::news::worker(&app, redis));
             }
             Ok(Built { rpcs, http: None, workers, checks: checks(&app) })
         })
     }
-}
-
-/// The relay of the outbox; none where there is no bus.
-fn relay(app: &App, ctx: &Ctx) -> Result<Option<Worker>, BuildError> {
-    if ctx.redis_client.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(Relay::new(Parts::of(ctx, "auth", &app.options.eventing)?)?.worker()))
 }
 
 /// The service's parts, with keys loaded (and made, where there are none). Also what tools work with: `app.keys.rotate`.

@@ -59,8 +59,6 @@ pub struct Options {
     pub social: crate::social::Options,
     /// Mail.
     pub mail: crate::mail::Options,
-    /// Events on their way out.
-    pub eventing: coreloop_eventing::Options,
     /// Secret of the age provider's webhook; without one every webhook is refused.
     pub age_webhook_secret: Option<SecretString>,
     /// Life of a password reset token.
@@ -100,7 +98,6 @@ impl Default for Options {
             public_url: "http://127.0.0.1:8080".to_owned(),
             social: crate::social::Options::default(),
             mail: crate::mail::Options::default(),
-            eventing: coreloop_eventing::Options::default(),
             age_webhook_secret: None,
             reset_ttl_secs: 1_800,
             sessions_per_user: 20,
@@ -147,7 +144,6 @@ impl Options {
         }
         self.social.check(mode, report);
         self.mail.check(mode, report);
-        self.eventing.check(report);
         if mode == Mode::Production {
             report.require_secret("master_key", self.master_key.as_ref());
             report.require_secret("mesh_secret", self.mesh_secret.as_ref());

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use coreloop_eventing::{Parts, Relay};
-use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs, Worker};
+use coreloop_eventing::Relay;
+use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs};
 use coreloop_shop_api::v1::{
     shop_admin_service_server::ShopAdminServiceServer, shop_service_server::ShopServiceServer,
 };
@@ -42,7 +42,7 @@ impl Module for Shop {
             let options = Options::read(&ctx.settings, ctx.mode)?;
             let app = Arc::new(App::new(options, &ctx)?);
             let mut workers = worker::all(&app);
-            workers.extend(relay(&app, &ctx)?);
+            workers.extend(Relay::of(&ctx, "shop")?);
             let grpc = Grpc(Arc::clone(&app));
             let rpcs = Rpcs::new().with(ShopServiceServer::new(grpc.clone())).with(ShopAdminServiceServer::new(grpc));
             let db = app.db.clone();
@@ -55,10 +55,3 @@ impl Module for Shop {
     }
 }
 
-/// The relay of the outbox; none where there is no bus.
-fn relay(app: &App, ctx: &Ctx) -> Result<Option<Worker>, BuildError> {
-    if ctx.redis_client.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(Relay::new(Parts::of(ctx, "shop", &app.options.eventing)?)?.worker()))
-}

@@ -34,8 +34,6 @@ pub struct Options {
     pub verify_secs: u32,
     /// The payment service.
     pub payment: Payment,
-    /// Events on their way out.
-    pub eventing: coreloop_eventing::Options,
 }
 
 /// The payment service of conversions.
@@ -72,7 +70,6 @@ impl Default for Options {
             receipt_key_secs: 30 * 86_400,
             verify_secs: 86_400,
             payment: Payment::default(),
-            eventing: coreloop_eventing::Options::default(),
         }
     }
 }
@@ -107,7 +104,6 @@ impl Options {
             report.within("receipt_key_secs", options.receipt_key_secs, 60, 3_650 * 86_400);
             report.within("verify_secs", options.verify_secs, 0, 30 * 86_400);
             options.payment.check(mode, report);
-            options.eventing.check(report);
             if mode == Mode::Production {
                 report.require_secret("receipt_secret", options.receipt_secret.as_ref());
             }

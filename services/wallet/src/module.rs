@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use coreloop_eventing::{Parts, Relay};
+use coreloop_eventing::Relay;
 use coreloop_ops_api::integrity::Checks;
-use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs, Worker};
+use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs};
 use coreloop_wallet_api::v1::{
     wallet_admin_service_server::WalletAdminServiceServer, wallet_internal_service_server::WalletInternalServiceServer,
     wallet_service_server::WalletServiceServer,
@@ -46,7 +46,7 @@ impl Module for Wallet {
             ctx.metrics.with(|registry| metrics.register(registry));
             let app = Arc::new(App::new(options, ctx.require_db()?, Arc::clone(&ctx.clock), metrics));
             let mut workers = worker::all(&app);
-            workers.extend(relay(&app, &ctx)?);
+            workers.extend(Relay::of(&ctx, "wallet")?);
             let grpc = Grpc(Arc::clone(&app));
             let books = Arc::clone(&app);
             let ledger = move || {
@@ -68,10 +68,3 @@ impl Module for Wallet {
     }
 }
 
-/// The relay of the outbox; none where there is no bus.
-fn relay(app: &App, ctx: &Ctx) -> Result<Option<Worker>, BuildError> {
-    if ctx.redis_client.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(Relay::new(Parts::of(ctx, "wallet", &app.options.eventing)?)?.worker()))
-}

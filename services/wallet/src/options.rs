@@ -19,8 +19,6 @@ pub struct Options {
     pub grace_secs: u32,
     /// Time between two looks for holds and value whose time is over, in seconds.
     pub sweep_secs: u32,
-    /// Events on their way out.
-    pub eventing: coreloop_eventing::Options,
 }
 
 impl Default for Options {
@@ -32,7 +30,6 @@ impl Default for Options {
             hold_secs: 900,
             grace_secs: 7 * 86_400,
             sweep_secs: 5,
-            eventing: coreloop_eventing::Options::default(),
         }
     }
 }
@@ -51,7 +48,6 @@ impl Options {
             report.within("hold_secs", options.hold_secs, 1, 30 * 86_400);
             report.within("grace_secs", options.grace_secs, 60, 365 * 86_400);
             report.within("sweep_secs", options.sweep_secs, 1, 3_600);
-            options.eventing.check(report);
         })
     }
 }

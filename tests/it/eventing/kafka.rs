@@ -32,7 +32,7 @@ impl Corner {
     }
 
     fn bus(&self) -> KafkaBus {
-        KafkaBus::new(&self.0)
+        KafkaBus::new(&self.0, Duration::from_secs(30 * 86_400))
     }
 
     async fn parts(&self, stage: &Stage) -> Parts {
@@ -81,14 +81,14 @@ async fn publish(bus: &KafkaBus, token: Uuid, events: &[Event]) -> Result<(), Er
 /// The numbers of the next events, as many as asked for, which are acknowledged.
 async fn numbers(reader: &dyn Reader, count: usize) -> Vec<i64> {
     let mut numbers = Vec::new();
-    wait_until(format!("{count} events"), PATIENCE, async || {
+    wait_for(format!("{count} events"), PATIENCE, async || {
         let given = reader.next(100).await.unwrap();
         numbers.extend(given.iter().map(|one| one.event.as_ref().unwrap().sequence));
         let receipts: Vec<_> = given.into_iter().map(|one| one.receipt).collect();
         if !receipts.is_empty() {
             reader.ack(&receipts).await.unwrap();
         }
-        numbers.len() >= count
+        (numbers.len() >= count).then_some(())
     })
     .await;
     numbers

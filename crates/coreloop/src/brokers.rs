@@ -1,0 +1,68 @@
+//! What carries events and commands, of the section `eventing`.
+
+use std::sync::Arc;
+
+use coreloop_config::{Errors, Section};
+use coreloop_eventing::{Brokers, CommandBroker, EventBroker, Options};
+use coreloop_eventing_rabbitmq::{Options as RabbitOptions, RabbitBus};
+
+/// The transports that are chosen.
+///
+/// # Errors
+/// Everything that is wrong with the section, and a transport that this binary was built without.
+pub(crate) fn read(section: &Section) -> Result<Brokers, Errors> {
+    let mut errors = Errors::default();
+    let options = errors.absorb(Options::read(section));
+    let rabbitmq = errors.absorb(section.sub("rabbitmq").read_with(RabbitOptions::check));
+    #[cfg(feature = "kafka")]
+    let kafka = errors.absorb(section.sub("kafka").read_with(coreloop_eventing_kafka::Options::check));
+    #[cfg(feature = "kafka")]
+    let retention_secs = options.as_ref().map_or(0, |options| options.retention_secs);
+    let with_kafka = options.as_ref().is_some_and(|options| options.events == EventBroker::Kafka);
+    if with_kafka && !cfg!(feature = "kafka") {
+        errors.absorb(section.read_with(|_: &Options, report| {
+            report.refuse("events", "this binary was built without the feature `kafka`".to_owned());
+        }));
+    }
+    errors.into_result()?;
+    let mut brokers = Brokers::default();
+    if options.is_some_and(|options| options.commands == CommandBroker::RabbitMq) {
+        brokers.commands = rabbitmq.map(|options| Arc::new(RabbitBus::new(&options)) as _);
+    }
+    #[cfg(feature = "kafka")]
+    if with_kafka {
+        let retention = std::time::Duration::from_secs(retention_secs);
+        brokers.events =
+            kafka.map(|options| Arc::new(coreloop_eventing_kafka::KafkaBus::new(&options, retention)) as _);
+    }
+    Ok(brokers)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use coreloop_config::Settings;
+
+    use super::*;
+
+    fn chosen(text: &str) -> Result<Brokers, Errors> {
+        read(&Settings::defaults().with_toml("x", text).unwrap().section("eventing"))
+    }
+
+    #[test]
+    fn redis_carries_both_until_something_else_is_chosen() {
+        let brokers = chosen("").unwrap();
+        assert!(brokers.events.is_none() && brokers.commands.is_none());
+        let brokers = chosen("[eventing]\ncommands = \"rabbitmq\"\n").unwrap();
+        assert!(brokers.events.is_none() && brokers.commands.is_some());
+        for wrong in ["[eventing]\ncommands = \"carrier pigeon\"\n", "[eventing.rabbitmq]\nlanes = 0\n"] {
+            assert!(chosen(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn kafka_carries_events_where_it_is_built_in() {
+        let chosen = chosen("[eventing]\nevents = \"kafka\"\n");
+        assert_eq!(chosen.is_ok_and(|brokers| brokers.events.is_some()), cfg!(feature = "kafka"));
+    }
+}
