@@ -31,5 +31,6 @@ mod promises;
 mod rest;
 mod rewards;
 mod server;
+mod shop;
 mod storage;
 mod wallet;

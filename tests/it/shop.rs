@@ -1,0 +1,11 @@
+//! The shop through the wire, on the real Postgres, Redis and wallet, with the sandbox's payment service: a purchase is one,
+//! whatever is asked again, cut or killed; what is limited is not oversold; a payment is settled once.
+
+mod buying;
+mod interrupted;
+mod limited;
+mod promises;
+mod receipts;
+mod settling;
+mod stage;
+mod travelling;

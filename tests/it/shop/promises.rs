@@ -1,0 +1,109 @@
+//! M3 and M4 of chapter 09, and 64 buyers on one wallet.
+
+use std::time::{Duration, Instant};
+
+use coreloop_testkit::{Rounds, deep, run, wait::wait_for};
+use futures::{StreamExt as _, future::join_all, stream};
+use serde_json::{Value, json};
+
+use super::stage::{Buyer, MESH, gold, key, nothing_is_amiss, own, product};
+
+/// Asks with a key until there is an answer; while it runs that is IN_PROGRESS.
+async fn until_answered(buyer: &Buyer, replica: usize, body: &Value) -> Value {
+    wait_for("an answer", Duration::from_secs(60), async || {
+        let answer = buyer.ask(replica, "/api/shop/purchase", body).await;
+        if answer.status == 409 {
+            answer.refused(409, "IN_PROGRESS");
+            assert_eq!(answer.json()["message"], "IN_PROGRESS");
+            let retry = answer.detail("google.rpc.RetryInfo").unwrap()["retry_delay"].as_str().unwrap().to_owned();
+            let secs: f64 = retry.trim_end_matches('s').parse().unwrap();
+            assert!((0.15..=0.3).contains(&secs), "{retry}");
+            return None;
+        }
+        Some(answer.expect(200))
+    })
+    .await
+}
+
+#[test]
+fn the_same_key_is_one_debit_and_one_answer_over_two_replicas() {
+    run(async {
+        let mesh = MESH.get().await;
+        let (many, rounds) = if deep() { (200, 100) } else { (40, 10) };
+        let alice = Buyer::with(mesh, 80 * 200).await;
+        let mut left = 80 * 200;
+        for round in Rounds::of(rounds) {
+            let body = json!({"product_id": "spins-5", "idempotency_key": format!("{}-{round}", key())});
+            let answers = join_all((0..many).map(|replica| until_answered(&alice, replica, &body))).await;
+            assert!(answers.iter().all(|answer| *answer == answers[0]), "round {round}: {answers:?}");
+            left -= 80;
+            assert_eq!(gold(mesh, &alice.id).await, left, "round {round}");
+            let mut other = body.clone();
+            other["promo_code"] = json!("OTHER");
+            alice.ask(round, "/api/shop/purchase", &other).await.refused(409, "IDEMPOTENCY_KEY_REUSED");
+        }
+        nothing_is_amiss(mesh, &format!("p.user_id = '{}'", alice.id)).await;
+    });
+}
+
+#[test]
+fn limited_stock_is_exact() {
+    run(async {
+        let mesh = MESH.get().await;
+        let (buyers, stock) = if deep() { (500, 100) } else { (200, 40) };
+        let package = own("package");
+        product(
+            mesh,
+            &json!({"product_id": package, "category": "CATEGORY_ITEM", "name": "P", "price": 10, "active": true,
+                    "stock": stock, "effect": {"code": "PACKAGE", "amount": 1}}),
+        )
+        .await;
+        let all: Vec<Buyer> =
+            stream::iter(0..buyers).map(|_| Buyer::with(mesh, 10)).buffer_unordered(32).collect().await;
+        let body = json!({"package_id": package, "idempotency_key": key()});
+        let answers =
+            join_all(all.iter().enumerate().map(|(replica, it)| it.ask(replica, "/api/shop/buy-limited", &body))).await;
+        let sold = answers.iter().filter(|answer| answer.status == 200).count();
+        assert_eq!(sold, stock);
+        for answer in answers.iter().filter(|answer| answer.status != 200) {
+            answer.refused(400, "SOLD_OUT");
+        }
+        let count = |sql: &str| {
+            let sql = sql.replace("{package}", &package);
+            async move { mesh.db.count(&sql).await }
+        };
+        let sold = i64::try_from(stock).unwrap();
+        assert_eq!(count("select taken from shop.stock where product_id = '{package}'").await, sold);
+        assert_eq!(
+            count("select count(*) from shop.purchases where product_id = '{package}' and state = 3").await,
+            sold
+        );
+        nothing_is_amiss(mesh, &format!("p.product_id = '{package}'")).await;
+    });
+}
+
+#[test]
+fn sixty_four_buyers_on_one_wallet_buy_without_an_error() {
+    run(async {
+        let mesh = MESH.get().await;
+        let purchases = if deep() { 3_200 } else { 320 };
+        let alice = Buyer::with(mesh, 80 * purchases).await;
+        let began = Instant::now();
+        stream::iter(0..usize::try_from(purchases).unwrap())
+            .for_each_concurrent(64, |replica| {
+                let alice = &alice;
+                async move {
+                    let body = json!({"product_id": "spins-5", "idempotency_key": key()});
+                    alice.ask(replica, "/api/shop/purchase", &body).await.expect(200);
+                }
+            })
+            .await;
+        let took = began.elapsed().as_secs_f64();
+        println!(
+            "{purchases} purchases of 64 buyers on one wallet: {:.0}/s",
+            f64::from(i32::try_from(purchases).unwrap()) / took
+        );
+        assert_eq!(gold(mesh, &alice.id).await, 0);
+        nothing_is_amiss(mesh, &format!("p.user_id = '{}'", alice.id)).await;
+    });
+}

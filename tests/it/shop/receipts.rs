@@ -1,0 +1,89 @@
+//! Receipts: ours, unchanged, signed with a key that changes.
+
+use coreloop_testkit::{run, wait::wait_for, wait_until};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::stage::{Buyer, MESH, RECOVERY, give, key, mesh};
+
+async fn valid(buyer: &Buyer, receipt: &Value) -> bool {
+    let answer = buyer.ask(1, "/api/shop/receipts/verify", &json!({ "receipt": receipt })).await.expect(200);
+    let valid = answer["valid"].as_bool().unwrap();
+    assert_eq!(answer["state"] == "PURCHASE_STATE_CONFIRMED", valid, "{answer}");
+    valid
+}
+
+#[test]
+fn a_receipt_is_ours_unchanged_or_it_is_none() {
+    run(async {
+        let mesh = MESH.get().await;
+        let (alice, bob) = (Buyer::with(mesh, 1_000).await, Buyer::new(mesh));
+        let receipt = alice.buy("spins-5", &key()).await.expect(200)["receipt"].clone();
+        let other = alice.buy("spins-5", &key()).await.expect(200)["receipt"].clone();
+        assert!(valid(&bob, &receipt).await, "whoever is shown it may ask");
+        for field in [
+            "receipt_id",
+            "issued_at",
+            "integrity_hash",
+            "receipt_signature",
+            "receipt_signature_version",
+            "hash_algo_version",
+        ] {
+            let mut forged = receipt.clone();
+            forged[field] = match field {
+                "receipt_signature_version" => json!(2),
+                "hash_algo_version" => json!(9),
+                _ => other[field].clone(),
+            };
+            assert!(!valid(&bob, &forged).await, "{field}");
+        }
+        // Nor is what the books do not say any more.
+        let id = receipt["receipt_id"].as_str().unwrap();
+        mesh.db.execute(&format!("update shop.purchases set price = 1 where id = '{id}'")).await;
+        assert!(!valid(&bob, &receipt).await);
+        mesh.db.execute(&format!("update shop.purchases set price = 80 where id = '{id}'")).await;
+        assert!(valid(&bob, &receipt).await);
+    });
+}
+
+#[test]
+fn keys_change_after_thirty_days_and_what_they_signed_stays() {
+    run(async {
+        let mesh = mesh().start().await;
+        let alice = Buyer::with(&mesh, 1_000).await;
+        let before = alice.buy("spins-5", &key()).await.expect(200)["receipt"].clone();
+        assert_eq!(before["receipt_signature_version"], 1);
+        mesh.clock.advance(SignedDuration::from_hours(24 * 31));
+        let active = "select version::bigint from shop.receipt_keys where state = 'active'";
+        wait_until("the next key signs", RECOVERY, async || mesh.db.count(active).await == 2).await;
+        let alice = Buyer::again(&mesh, alice.id.parse().unwrap());
+        let after = wait_for("both replicas know", RECOVERY, async || {
+            let body = json!({"product_id": "spins-5", "idempotency_key": key()});
+            give(&mesh, &alice.id, 80).await;
+            let receipt = alice.ask(0, "/api/shop/purchase", &body).await.expect(200)["receipt"].clone();
+            (receipt["receipt_signature_version"] == 2).then_some(receipt)
+        })
+        .await;
+        assert!(valid(&alice, &before).await && valid(&alice, &after).await);
+        let next = mesh.db.count("select version::bigint from shop.receipt_keys where state = 'next'").await;
+        assert_eq!(next, 3);
+    });
+}
+
+#[test]
+fn the_sweep_counts_what_does_not_fit() {
+    run(async {
+        let mesh = mesh().setting("shop.verify_secs", 1_i64).start().await;
+        let alice = Buyer::with(&mesh, 1_000).await;
+        let id = alice.buy("spins-5", &key()).await.expect(200)["transaction_id"].as_str().unwrap().to_owned();
+        mesh.db.execute(&format!("update shop.purchases set balance = 1000000 where id = '{id}'")).await;
+        wait_until("it is counted", RECOVERY, async || {
+            (0..2).any(|replica| {
+                let text = mesh.node(replica, "shop").running().metrics.encode();
+                let count = text.lines().find_map(|line| line.strip_prefix("cc_shop_integrity_mismatch_total "));
+                count.is_some_and(|count| count != "0")
+            })
+        })
+        .await;
+    });
+}

@@ -1,0 +1,224 @@
+//! Buyers, the bank that gives them GOLD, and what the tables say.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use coreloop_access::{
+    Role,
+    testing::Issuer,
+    token::{Claims, Subject},
+};
+use coreloop_core::{Ids as _, SessionId, UserId, id::SystemIds};
+use coreloop_testkit::{Answer, Rest, Shared, TestMesh, mesh::Builder, rpc, wait::wait_for};
+use coreloop_wallet_api::v1::{Currency, GrantRequest, SpendRequest};
+use prost::Message;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Who signs the tokens of buyers: signing up each of hundreds would take minutes.
+static ISSUER: OnceLock<Arc<Issuer>> = OnceLock::new();
+
+fn issuer() -> Arc<Issuer> {
+    Arc::clone(ISSUER.get_or_init(|| Arc::new(Issuer::new().expect("keys"))))
+}
+
+/// A mesh of two replicas, each module in a process of its own, with the payment service.
+pub fn mesh() -> Builder {
+    TestMesh::builder()
+        .split()
+        .replicas(2)
+        .stand_ins()
+        .issuer(issuer())
+        .setting("shop.lease_secs", 2_i64)
+        .setting("shop.payment.poll_secs", 1_i64)
+        .setting("shop.payment.poll_most_secs", 1_i64)
+}
+
+/// The one that tests share: each has buyers and products of its own.
+pub static MESH: Shared<TestMesh> = Shared::new(|| Box::pin(mesh().start()));
+
+/// Time in which what was interrupted is over (M7).
+pub const RECOVERY: Duration = Duration::from_secs(90);
+
+/// Somebody who buys.
+#[derive(Debug, Clone)]
+pub struct Buyer {
+    pub id: String,
+    token: String,
+    gateways: Vec<Rest>,
+}
+
+impl Buyer {
+    /// Somebody with so much GOLD.
+    pub async fn with(mesh: &TestMesh, gold: i64) -> Self {
+        let buyer = Self::new(mesh);
+        if gold > 0 {
+            give(mesh, &buyer.id, gold).await;
+        }
+        buyer
+    }
+
+    pub fn new(mesh: &TestMesh) -> Self {
+        Self::again(mesh, SystemIds.uuid())
+    }
+
+    /// The same person with a token of now.
+    pub fn again(mesh: &TestMesh, id: Uuid) -> Self {
+        let subject = Subject::User { id: UserId(id), session: SessionId(SystemIds.uuid()) };
+        let claims = Claims { subject, ..issuer().access(mesh.now(), &[Role::Standard]) };
+        let token = issuer().user_ec.sign(&claims).expect("a token");
+        let gateways = [0, 1].map(|replica| Rest::to(mesh.gateway_on(replica)).with_token(&token)).to_vec();
+        Self { id: id.to_string(), token, gateways }
+    }
+
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.token)
+    }
+
+    pub fn rest(&self, replica: usize) -> &Rest {
+        &self.gateways[replica % self.gateways.len()]
+    }
+
+    pub async fn ask(&self, replica: usize, path: &str, body: &Value) -> Answer {
+        self.rest(replica).post(path, body).send().await
+    }
+
+    /// Buys a product with a key.
+    pub async fn buy(&self, product: &str, key: &str) -> Answer {
+        self.ask(0, "/api/shop/purchase", &json!({"product_id": product, "idempotency_key": key})).await
+    }
+
+    /// Buys GOLD, paying with a handle that says what the payment service does.
+    pub async fn convert(&self, key: &str, handle: &str) -> Answer {
+        let body = json!({"product_id": "gold-500", "idempotency_key": key, "payment_handle": handle});
+        self.ask(0, "/api/shop/purchase", &body).await
+    }
+
+    pub async fn transaction(&self, id: &str) -> Value {
+        self.rest(1).get(&format!("/api/shop/transactions/{id}")).send().await.expect(200)["transaction"].clone()
+    }
+
+    /// The transaction, once it is in a state.
+    pub async fn settled(&self, id: &str, state: &str) -> Value {
+        wait_for(format!("the purchase is {state}"), RECOVERY, async || {
+            let seen = self.transaction(id).await;
+            (seen["state"] == format!("PURCHASE_STATE_{state}")).then_some(seen)
+        })
+        .await
+    }
+}
+
+/// A key that nobody used.
+pub fn key() -> String {
+    Uuid::new_v4().to_string()
+}
+
+async fn wallet(mesh: &TestMesh, rpc: &str, asked: &impl Message) {
+    // Signed here: auth would not mint a token for each of hundreds.
+    let token = issuer().sign(&issuer().internal(mesh.now(), "bank", "wallet")).expect("a token");
+    let bearer = format!("Bearer {token}");
+    let path = format!("/coreloop.wallet.v1.WalletInternalService/{rpc}");
+    let bytes = asked.encode_to_vec();
+    rpc::call(&mesh.grpc("wallet"), &path, &bytes, &[("authorization", bearer.as_str())]).await.expect("the wallet does it");
+}
+
+/// Gives somebody GOLD.
+pub async fn give(mesh: &TestMesh, user: &str, amount: i64) {
+    let asked = GrantRequest {
+        user_id: user.into(),
+        currency: Currency::Gold.into(),
+        amount,
+        reason: "test.grant".into(),
+        reference: "1".into(),
+        idempotency_key: key(),
+        ..GrantRequest::default()
+    };
+    wallet(mesh, "Grant", &asked).await;
+}
+
+/// Has somebody spend GOLD elsewhere.
+pub async fn spend(mesh: &TestMesh, user: &str, amount: i64) {
+    let asked = SpendRequest {
+        user_id: user.into(),
+        currency: Currency::Gold.into(),
+        amount,
+        reason: "test.spend".into(),
+        reference: "1".into(),
+        idempotency_key: key(),
+        ..SpendRequest::default()
+    };
+    wallet(mesh, "Spend", &asked).await;
+}
+
+/// What the ledger says that somebody has.
+pub async fn gold(mesh: &TestMesh, user: &str) -> i64 {
+    let sql =
+        format!("select coalesce(sum(delta), 0)::bigint from wallet.entries where owner = '{user}' and currency = 1");
+    mesh.db.count(&sql).await
+}
+
+/// Says so of a product.
+pub async fn product(mesh: &TestMesh, product: &Value) -> Value {
+    let admin = mesh.admin().await;
+    let path = "/admin/shop/products";
+    admin.post(path, &json!({ "product": product })).await.expect(200)["product"].clone()
+}
+
+/// An id of a product that no other test has.
+pub fn own(name: &str) -> String {
+    format!("{name}-{}", &Uuid::new_v4().simple().to_string()[..12])
+}
+
+/// No purchase was paid for and not given, given and not paid for, or moved twice; none is open. `what` limits it.
+pub async fn nothing_is_amiss(mesh: &TestMesh, of: &str) {
+    for (what, sql) in [
+        ("open", format!("select count(*) from shop.purchases p where {of} and p.next_at is not null")),
+        (
+            "an item that was not charged once, at its price",
+            format!(
+                "select count(*) from shop.purchases p
+                  where {of} and p.category = 2 and p.state = 3 and p.price is distinct from
+                        (select -sum(e.delta) from wallet.postings w join wallet.entries e on e.posting = w.id
+                          where w.reference = p.id::text and e.owner = p.user_id)"
+            ),
+        ),
+        (
+            "an item that does nothing, or twice",
+            format!(
+                "select count(*) from shop.purchases p
+                  where {of} and p.category = 2 and p.state = 3
+                    and (select count(*) from shop.effects e where e.purchase_id = p.id) <> 1"
+            ),
+        ),
+        (
+            "a conversion that was not given once",
+            format!(
+                "select count(*) from shop.purchases p
+                  where {of} and p.category = 1 and p.state = 3 and p.gold + p.bonus is distinct from
+                        (select sum(e.delta) from wallet.postings w join wallet.entries e on e.posting = w.id
+                          where w.reference = p.id::text and e.owner = p.user_id)"
+            ),
+        ),
+        (
+            "something moved for what failed",
+            format!(
+                "select count(*) from shop.purchases p
+                  where {of} and p.state = 5
+                    and exists (select from wallet.postings w where w.reference = p.id::text)"
+            ),
+        ),
+        (
+            "an end without its event, or with two",
+            format!(
+                "select count(*) from shop.purchases p
+                  where {of} and (select count(*) from shop.outbox o
+                                   where o.payload->'purchase_update'->>'transaction_id' = p.id::text
+                                     and o.type in ('purchase_completed', 'purchase_failed', 'settlement_voided')) <> 1"
+            ),
+        ),
+    ] {
+        assert_eq!(mesh.db.count(&sql).await, 0, "{what}");
+    }
+}
