@@ -102,6 +102,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "a batch is of many callers: it goes on when one of them goes away, and ends when nothing waits",
     ),
     (
+        "crates/eventing-rabbitmq/src/reader.rs",
+        "runtime.spawn(async move {",
+        "saying goodbye to the broker takes an answer, and a drop cannot wait for one",
+    ),
+    (
         "services/auth/src/revoke.rs",
         "tokio::spawn(",
         "the task is waited for; it is one so that publishing goes on when the caller goes away",
