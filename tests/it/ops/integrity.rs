@@ -54,7 +54,7 @@ fn what_must_hold_is_recomputed_when_an_administrator_asks() {
             &mesh,
             "alter table wallet.accounts disable trigger user;
              update wallet.accounts set balance = balance + 1
-              where owner = (select min(owner) from wallet.accounts) and currency = 1",
+              where owner = (select owner from wallet.accounts order by owner limit 1) and currency = 1",
         )
         .await;
         let asked = start(&admin, json!(["wallet.ledger"])).await;

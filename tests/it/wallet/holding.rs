@@ -108,7 +108,7 @@ fn what_is_over_is_not_captured_and_can_be_released() {
         shop.grant(&alice, 10).await.unwrap();
         let held = shop.hold(&alice, 10).await.unwrap();
         mesh.clock.advance(SignedDuration::from_mins(16));
-        let shop = Shop::of(&mesh).await;
+        let shop = shop.later(&mesh).await;
         assert_eq!(reason(shop.capture(&held.hold_id, 0).await), "HOLD_EXPIRED");
         shop.release(&held.hold_id).await.unwrap();
         assert_eq!(balance(&mesh, &alice).await, 10);

@@ -18,6 +18,7 @@ static NEXT: AtomicU32 = AtomicU32::new(1);
 #[derive(Debug, Clone)]
 pub struct Shop {
     channels: Vec<Channel>,
+    name: String,
     bearer: String,
 }
 
@@ -51,12 +52,18 @@ impl Shop {
         let name = format!("shop-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let bearer = format!("Bearer {}", mesh.machine_token(&name, "wallet").await);
         let replicas = mesh.nodes.iter().filter(|node| (0..9).any(|replica| node.serves(replica, "wallet"))).count();
-        Self { channels: (0..replicas).map(|replica| mesh.grpc_on(replica, "wallet")).collect(), bearer }
+        Self { channels: (0..replicas).map(|replica| mesh.grpc_on(replica, "wallet")).collect(), name, bearer }
+    }
+
+    /// The same service with a token of now, after the clock was moved.
+    pub async fn later(mut self, mesh: &TestMesh) -> Self {
+        self.bearer = format!("Bearer {}", mesh.machine_token(&self.name, "wallet").await);
+        self
     }
 
     /// The same service, towards other processes.
     pub fn towards(&self, channels: Vec<Channel>) -> Self {
-        Self { channels, bearer: self.bearer.clone() }
+        Self { channels, name: self.name.clone(), bearer: self.bearer.clone() }
     }
 
     /// Asks a replica.
