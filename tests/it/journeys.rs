@@ -2,6 +2,7 @@
 
 mod admins;
 mod age;
+mod economy;
 mod guessing;
 mod history;
 mod invites;

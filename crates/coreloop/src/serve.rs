@@ -29,7 +29,6 @@ pub(crate) struct Arguments {
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends at once.
 pub(crate) async fn run(settings: Settings, arguments: &Arguments) -> anyhow::Result<()> {
     let server = Server::builder(settings.clone()).modules(modules::of(&arguments.targets)?);
-    let brokers = crate::brokers::Options::read(&settings.section("broker"));
     let mut errors = Errors::default();
     errors.absorb(config::check(&settings));
     errors.absorb(server.check());
