@@ -239,11 +239,7 @@ async fn void(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Path(id): P
     }
 }
 
-async fn decide(
-    Shared(state): Shared<Arc<State>>,
-    Path(id): Path<String>,
-    Json(decision): Json<Decision>,
-) -> Response {
+async fn decide(Shared(state): Shared<Arc<State>>, Path(id): Path<String>, Json(decision): Json<Decision>) -> Response {
     let Some(payment) = state.payments.decide(&id, &decision.status, &decision.reason) else {
         return refuse(StatusCode::NOT_FOUND, "no such payment");
     };

@@ -86,7 +86,8 @@ impl Links {
     /// Every peer that is local or has an address, by name.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.peers.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        let mut names: Vec<String> =
+            self.peers.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
         names.sort_unstable();
         names
     }

@@ -5,11 +5,7 @@ use std::collections::HashMap;
 use coreloop_shop_api::v1::{Category, PromoKind, ShopReason};
 use uuid::Uuid;
 
-use crate::{
-    error::Refusal,
-    order::Order,
-    time,
-};
+use crate::{error::Refusal, order::Order, time};
 
 /// What is known of a purchase that was written down before.
 #[derive(Debug, Clone)]

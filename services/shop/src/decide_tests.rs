@@ -70,11 +70,9 @@ fn a_limited_package_without_a_row_of_stock_is_sold_out() {
 #[test]
 fn what_is_not_on_sale_is_not_sold() {
     let second = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
-    for closed in [
-        product(|it| it.active = false),
-        product(|it| it.starts_at = second(1)),
-        product(|it| it.ends_at = second(0)),
-    ] {
+    for closed in
+        [product(|it| it.active = false), product(|it| it.starts_at = second(1)), product(|it| it.ends_at = second(0))]
+    {
         assert_eq!(reason(apply(&mut Loaded::default(), &order(1, "k", "", &closed), NOW)), ShopReason::NotOnSale);
     }
     let open = product(|it| (it.starts_at, it.ends_at) = (second(0), second(1)));
@@ -100,7 +98,9 @@ fn percent(value: i64) -> Promo {
 
 #[test]
 fn a_code_takes_percents_off_and_never_all() {
-    for (price, value, expected) in [(100, 25, 75), (100, 99, 1), (1, 99, 1), (3, 50, 2), (1_000_000_000, 1, 990_000_000)] {
+    for (price, value, expected) in
+        [(100, 25, 75), (100, 99, 1), (1, 99, 1), (3, 50, 2), (1_000_000_000, 1, 990_000_000)]
+    {
         let thing = product(|it| it.price = price);
         let decided = apply(&mut with(percent(value)), &order(1, "k", "CODE", &thing), NOW).unwrap();
         let Decision::Opened(terms) = decided else { unreachable!() };

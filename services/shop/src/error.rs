@@ -220,7 +220,8 @@ mod tests {
 
     #[test]
     fn the_pause_of_what_still_runs_grows_from_150_to_300_ms() {
-        let pause = |ms| Problem::from(Error::in_progress(Duration::from_millis(ms))).retry_delay().unwrap().as_millis();
+        let pause =
+            |ms| Problem::from(Error::in_progress(Duration::from_millis(ms))).retry_delay().unwrap().as_millis();
         assert_eq!([pause(0), pause(500), pause(1_500), pause(60_000)], [150, 200, 300, 300]);
     }
 }

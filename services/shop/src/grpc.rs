@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use coreloop_shop_api::v1::{
-    self, shop_admin_service_server::ShopAdminService, shop_service_server::ShopService,
-};
+use coreloop_shop_api::v1::{self, shop_admin_service_server::ShopAdminService, shop_service_server::ShopService};
 use tonic::{Request, Response, Status};
 
 use crate::App;

@@ -84,7 +84,11 @@ impl Default for Metrics {
 impl Metrics {
     /// Registers all of them.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("cc_shop_purchase_attempt", "Purchases that were tried, by how far they came", self.states.clone());
+        registry.register(
+            "cc_shop_purchase_attempt",
+            "Purchases that were tried, by how far they came",
+            self.states.clone(),
+        );
         registry.register("purchase_attempt", "Purchases that were tried, by their result", self.attempts.clone());
         registry.register("purchase_idempotency", "Keys, by what was known of them", self.keys.clone());
         registry.register("cc_shop_purchase_latency_seconds", "Time of a purchase", self.latency.clone());

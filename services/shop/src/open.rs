@@ -132,9 +132,7 @@ impl Hand {
 
 /// The database is away, or took too long: alone, each would fare no better.
 pub(crate) fn is_away(error: &Error) -> bool {
-    let out_of_time = |error: &sqlx::Error| {
-        matches!(error, sqlx::Error::Database(refused) if refused.code().as_deref() == Some("57014"))
-    };
+    let out_of_time = |error: &sqlx::Error| matches!(error, sqlx::Error::Database(refused) if refused.code().as_deref() == Some("57014"));
     error.sqlx().is_none_or(|error| is_transient(error) || out_of_time(error))
 }
 

@@ -128,7 +128,8 @@ mod tests {
     fn a_key_names_a_purchase_of_one_user_and_one_product() {
         let id = id_of(user(1), "gold-100", "k");
         assert_eq!(id, id_of(user(1), "gold-100", "k"));
-        for other in [id_of(user(2), "gold-100", "k"), id_of(user(1), "gold-500", "k"), id_of(user(1), "gold-100", "l")] {
+        for other in [id_of(user(2), "gold-100", "k"), id_of(user(1), "gold-500", "k"), id_of(user(1), "gold-100", "l")]
+        {
             assert_ne!(id, other);
         }
         assert_ne!(id_of(user(1), "a", "bc"), id_of(user(1), "ab", "c"));

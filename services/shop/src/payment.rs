@@ -102,7 +102,8 @@ impl Payments {
             handle: &purchase.payment_handle,
             callback_url: &self.0.options.callback_url,
         };
-        self.ask(|client, base| client.post(format!("{base}/v1/payments")).header("idempotency-key", &id).json(&pay)).await
+        self.ask(|client, base| client.post(format!("{base}/v1/payments")).header("idempotency-key", &id).json(&pay))
+            .await
     }
 
     /// Asks what became of a payment.
@@ -121,10 +122,7 @@ impl Payments {
         self.ask(|client, base| client.post(format!("{base}/v1/payments/{payment_id}/void"))).await
     }
 
-    async fn ask(
-        &self,
-        call: impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder,
-    ) -> Result<Said, Error> {
+    async fn ask(&self, call: impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder) -> Result<Said, Error> {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
             match self.once(&call).await {
@@ -137,10 +135,7 @@ impl Payments {
         self.once(&call).await
     }
 
-    async fn once(
-        &self,
-        call: &impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder,
-    ) -> Result<Said, Error> {
+    async fn once(&self, call: &impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder) -> Result<Said, Error> {
         let away = |said: String| Error::Away { part: "the payment service", said };
         let options = &self.0.options;
         let key = options.api_key.as_ref().map_or(SANDBOX_KEY, SecretString::expose_secret);
@@ -200,9 +195,14 @@ mod tests {
         assert_eq!(said(202, "p1", "pending"), Some(Said::Pending { payment_id: id() }));
         assert_eq!(said(200, "p1", "confirmed"), Some(Said::Confirmed { payment_id: id() }));
         assert_eq!(said(402, "", "refused"), Some(Said::Refused { reason: "NObPOINTSb".into() }));
-        for (status, payment_id, word) in
-            [(200, "", "confirmed"), (200, "p/../1", "confirmed"), (202, "p1", "confirmed"), (500, "p1", "refused"), (404, "p1", ""), (200, "p1", "maybe")]
-        {
+        for (status, payment_id, word) in [
+            (200, "", "confirmed"),
+            (200, "p/../1", "confirmed"),
+            (202, "p1", "confirmed"),
+            (500, "p1", "refused"),
+            (404, "p1", ""),
+            (200, "p1", "maybe"),
+        ] {
             assert_eq!(said(status, payment_id, word), None, "{status} {word}");
         }
         assert_eq!(read(StatusCode::OK, None), None);

@@ -99,7 +99,9 @@ mod tests {
     #[test]
     fn anything_but_the_right_signature_is_refused() {
         let right = sign(b"s", "1000", BODY);
-        for wrong in ["", "zz", &right[2..], &sign(b"s", "1001", BODY), &sign(b"t", "1000", BODY), &format!("{right}00")] {
+        for wrong in
+            ["", "zz", &right[2..], &sign(b"s", "1001", BODY), &sign(b"t", "1000", BODY), &format!("{right}00")]
+        {
             assert_eq!(outcome("1000", wrong, BODY), "WEBHOOK_SIGNATURE_INVALID", "{wrong}");
         }
         assert_eq!(outcome("1000", &right, &BODY.replace("confirmed", "voided")), "WEBHOOK_SIGNATURE_INVALID");

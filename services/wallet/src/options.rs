@@ -23,14 +23,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            lanes: 4,
-            batch: 256,
-            queue: 4_096,
-            hold_secs: 900,
-            grace_secs: 7 * 86_400,
-            sweep_secs: 5,
-        }
+        Self { lanes: 4, batch: 256, queue: 4_096, hold_secs: 900, grace_secs: 7 * 86_400, sweep_secs: 5 }
     }
 }
 

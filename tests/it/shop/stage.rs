@@ -121,7 +121,9 @@ async fn wallet(mesh: &TestMesh, rpc: &str, asked: &impl Message) {
     let bearer = format!("Bearer {token}");
     let path = format!("/coreloop.wallet.v1.WalletInternalService/{rpc}");
     let bytes = asked.encode_to_vec();
-    rpc::call(&mesh.grpc("wallet"), &path, &bytes, &[("authorization", bearer.as_str())]).await.expect("the wallet does it");
+    rpc::call(&mesh.grpc("wallet"), &path, &bytes, &[("authorization", bearer.as_str())])
+        .await
+        .expect("the wallet does it");
 }
 
 /// Gives somebody GOLD.

@@ -27,7 +27,9 @@ fn a_late_settlement_is_one_trace() {
             let spans = mesh.otlp.as_ref().unwrap().trace(trace);
             let step = |step: &str| {
                 spans.iter().find(|it| {
-                    let of = |name: &str| it.span.attributes.iter().find(|attribute| attribute.key == name).map(|it| format!("{it:?}"));
+                    let of = |name: &str| {
+                        it.span.attributes.iter().find(|attribute| attribute.key == name).map(|it| format!("{it:?}"))
+                    };
                     it.span.name == "settlement_phase" && of("coreloop.step").is_some_and(|value| value.contains(step))
                 })
             };

@@ -41,7 +41,8 @@ pub async fn receive_payment(
             v1::PurchaseState::Failed => constant(ShopReason::PaymentRefused),
             _ => "",
         };
-        let detail: String = notice.reason.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
+        let detail: String =
+            notice.reason.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
         let payment_id = notice.payment_id.as_str();
         let verdict = Verdict { state, said_by: "webhook", payment_id, reason, detail: &detail, next_at: now };
         // What was decided before stays so: the first word counts.

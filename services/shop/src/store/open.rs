@@ -98,8 +98,7 @@ pub async fn write(
     next_at: Timestamp,
 ) -> Result<(), Error> {
     let of = |takes: fn(&Terms) -> bool| opened.iter().filter(move |(_, terms, _)| takes(terms));
-    let (stocked, stock) =
-        counts(of(|terms| terms.took_stock).map(|(order, ..)| order.product.product_id.clone()));
+    let (stocked, stock) = counts(of(|terms| terms.took_stock).map(|(order, ..)| order.product.product_id.clone()));
     let (holdings, held) =
         counts(of(|terms| terms.took_holding).map(|(order, ..)| (order.user.0, order.product.product_id.clone())));
     let (holders, held_products): (Vec<Uuid>, Vec<String>) = holdings.into_iter().unzip();

@@ -58,11 +58,7 @@ pub struct Verdict<'a> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn decide(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    verdict: &Verdict<'_>,
-) -> Result<Option<Purchase>, sqlx::Error> {
+pub async fn decide(db: impl PgExecutor<'_>, id: Uuid, verdict: &Verdict<'_>) -> Result<Option<Purchase>, sqlx::Error> {
     let row = row!(
         "update shop.purchases p
             set verdict = $2, said_by = $3, payment_id = case when $4 = '' then p.payment_id else $4 end, reason = $5,

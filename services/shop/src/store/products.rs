@@ -134,17 +134,17 @@ pub async fn upsert(conn: &mut PgConnection, product: &Product, now: Timestamp) 
     .execute(&mut *conn)
     .await?;
     match product.stock {
-        Some(total) => sqlx::query!(
-            "insert into shop.stock as mine (product_id, total) values ($1, $2)
+        Some(total) => {
+            sqlx::query!(
+                "insert into shop.stock as mine (product_id, total) values ($1, $2)
              on conflict on constraint stock_pkey do update set total = greatest(excluded.total, mine.taken)",
-            product.product_id,
-            total
-        )
-        .execute(conn)
-        .await?,
-        None => {
-            sqlx::query!("delete from shop.stock where product_id = $1", product.product_id).execute(conn).await?
+                product.product_id,
+                total
+            )
+            .execute(conn)
+            .await?
         }
+        None => sqlx::query!("delete from shop.stock where product_id = $1", product.product_id).execute(conn).await?,
     };
     Ok(())
 }
