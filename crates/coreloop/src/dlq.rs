@@ -131,12 +131,12 @@ impl Desk {
 async fn queues(settings: &Settings) -> anyhow::Result<()> {
     for service in modules::with_tables() {
         let mut connection = verify::database(settings, service)?.acquire().await?;
-        let table = sqlx::query_scalar::<_, Option<String>>("select to_regclass($1)::text");
-        if table.bind(format!("{service}.held_events")).fetch_one(&mut *connection).await?.is_none() {
+        let letters = DeadLetters::new(service)?;
+        if !letters.kept(&mut connection).await.map_err(coreloop_core::Problem::from)? {
             continue;
         }
         for Depth { consumer, dead, archived, waiting, oldest_at } in
-            DeadLetters::new(service)?.depths(&mut connection).await.map_err(coreloop_core::Problem::from)?
+            letters.depths(&mut connection).await.map_err(coreloop_core::Problem::from)?
         {
             let oldest = oldest_at.map(|at| format!("  the oldest died {at}")).unwrap_or_default();
             println!("{consumer}  {dead} dead  {archived} archived  {waiting} waiting{oldest}");

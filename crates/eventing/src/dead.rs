@@ -79,6 +79,14 @@ impl DeadLetters {
         Ok(Self { sql: store::dead::Statements::of(topic::plain(schema)?) })
     }
 
+    /// Whether the schema has a place for any: that of a service that hears nothing has none.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn kept(&self, connection: &mut PgConnection) -> Result<bool, Error> {
+        Ok(store::dead::kept(connection, &self.sql).await?)
+    }
+
     /// Shows them.
     ///
     /// # Errors

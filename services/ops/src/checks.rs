@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coreloop_core::Problem;
+use coreloop_core::{Problem, Reason};
 use coreloop_ops_api::{
     host::refused,
     integrity::BEAT,
@@ -52,7 +52,7 @@ async fn of(app: &App, service: &str) -> Result<Vec<String>, Status> {
         Ok(Ok(answer)) => Ok(answer.into_inner().checks),
         Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(Vec::new()),
         Ok(Err(status)) => Err(status),
-        Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+        Err(_) => Err(Problem::common(Reason::DeadlineExceeded, "no answer in time").into()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What every queue of the mesh has set aside, asked of the services whose queues they are.
 
+use coreloop_core::{Problem, Reason};
 use coreloop_ops_api::v1::{CountDeadLettersRequest, Queue, dead_letter_service_client::DeadLetterServiceClient};
 use futures::future::join_all;
 use tonic::{Code, Status};
@@ -36,6 +37,6 @@ async fn of(app: &App, service: &str) -> Result<Vec<Queue>, Status> {
         Ok(Ok(answer)) => Ok(answer.into_inner().queues),
         Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(Vec::new()),
         Ok(Err(status)) => Err(status),
-        Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+        Err(_) => Err(Problem::common(Reason::DeadlineExceeded, "no answer in time").into()),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use coreloop_auth_api::machine::Machine;
-use coreloop_core::UserId;
+use coreloop_core::{Problem, Reason, UserId};
 use coreloop_service::Ctx;
 use coreloop_wallet_api::v1::{
     self, Currency, House, Posting, wallet_internal_service_client::WalletInternalServiceClient,
@@ -123,7 +123,12 @@ impl Bank {
 }
 
 fn id(posting: &Posting) -> Result<Uuid, Unpaid> {
-    posting.posting_id.parse().map_err(|_| Unpaid::Unknown(Status::unknown("a posting without an id")))
+    posting.posting_id.parse().map_err(|_| Unpaid::Unknown(unreadable("a posting without an id")))
+}
+
+/// An answer that the contract does not know.
+fn unreadable(what: &'static str) -> Status {
+    Problem::common(Reason::DependencyUnavailable, what).into()
 }
 
 /// Waits for a posting, and tells what is for good from what may pass.
@@ -131,9 +136,9 @@ async fn posting(asked: impl Future<Output = Result<Option<Posting>, Status>>) -
     let answer = coreloop_db::deadline::within(PATIENCE, asked).await;
     let status = match answer {
         Some(Ok(Some(posting))) => return Ok(posting),
-        Some(Ok(None)) => Status::unknown("an answer without a posting"),
+        Some(Ok(None)) => unreadable("an answer without a posting"),
         Some(Err(status)) => status,
-        None => Status::deadline_exceeded("the wallet takes too long"),
+        None => Problem::common(Reason::DeadlineExceeded, "the wallet takes too long").into(),
     };
     match status.code() {
         Code::FailedPrecondition | Code::InvalidArgument | Code::AlreadyExists | Code::NotFound => {

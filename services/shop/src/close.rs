@@ -99,8 +99,7 @@ impl Hand {
         let written = close::write(&self.db, ended, &facts, now).await?;
         // Twice in one batch is once: the first of them is answered, the other finds it written.
         let mut seen = std::collections::HashSet::new();
-        let fresh = |one: &&Box<Purchase>| written.contains(&one.id) && seen.insert(one.id);
-        let mut fresh = fresh;
-        Ok(ended.iter().map(|one| Ok(fresh(&one).then(|| one.clone()))).collect())
+        let mut fresh = |one: &Purchase| written.contains(&one.id) && seen.insert(one.id);
+        Ok(ended.iter().map(|one| Ok(fresh(one).then(|| one.clone()))).collect())
     }
 }

@@ -182,7 +182,8 @@ fn held(made: &v1::Posting) -> Option<(Uuid, UserId, Currency, Vec<Part>)> {
 fn settle(books: &mut Books, order: &Order, made: &v1::Posting, how: Settle) -> Result<v1::Posting, Refusal> {
     let (id, user, currency, parts) = held(made).ok_or(Refusal::HoldNotFound)?;
     let known = books.loaded.holds.get(&id).copied().ok_or(Refusal::HoldNotFound)?;
-    if !known.open && !(planted::on(Bug::DoubleRelease) && how == Settle::Release) {
+    let twice = planted::on(Bug::DoubleRelease) && how == Settle::Release;
+    if !known.open && !twice {
         return Err(Refusal::HoldSettled);
     }
     let over = known.expires_at <= books.now;

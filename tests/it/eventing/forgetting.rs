@@ -40,7 +40,7 @@ fn what_is_past_its_retention_is_not_read_again() {
         let () = redis::cmd("XADD")
             .arg(TOPIC)
             .arg(format!("{old}-0"))
-            .arg(&entry("old", SystemIds.uuid()))
+            .arg(entry("old", SystemIds.uuid()))
             .query_async(&mut redis)
             .await
             .unwrap();

@@ -82,6 +82,22 @@ impl Scene {
         letters.into_iter().filter(ours).collect()
     }
 
+    /// All dead letters of the queue, four at a time.
+    async fn paged(&self) -> Vec<Value> {
+        let (mut paged, mut token) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/admin/dlq/{QUEUE}?page_size=4&page_token={token}");
+            let page = self.admin.get(&path).await.expect(200);
+            paged.extend(page["dead_letters"].as_array().cloned().unwrap_or_default());
+            token = page["next_page_token"].as_str().unwrap_or_default().to_owned();
+            if token.is_empty() {
+                return paged;
+            }
+            let other = format!("/admin/dlq/auth.other?page_token={token}");
+            self.admin.get(&other).await.refused(400, "PAGE_TOKEN_INVALID");
+        }
+    }
+
     async fn ask(&self, what: &str, body: Value) -> Value {
         self.admin.post(&format!("/admin/dlq/{what}"), &body).await.expect(200)
     }
@@ -105,18 +121,7 @@ fn a_dead_letter_is_looked_at_tried_again_and_discarded_and_it_is_known_by_whom(
         let id = first["id"].as_str().unwrap().to_owned();
 
         // Page by page they are the same.
-        let (mut paged, mut token) = (Vec::new(), String::new());
-        loop {
-            let path = format!("/admin/dlq/{QUEUE}?page_size=4&page_token={token}");
-            let page = scene.admin.get(&path).await.expect(200);
-            paged.extend(page["dead_letters"].as_array().cloned().unwrap_or_default());
-            token = page["next_page_token"].as_str().unwrap_or_default().to_owned();
-            if token.is_empty() {
-                break;
-            }
-            let other = format!("/admin/dlq/auth.other?page_token={token}");
-            scene.admin.get(&other).await.refused(400, "PAGE_TOKEN_INVALID");
-        }
+        let paged = scene.paged().await;
         let ours = |letter: &&Value| letters.iter().any(|known| known["id"] == letter["id"]);
         assert_eq!(paged.iter().filter(ours).collect::<Vec<_>>(), letters.iter().collect::<Vec<_>>());
 

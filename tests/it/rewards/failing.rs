@@ -90,6 +90,31 @@ fn what_was_issued_and_never_told_is_found_when_it_is_given_up() {
     });
 }
 
+/// Asks for all of them again: each has one truth, and the vendor and its buyer tell the same. How many were issued.
+async fn ended(mesh: &TestMesh, people: &[Persona], shelves: [&Shelf; 2], asked: &[(usize, String)]) -> usize {
+    let mut issued = 0;
+    for (number, key) in asked {
+        let (person, shelf) = (&people[*number], shelves[number % 2]);
+        // Asked again with its key, each has one truth.
+        let id = wait_for("an answer", Duration::from_secs(60), async || {
+            let answer = redeem(person, &shelf.sku, key).await;
+            (answer.status == 200).then(|| answer.json()["redemption"]["redemption_id"].as_str().unwrap().to_owned())
+        })
+        .await;
+        let end = settled(person, &id).await;
+        let expected = if number % 2 == 0 { "REDEMPTION_STATE_ISSUED" } else { "REDEMPTION_STATE_FAILED" };
+        if end["state"] == "REDEMPTION_STATE_ISSUED" {
+            issued += 1;
+            assert_eq!(orders(mesh).await[&id]["code"], end["voucher_code"]);
+        }
+        // A vendor that was given up has issued nothing.
+        assert!(end["state"] == expected || end["state"] == "REDEMPTION_STATE_FAILED", "{end}");
+    }
+    let at_vendor = orders(mesh).await.values().filter(|order| order["status"] == "issued").count();
+    assert_eq!(at_vendor, issued, "what the vendor issued is what people have");
+    issued
+}
+
 #[test]
 fn whatever_is_killed_each_redemption_is_issued_or_given_back_once() {
     run(async {
@@ -135,27 +160,7 @@ fn whatever_is_killed_each_redemption_is_issued_or_given_back_once() {
                 asked.push((number, key.clone()));
             }
         }
-        let mut issued = 0;
-        for (number, key) in &asked {
-            let (person, shelf) = (&people[*number], if number % 2 == 0 { &good } else { &bad });
-            // Asked again with its key, each has one truth.
-            let id = wait_for("an answer", Duration::from_secs(60), async || {
-                let answer = redeem(person, &shelf.sku, key).await;
-                (answer.status == 200)
-                    .then(|| answer.json()["redemption"]["redemption_id"].as_str().unwrap().to_owned())
-            })
-            .await;
-            let end = settled(person, &id).await;
-            let expected = if number % 2 == 0 { "REDEMPTION_STATE_ISSUED" } else { "REDEMPTION_STATE_FAILED" };
-            if end["state"] == "REDEMPTION_STATE_ISSUED" {
-                issued += 1;
-                assert_eq!(orders(&mesh).await[&id]["code"], end["voucher_code"]);
-            }
-            // A vendor that was given up has issued nothing.
-            assert!(end["state"] == expected || end["state"] == "REDEMPTION_STATE_FAILED", "{end}");
-        }
-        let at_vendor = orders(&mesh).await.values().filter(|order| order["status"] == "issued").count();
-        assert_eq!(at_vendor, issued, "what the vendor issued is what people have");
+        let issued = ended(&mesh, &people, [&good, &bad], &asked).await;
         let mut left = 0;
         for person in &people {
             left += points_of(person).await;

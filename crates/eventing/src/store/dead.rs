@@ -10,6 +10,7 @@ use crate::dead::{DeadLetter, Depth, Filter};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Statements {
+    kept: Arc<str>,
     list: Arc<str>,
     depths: Arc<str>,
     reprocess: Arc<str>,
@@ -25,6 +26,7 @@ impl Statements {
              order by position limit $4 for update skip locked"
         );
         Self {
+            kept: format!("select to_regclass('{schema}.held_events') is not null").into(),
             list: format!(
                 "select id, topic, key, state = 'archived', failures, reason, error, held_at, envelope::text, payload,
                         position
@@ -95,6 +97,10 @@ pub(crate) async fn list(
             })
         })
         .collect()
+}
+
+pub(crate) async fn kept(connection: &mut PgConnection, sql: &Statements) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(AssertSqlSafe(Arc::clone(&sql.kept))).fetch_one(connection).await
 }
 
 pub(crate) async fn depths(connection: &mut PgConnection, sql: &Statements) -> Result<Vec<Depth>, sqlx::Error> {

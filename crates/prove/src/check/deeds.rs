@@ -62,10 +62,8 @@ fn one(number: usize, deed: &Deed, rows: &[&Row], findings: &mut Findings) {
         (Some(answer), Some(row)) if **answer != row.answer => {
             findings.of_deed(Kind::Lost, number, format!("is there as something else: posting {}", row.id));
         }
-        (Some(answer), Some(_)) => {
-            if !fits(&deed.act, answer) {
-                findings.of_deed(Kind::Lost, number, "was acknowledged with what it did not ask for");
-            }
+        (Some(answer), Some(_)) if !fits(&deed.act, answer) => {
+            findings.of_deed(Kind::Lost, number, "was acknowledged with what it did not ask for");
         }
         (None, Some(row)) if !deed.doubted() => {
             findings.of_deed(Kind::Doubled, number, format!("was refused and is there: posting {}", row.id));

@@ -46,6 +46,9 @@ pub async fn start_integrity_check(
     Ok(Response::new(v1::StartIntegrityCheckResponse { runs: runs.into_iter().map(proto_run).collect(), unreachable }))
 }
 
+/// Where a page of runs goes on: of which job and subject, and behind which run.
+type Cursor = ((Option<String>, Option<String>), Timestamp, Uuid);
+
 /// Lists runs, the newest first.
 ///
 /// # Errors
@@ -57,7 +60,7 @@ pub async fn list_runs(
     let actor = actor(&request)?;
     let asked = request.into_inner();
     let of = (stated(&asked.job), stated(&asked.subject));
-    let cursor: Option<((Option<String>, Option<String>), Timestamp, Uuid)> = page::decode(RUNS, &asked.page_token)?;
+    let cursor: Option<Cursor> = page::decode(RUNS, &asked.page_token)?;
     if cursor.as_ref().is_some_and(|(list, ..)| *list != of) {
         return Err(Problem::common(Reason::PageTokenInvalid, "the page token is of another list").into());
     }
