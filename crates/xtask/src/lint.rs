@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use cargo_metadata::MetadataCommand;
 
 use crate::{
-    child, codegen, compat, packages,
+    child, codegen, compat, packages, place,
     progress::{say, seconds},
     tidy, tools,
 };
@@ -39,7 +39,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         ("buf lint", &|| buf(root, &["lint"]).map(|()| Outcome::Ok)),
         ("buf breaking", &|| breaking(root)),
         ("openapi breaking", &|| openapi_breaking(root)),
-        ("clippy", &|| cargo(root, CLIPPY).map(|()| Outcome::Ok)),
+        ("clippy", &|| clippy(root)),
         ("openapi is current", &|| openapi(root, true).map(|()| Outcome::Ok)),
         ("cargo-deny", &|| deny(root)),
     ];
@@ -96,6 +96,12 @@ fn buf(root: &Path, args: &[&str]) -> Result<()> {
 fn finish(command: &mut Command) -> Result<()> {
     let status = child::run(command)?;
     if status.success() { Ok(()) } else { bail!("{} {status}", command.get_program().display()) }
+}
+
+/// Looks at everything, which builds all that it links.
+fn clippy(root: &Path) -> Result<Outcome> {
+    packages::ensure_builders(&place::private(root)?.join("logs"))?;
+    cargo(root, CLIPPY).map(|()| Outcome::Ok)
 }
 
 /// Compares the contracts with those of the branch point, or of the commit before.

@@ -78,6 +78,12 @@ pub(crate) fn ensure_servers(others: &[&'static str], logs: &Path) -> Result<()>
     if missing.is_empty() { Ok(()) } else { install(&missing, logs) }
 }
 
+/// Installs what builds the C and C++ of crates that bring some along, librdkafka's above all, where it is missing.
+pub(crate) fn ensure_builders(logs: &Path) -> Result<()> {
+    let missing: Vec<&str> = ["g++", "make"].into_iter().filter(|program| in_path(program).is_none()).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing, logs) }
+}
+
 /// Installs packages, as root or with a sudo that asks nothing; otherwise says exactly what to install.
 pub(crate) fn install(packages: &[&str], logs: &Path) -> Result<()> {
     let list = packages.join(" ");

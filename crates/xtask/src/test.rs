@@ -85,6 +85,7 @@ impl Drop for Surroundings {
 /// Runs the tests, all or those whose name contains `filter`.
 pub(crate) fn run(root: &Path, package: Option<&str>, filter: &[String]) -> Result<()> {
     let begin = Instant::now();
+    packages::ensure_builders(&place::private(root)?.join("logs"))?;
     let surroundings = Surroundings::start(root, false)?;
     let envoy = tools::envoy(root)?;
     // The tests of processes and of the command line run the product itself.
