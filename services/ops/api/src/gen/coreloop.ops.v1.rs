@@ -1067,8 +1067,7 @@ pub mod integrity_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Recomputes, and tells what does not fit. It may take long: until it has ended, a message every few seconds says that
-        /// it goes on.
+        /// Recomputes, and tells what does not fit; until it has ended, a message every few seconds says that it goes on.
         /// Permission: a machine of the mesh.
         /// Idempotency: read only.
         /// Emits: nothing.
@@ -1130,8 +1129,7 @@ pub mod integrity_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Recomputes, and tells what does not fit. It may take long: until it has ended, a message every few seconds says that
-        /// it goes on.
+        /// Recomputes, and tells what does not fit; until it has ended, a message every few seconds says that it goes on.
         /// Permission: a machine of the mesh.
         /// Idempotency: read only.
         /// Emits: nothing.

@@ -1399,8 +1399,7 @@ pub mod rewards_internal_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Gives a user something for an event of the calling service. What was promised is given in the end: an answer may say
-        /// that it is pending.
+        /// Gives a user something for an event of the calling service, in the end: an answer may say that it is pending.
         /// Permission: a machine of the mesh.
         /// Idempotency: an external event of a service is one grant, for ever; another body is refused.
         /// Emits: rewards.granted.
@@ -1480,8 +1479,7 @@ pub mod rewards_internal_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with RewardsInternalServiceServer.
     #[async_trait]
     pub trait RewardsInternalService: std::marker::Send + std::marker::Sync + 'static {
-        /// Gives a user something for an event of the calling service. What was promised is given in the end: an answer may say
-        /// that it is pending.
+        /// Gives a user something for an event of the calling service, in the end: an answer may say that it is pending.
         /// Permission: a machine of the mesh.
         /// Idempotency: an external event of a service is one grant, for ever; another body is refused.
         /// Emits: rewards.granted.
@@ -1984,8 +1982,7 @@ pub mod rewards_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Has a reward for points: takes them and sets a piece aside at once; the vendor is asked, and the answer may say that it is
-        /// on its way. What comes to nothing is given back.
+        /// Has a reward for points, taken at once; the answer may say that it is on its way. What comes to nothing is given back.
         /// Permission: signed-in user, of themselves.
         /// Idempotency: the same key answers what has become of it; with another reward it is refused.
         /// Emits: rewards.redemption_requested; later rewards.redemption_issued or rewards.redemption_failed.
@@ -2180,8 +2177,7 @@ pub mod rewards_service_server {
             tonic::Response<super::ListRewardsResponse>,
             tonic::Status,
         >;
-        /// Has a reward for points: takes them and sets a piece aside at once; the vendor is asked, and the answer may say that it is
-        /// on its way. What comes to nothing is given back.
+        /// Has a reward for points, taken at once; the answer may say that it is on its way. What comes to nothing is given back.
         /// Permission: signed-in user, of themselves.
         /// Idempotency: the same key answers what has become of it; with another reward it is refused.
         /// Emits: rewards.redemption_requested; later rewards.redemption_issued or rewards.redemption_failed.

@@ -1149,8 +1149,7 @@ pub mod shop_service_client {
                 .insert(GrpcMethod::new("coreloop.shop.v1.ShopService", "GetCatalog"));
             self.inner.unary(req, path, codec).await
         }
-        /// Buys: GOLD for an item, or external points for GOLD. Not held to be fresh (chapter 01): it spends what is the caller's own,
-        /// and goes on while Redis is away.
+        /// Buys: GOLD for an item, or external points for GOLD; also while Redis is away, so not held to be fresh (chapter 01).
         /// Permission: signed-in user, for themselves.
         /// Idempotency: the same key for the same product answers the first result; while that runs, IN_PROGRESS; another body is refused.
         /// Emits: shop.purchase_requested, shop.purchase_completed, shop.purchase_failed, shop.settlement_confirmed, shop.settlement_voided.
@@ -1328,8 +1327,7 @@ pub mod shop_service_server {
             tonic::Response<super::GetCatalogResponse>,
             tonic::Status,
         >;
-        /// Buys: GOLD for an item, or external points for GOLD. Not held to be fresh (chapter 01): it spends what is the caller's own,
-        /// and goes on while Redis is away.
+        /// Buys: GOLD for an item, or external points for GOLD; also while Redis is away, so not held to be fresh (chapter 01).
         /// Permission: signed-in user, for themselves.
         /// Idempotency: the same key for the same product answers the first result; while that runs, IN_PROGRESS; another body is refused.
         /// Emits: shop.purchase_requested, shop.purchase_completed, shop.purchase_failed, shop.settlement_confirmed, shop.settlement_voided.

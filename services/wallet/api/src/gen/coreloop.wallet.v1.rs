@@ -1341,8 +1341,7 @@ pub mod wallet_internal_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Posts many at once, each for itself: one that is refused leaves the others alone. Where it is not known what became of
-        /// one, the whole call fails; asked again with the same keys, it tells.
+        /// Posts many at once, each for itself: a refused one leaves the others alone; one that is not known fails the call, to be asked again.
         /// Permission: a machine of the mesh.
         /// Idempotency: each by its own key, as a posting alone.
         /// Emits: wallet.posted.
@@ -1525,8 +1524,7 @@ pub mod wallet_internal_service_server {
             &self,
             request: tonic::Request<super::ReverseRequest>,
         ) -> std::result::Result<tonic::Response<super::ReverseResponse>, tonic::Status>;
-        /// Posts many at once, each for itself: one that is refused leaves the others alone. Where it is not known what became of
-        /// one, the whole call fails; asked again with the same keys, it tells.
+        /// Posts many at once, each for itself: a refused one leaves the others alone; one that is not known fails the call, to be asked again.
         /// Permission: a machine of the mesh.
         /// Idempotency: each by its own key, as a posting alone.
         /// Emits: wallet.posted.
