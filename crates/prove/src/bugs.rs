@@ -67,8 +67,8 @@ fn blows(bug: Bug) -> Vec<Blow> {
             [cut("wallet-0>postgres"), cut("wallet-1>postgres")].repeat(6)
         }
         Bug::EarlyAck => [slow(&["witness-0>postgres", "witness-1>postgres"], 20), witnesses].concat(),
-        // What it lost is told again, all of it.
-        Bug::NoInbox => again(Blow::KillRedis(SOON), 2),
+        // What it lost is told again, all of it: when some of it has had its effect.
+        Bug::NoInbox => [WORK, WORK, Blow::KillRedis(SOON)].repeat(3),
         Bug::KeyForgotten => vec![WORK, Blow::Cut("client>wallet-0", SOON)],
         Bug::LateCapture => again(WORK, 12),
         Bug::SharedKey | Bug::NoEntry | Bug::DoubleRelease => again(WORK, 2),

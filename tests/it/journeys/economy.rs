@@ -68,7 +68,7 @@ fn the_last_of_a_limited_package_goes_to_one() {
         for number in 0..8 {
             let person = mesh.persona(&format!("p{number}")).await;
             let given = json!({"user_id": person.user_id, "currency": "CURRENCY_GOLD", "delta": 100, "reason": "a race",
-                               "idempotency_key": "race"});
+                               "idempotency_key": format!("race-{number}")});
             admin.post("/admin/users/adjust-points", &given).await.expect(200);
             people.push(person);
         }
@@ -110,9 +110,10 @@ fn what_the_vendor_refuses_comes_back() {
         let names =
             ["POST /v1/rewards/{sku}/redeem", "RewardsService/Redeem", "WalletInternalService/", "rewards.issue"];
         whole(&mesh, &trace, &names).await;
-        for (schema, least) in [("rewards", 2), ("wallet", 2)] {
+        // What is given back is done by the recovery, outside of it.
+        for schema in ["rewards", "wallet"] {
             let told = format!("select count(*) from {schema}.outbox where trace_id = '{trace}'");
-            assert!(mesh.db.count(&told).await >= least, "what {schema} told of it is of the same trace");
+            assert!(mesh.db.count(&told).await >= 1, "what {schema} told of it is of the same trace");
         }
     });
 }
