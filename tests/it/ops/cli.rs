@@ -19,7 +19,8 @@ async fn coreloop(mesh: &TestMesh, arguments: &[&str]) -> Said {
     let nowhere = tempfile::tempdir().unwrap();
     let address: url::Url = mesh.db.url().parse().unwrap();
     let mut command = tokio::process::Command::new(surroundings::product());
-    command.args(arguments).current_dir(nowhere.path()).kill_on_drop(true);
+    // What the test run is given by the environment is no setting of the product.
+    command.args(arguments).env_clear().current_dir(nowhere.path()).kill_on_drop(true);
     command.env("CORELOOP_MODE", "local").env("CORELOOP_DATABASE__URL", mesh.db.url());
     if let Some(password) = address.password() {
         command.env("CORELOOP_DATABASE__PASSWORD", password);

@@ -50,8 +50,10 @@ impl Wallet {
     fn start(&self) -> Child {
         let in_folder = |name: &str| Path::new(self.folder.path()).join(name).display().to_string();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(in_folder("wallet.log")).unwrap();
-        let arguments = ["--config", &in_folder("wallet.toml"), "serve", "wallet"].map(str::to_owned);
-        Child::start(&surroundings::product(), &arguments, log)
+        // What the test run is given by the environment is no setting of the product; `env` becomes the product itself.
+        let product = surroundings::product();
+        let arguments = ["-i", &product, "--config", &in_folder("wallet.toml"), "serve", "wallet"].map(str::to_owned);
+        Child::start("env", &arguments, log)
     }
 
     fn said(&self) -> String {
