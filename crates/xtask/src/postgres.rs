@@ -122,7 +122,7 @@ fn command(programs: &PostgresPrograms, account: &Account, data: &Path, plan: &P
     command.arg("-D").arg(data).arg("-p").arg(plan.port.to_string());
     // One test a thread of the machine, each with some processes and their pools; a developer's instance has one of each.
     let threads = if plan.durable { 1 } else { std::thread::available_parallelism().map_or(2, NonZero::get) };
-    let connections = format!("max_connections={}", 200 + 100 * threads.max(2));
+    let connections = format!("max_connections={}", 400 + 300 * threads.max(2));
     let mut settings = vec![
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",

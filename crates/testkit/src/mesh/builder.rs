@@ -197,6 +197,8 @@ impl Builder {
             // run only where nothing else does, come last of all.
             .with("gateway.deadline_secs", 28_i64)
             .with("server.default_deadline_ms", 28_000_i64)
+            // Meshes that tests share stay to the end of the run; what they do not use, others need.
+            .with("database.idle_timeout_secs", 10_i64)
             .with("database.acquire_timeout_ms", 20_000_i64)
             .with("database.lock_timeout_ms", 20_000_i64)
             .with("database.statement_timeout_ms", 20_000_i64)
