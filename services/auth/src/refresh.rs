@@ -4,9 +4,12 @@
 //! old, so nothing else needs to be remembered. Of any number of parallel uses one trades, under the session's row lock; the
 //! others then find the token traded and are answered the same pair, or burn the session.
 
-use coreloop_access::token::{Claims, Invalid, Subject, TokenKind, VerifyError, verify};
+use coreloop_access::{
+    Denied,
+    token::{Subject, TokenKind},
+};
 use coreloop_auth_api::v1::AuthReason;
-use coreloop_core::{SessionId, TokenId, UserId};
+use coreloop_core::{Problem, SessionId, TokenId, UserId};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -64,7 +67,7 @@ struct Presented<'a> {
 /// Trades `token`.
 ///
 /// # Errors
-/// `REFRESH_TOKEN_INVALID`, `REFRESH_TOKEN_REUSED`, [`Error::LockedByAdmin`].
+/// `REFRESH_TOKEN_INVALID`, `REFRESH_TOKEN_REUSED`, [`Error::LockedByAdmin`]; `DEPENDENCY_UNAVAILABLE` while no key is known.
 pub async fn refresh(app: &App, token: &str, client: &Client) -> Result<(Tokens, User), Error> {
     let presented = believe(app, token).await?;
     let mut tx = app.begin().await?;
@@ -97,13 +100,10 @@ fn invalid() -> Error {
 }
 
 async fn believe<'a>(app: &App, token: &'a str) -> Result<Presented<'a>, Error> {
-    let keys = app.gate.keys();
-    let check = || verify(token.as_bytes(), &app.rules, keys, app.clock.unix());
-    let mut outcome = check();
-    if matches!(outcome, Err(VerifyError::Invalid(Invalid::UnknownKey))) && keys.refresh_for_unknown().await {
-        outcome = check();
-    }
-    let (claims, _): (Claims, _) = outcome.map_err(|_| invalid())?;
+    let (claims, _) = app.gate.verify(token.as_bytes()).await.map_err(|denied| match denied {
+        Denied::KeysUnknown => Problem::from(denied).into(),
+        _ => invalid(),
+    })?;
     match (claims.kind, &claims.subject) {
         (TokenKind::Refresh, Subject::User { id, session }) => {
             Ok(Presented { text: token, id: claims.id, session: *session, user: *id })

@@ -66,10 +66,9 @@ async fn until_known(shop: &Shop, asked: &SpendRequest, unknown: &AtomicUsize, w
     wait_for("an answer", PATIENCE, async || match shop.spend_as(0, asked).await {
         Ok(posting) => Some(posting),
         Err(status) => {
-            // A connection that breaks has no reason of ours; a process that has just started, and is not ready, knows no
-            // keys yet.
+            // A connection that breaks has no reason of ours.
             let reason = status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default();
-            let away = ["", "DEPENDENCY_UNAVAILABLE", "DEADLINE_EXCEEDED", "TOKEN_INVALID"].contains(&reason.as_str());
+            let away = ["", "DEPENDENCY_UNAVAILABLE", "DEADLINE_EXCEEDED"].contains(&reason.as_str());
             assert!(away, "{status:?}\n{}", wallet.said());
             unknown.fetch_add(1, Ordering::SeqCst);
             None

@@ -1,13 +1,17 @@
 //! Whom a token speaks for, and whether that is enough.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Caller, Denied, Gate, Role, RpcPolicy,
     cache::{Entry, Fingerprint, Who},
+    keys::Key,
     policy::Level,
     revocation::{Verdict, known::Question},
-    token::{Invalid, TokenKind, VerifyError, verify},
+    token::{Claims, Invalid, TokenKind, VerifyError, verify},
 };
 
 /// A caller who may.
@@ -59,22 +63,34 @@ impl Gate {
 
     async fn verify_anew(&self, token: &[u8], fingerprint: Fingerprint) -> Result<Entry, Denied> {
         self.metrics.cache_misses.inc();
-        let mut outcome = verify(token, &self.rules, &self.keys, self.clock.unix());
-        if matches!(outcome, Err(VerifyError::Invalid(Invalid::UnknownKey))) && self.keys.refresh_for_unknown().await {
-            outcome = verify(token, &self.rules, &self.keys, self.clock.unix());
-        }
-        let (claims, key) = outcome.map_err(|error| match error {
-            VerifyError::Expired => Denied::TokenExpired,
-            // Without any key nobody can be known; that is our trouble and not the caller's.
-            VerifyError::Invalid(Invalid::UnknownKey) if self.keys.is_empty() => Denied::KeysUnknown,
-            VerifyError::Invalid(invalid) => Denied::TokenInvalid(invalid),
-        })?;
+        let (claims, key) = self.verify(token).await?;
         if claims.kind == TokenKind::Refresh {
             return Err(Denied::TokenInvalid(Invalid::Kind));
         }
         let entry = Entry::new(&claims, key.serial());
         self.cache.insert(fingerprint, entry.clone());
         Ok(entry)
+    }
+
+    /// Verifies the signature and the registered claims of a token of any kind, and looks for its key if that is not known yet.
+    /// Says nothing of revocations.
+    ///
+    /// # Errors
+    /// [`Denied::TokenExpired`], [`Denied::TokenInvalid`], [`Denied::KeysUnknown`].
+    pub async fn verify(&self, token: &[u8]) -> Result<(Claims, Arc<Key>), Denied> {
+        let since = Instant::now();
+        let mut outcome = verify(token, &self.rules, &self.keys, self.clock.unix());
+        if matches!(outcome, Err(VerifyError::Invalid(Invalid::UnknownKey)))
+            && self.keys.refresh_for_unknown(since).await
+        {
+            outcome = verify(token, &self.rules, &self.keys, self.clock.unix());
+        }
+        outcome.map_err(|error| match error {
+            VerifyError::Expired => Denied::TokenExpired,
+            // Without any key nobody can be known; that is our trouble and not the caller's.
+            VerifyError::Invalid(Invalid::UnknownKey) if self.keys.is_empty() => Denied::KeysUnknown,
+            VerifyError::Invalid(invalid) => Denied::TokenInvalid(invalid),
+        })
     }
 
     /// Asks Redis while the stream is late. Answers whether the call goes on with less than it should know (chapter 01).

@@ -84,8 +84,15 @@ struct Inner {
     set: ArcSwap<Set>,
     source: Option<Arc<dyn KeySource>>,
     serials: AtomicU32,
-    /// When a look was last begun; the lock makes concurrent callers share one.
-    last_look: Mutex<Option<Instant>>,
+    /// The last look; the lock makes concurrent callers share one.
+    last_look: Mutex<Option<Look>>,
+}
+
+/// A look at the source.
+#[derive(Clone, Copy)]
+struct Look {
+    begun: Instant,
+    ended: Instant,
 }
 
 impl Keys {
@@ -175,30 +182,34 @@ impl Keys {
     /// Reads the source now. A failed read keeps the keys there are.
     pub async fn refresh(&self) -> bool {
         let mut last = self.0.last_look.lock().await;
-        *last = Some(Instant::now());
-        self.look().await
+        self.look(&mut last).await
     }
 
     /// Reads the source because a `kid` was not found, unless it was read within the last ten seconds (by anybody, for
-    /// whatever reason). Returns whether the set may have changed since the caller looked.
-    pub async fn refresh_for_unknown(&self) -> bool {
+    /// whatever reason). Returns whether the set may have changed since `since`, which is before the caller looked.
+    pub(crate) async fn refresh_for_unknown(&self, since: Instant) -> bool {
         if self.0.source.is_none() {
             return false;
         }
-        let asked = Instant::now();
         let mut last = self.0.last_look.lock().await;
         match *last {
-            // Somebody read it while this caller waited for the lock.
-            Some(at) if at >= asked => true,
-            Some(at) if at.elapsed() < REFRESH_GAP => false,
-            _ => {
-                *last = Some(Instant::now());
-                self.look().await
-            }
+            // It was read meanwhile: that look may have begun long before, as that of a process that starts.
+            Some(look) if look.ended >= since => true,
+            Some(look) if look.begun.elapsed() < REFRESH_GAP => false,
+            _ => self.look(&mut last).await,
         }
     }
 
-    async fn look(&self) -> bool {
+    async fn look(&self, last: &mut Option<Look>) -> bool {
+        let begun = Instant::now();
+        // Should the caller go away in its midst, it was a look all the same.
+        *last = Some(Look { begun, ended: begun });
+        let changed = self.read().await;
+        *last = Some(Look { begun, ended: Instant::now() });
+        changed
+    }
+
+    async fn read(&self) -> bool {
         let Some(source) = &self.0.source else { return false };
         match source.jwks().await {
             Ok(jwks) if jwks.keys.is_empty() => {
@@ -259,20 +270,40 @@ mod tests {
         let source = Arc::new(Source::default());
         *source.jwks.lock().unwrap() = Some(JwkSet { keys: vec![jwk("a")] });
         let keys = Keys::from_source(source.clone());
-        let looks = futures::future::join_all((0..200).map(|_| keys.refresh_for_unknown())).await;
+        let looks = futures::future::join_all((0..200).map(|_| keys.refresh_for_unknown(Instant::now()))).await;
         assert_eq!(source.asked.load(Ordering::SeqCst), 1);
         // Those who came while it was read look again; later ones do not.
-        assert!(looks[0]);
+        assert!(looks.into_iter().all(|changed| changed));
         for _ in 0..200 {
-            assert!(!keys.refresh_for_unknown().await);
+            assert!(!keys.refresh_for_unknown(Instant::now()).await);
         }
         assert_eq!(source.asked.load(Ordering::SeqCst), 1);
         assert!(keys.get("a").is_some());
         // After the gap a new name is found.
         *source.jwks.lock().unwrap() = Some(JwkSet { keys: vec![jwk("b")] });
-        *keys.0.last_look.lock().await = Instant::now().checked_sub(REFRESH_GAP);
-        assert!(keys.refresh_for_unknown().await);
+        let ago = Instant::now().checked_sub(REFRESH_GAP).unwrap();
+        *keys.0.last_look.lock().await = Some(Look { begun: ago, ended: ago });
+        assert!(keys.refresh_for_unknown(Instant::now()).await);
         assert!(keys.get("b").is_some() && keys.get("a").is_none());
+    }
+
+    /// A process that has just started reads its keys, and is asked meanwhile: whoever found none is not told that there is
+    /// no such key when the look, which began before they came, has ended.
+    #[tokio::test]
+    async fn who_comes_while_the_first_look_is_under_way_looks_again() {
+        let source = Arc::new(Source::default());
+        *source.jwks.lock().unwrap() = Some(JwkSet { keys: vec![jwk("a")] });
+        let keys = Keys::from_source(source.clone());
+        let first = keys.refresh();
+        let later = async {
+            // The first look has begun: it yields once.
+            let since = Instant::now();
+            assert!(keys.is_empty());
+            keys.refresh_for_unknown(since).await
+        };
+        assert_eq!(tokio::join!(first, later), (true, true));
+        assert_eq!(source.asked.load(Ordering::SeqCst), 1);
+        assert!(keys.get("a").is_some());
     }
 
     #[tokio::test]
