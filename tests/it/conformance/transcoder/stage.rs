@@ -140,10 +140,10 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response<Body> {
     // Envoy begins the call before it has read the body, and breaks it off when the body is refused.
     let Ok(frame) = to_bytes(body, 16 << 20).await else { return Response::new(Body::empty()) };
     let message = frame.slice(frame.len().min(5)..);
-    let read = DynamicMessage::decode(method.input(), message.clone()).map(|message| serde_json::to_value(&message));
-    let told = match read {
-        Ok(Ok(json)) => json,
-        Ok(Err(error)) => json!(format!("not JSON: {error}; {}", hex(&message))),
+    let told = match DynamicMessage::decode(method.input(), message.clone()) {
+        // Fields may come in any order: those of a message that JSON cannot tell are put into one.
+        Ok(read) => serde_json::to_value(&read)
+            .unwrap_or_else(|error| json!(format!("not JSON: {error}; {}", hex(&read.encode_to_vec())))),
         Err(error) => json!(format!("no message: {error}; {}", hex(&message))),
     };
     seen.lock().unwrap().entry(mark.unwrap_or_default()).or_default().push((method.name().to_owned(), told));
