@@ -63,9 +63,10 @@ impl<'a> Desk<'a> {
         let parts = match party {
             Party::House(_) => Vec::new(),
             Party::User(user) => {
-                let purse = self.purse(user, currency);
-                let available = purse.total().unwrap_or_default();
-                purse.take_like(amount, wanted).ok_or(Refusal::InsufficientFunds {
+                // What the account has, not what legs before this one left of it: nothing of a refused act is done.
+                let account = self.books.loaded.accounts.get(&(user.0, currency));
+                let available = account.and_then(|account| account.funds.total()).unwrap_or_default();
+                self.purse(user, currency).take_like(amount, wanted).ok_or(Refusal::InsufficientFunds {
                     currency: v1::Currency::try_from(i32::from(currency)).unwrap_or_default(),
                     available,
                 })?

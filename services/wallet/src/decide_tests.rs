@@ -239,6 +239,19 @@ fn a_posting_is_reversed_once_and_never_for_more() {
     books.sound();
 }
 
+#[test]
+fn a_reversal_of_several_legs_that_is_refused_tells_all_that_there_is() {
+    let mut books = Everything::new();
+    let mint = |amount, lot| movement(Party::House(House::Mint), Party::User(user(1)), amount, lot);
+    let movements = vec![mint(500, Lot { paid: true, ..Lot::FREE }), mint(25, Lot::FREE)];
+    let given = books.act(Act::Move { kind: PostingKind::Batch, movements }).unwrap();
+    books.act(spend(user(1), 10)).unwrap();
+    let refused = books.act(undo(&given, None));
+    assert_eq!(refused, Err(Refusal::InsufficientFunds { currency: C::Gold, available: 515 }));
+    assert_eq!(books.has(user(1)), 515);
+    books.sound();
+}
+
 /// The refund of a purchase: nothing went back to the owner, who has no leg in the capture.
 #[test]
 fn a_capture_of_all_is_reversed() {
