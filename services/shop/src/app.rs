@@ -68,7 +68,7 @@ impl App {
             products: products(&db),
             purchases: purchases(&db),
             claims: Claims::new(ctx.redis.clone(), options.claim_timeout_ms),
-            opening: Opening::new(db.clone(), Arc::clone(&clock), &options),
+            opening: Opening::new(db.clone(), Arc::clone(&clock), &options, metrics.clone()),
             closing: Closing::new(db.clone(), Arc::clone(&clock), keys.clone(), &options),
             keys,
             wallet: Wallet::new(Machine::of(ctx, "shop", "wallet")),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use coreloop_shop_api::v1::{Category, PromoKind, ShopReason};
 use uuid::Uuid;
 
-use crate::{error::Refusal, order::Order, time};
+use crate::{error::Refusal, fraud::Watch, order::Order, time};
 
 /// What is known of a purchase that was written down before.
 #[derive(Debug, Clone)]
@@ -57,6 +57,8 @@ pub struct Loaded {
     pub promos: HashMap<String, Promo>,
     /// How often users used them.
     pub uses: HashMap<(Uuid, String), i64>,
+    /// Rules against fraud, and what they have counted.
+    pub watch: Watch,
 }
 
 /// What is to be paid and given.
@@ -81,6 +83,8 @@ pub enum Decision {
     Opened(Terms),
     /// It was, by an earlier call with its key.
     Known,
+    /// This rule against fraud refuses it, by its place; nothing was taken.
+    Blocked(usize),
 }
 
 /// Most that one may buy of a product; 0: no limit.
@@ -98,7 +102,12 @@ pub fn apply(loaded: &mut Loaded, order: &Order, now: jiff::Timestamp) -> Result
         return if known.body_hash == order.body_hash { Ok(Decision::Known) } else { Err(None) };
     }
     let terms = terms(loaded, order, now).map_err(Some)?;
+    // Last, so that only what else could have been is counted and noted.
+    if let Some(rule) = loaded.watch.screen(order) {
+        return Ok(Decision::Blocked(rule));
+    }
     take(loaded, order, terms);
+    loaded.watch.count(order);
     loaded.purchases.insert(order.id, Known { body_hash: order.body_hash.to_vec() });
     Ok(Decision::Opened(terms))
 }

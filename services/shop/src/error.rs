@@ -122,6 +122,7 @@ impl Error {
             Self::Problem(problem) => match problem.reason() {
                 "IN_PROGRESS" => "IN_PROGRESS",
                 "IDEMPOTENCY_KEY_REUSED" => "IDEMPOTENCY_KEY_REUSED",
+                "PURCHASE_BLOCKED" => "PURCHASE_BLOCKED",
                 _ => "failed",
             },
             Self::Away { .. } => "unknown",

@@ -9,6 +9,7 @@ use crate::App;
 
 pub mod admin;
 pub mod buy;
+pub mod fraud;
 pub mod reads;
 pub mod receive;
 
@@ -41,5 +42,9 @@ delegate!(ShopService {
 delegate!(ShopAdminService {
     upsert_product => admin::upsert_product: UpsertProductRequest -> UpsertProductResponse;
     upsert_promo => admin::upsert_promo: UpsertPromoRequest -> UpsertPromoResponse;
+    list_fraud_rules => fraud::list_fraud_rules: ListFraudRulesRequest -> ListFraudRulesResponse;
+    upsert_fraud_rule => fraud::upsert_fraud_rule: UpsertFraudRuleRequest -> UpsertFraudRuleResponse;
+    list_fraud_hits => fraud::list_fraud_hits: ListFraudHitsRequest -> ListFraudHitsResponse;
+    excuse_from_fraud => fraud::excuse_from_fraud: ExcuseFromFraudRequest -> ExcuseFromFraudResponse;
     settle_transaction => admin::settle_transaction: SettleTransactionRequest -> SettleTransactionResponse;
 });

@@ -26,6 +26,7 @@ pub mod close;
 pub mod decide;
 pub mod error;
 pub mod facts;
+pub mod fraud;
 pub mod grpc;
 pub mod keys;
 pub mod metrics;

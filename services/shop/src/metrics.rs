@@ -49,6 +49,15 @@ pub struct PackageLabels {
     pub package_id: String,
 }
 
+/// What a rule against fraud met.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FraudLabels {
+    /// Which.
+    pub rule: String,
+    /// `refused` or `noted`.
+    pub outcome: &'static str,
+}
+
 /// The metrics; clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -60,6 +69,7 @@ pub struct Metrics {
     pending: Gauge,
     stock: Family<PackageLabels, Gauge>,
     mismatches: Counter,
+    fraud: Family<FraudLabels, Counter>,
 }
 
 fn settlement_buckets() -> Histogram {
@@ -77,6 +87,7 @@ impl Default for Metrics {
             pending: Gauge::default(),
             stock: Family::default(),
             mismatches: Counter::default(),
+            fraud: Family::default(),
         }
     }
 }
@@ -100,6 +111,7 @@ impl Metrics {
         // A gauge whose name chapter 08 gives.
         registry.register("cc_settlement_pending_total", "Conversions that are not settled", self.pending.clone());
         registry.register("cc_shop_stock_level", "Pieces left of a limited package", self.stock.clone());
+        registry.register("shop_fraud_hits", "What rules against fraud met", self.fraud.clone());
         registry.register(
             "cc_shop_integrity_mismatch",
             "Receipts that do not say what the books say",
@@ -133,6 +145,12 @@ impl Metrics {
     /// So much is left of a package.
     pub fn stock(&self, package_id: String, left: i64) {
         self.stock.get_or_create(&PackageLabels { package_id }).set(left);
+    }
+
+    /// A rule against fraud was met.
+    pub fn fraud(&self, rule: &str, refused: bool) {
+        let outcome = if refused { "refused" } else { "noted" };
+        self.fraud.get_or_create(&FraudLabels { rule: rule.to_owned(), outcome }).inc();
     }
 
     /// A receipt does not fit.

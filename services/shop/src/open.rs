@@ -14,9 +14,13 @@ use crate::{
     Error, Options,
     decide::{self, Decision, Terms},
     facts,
+    metrics::Metrics,
     order::Order,
     purchase::Purchase,
-    store::open::{self, Needs},
+    store::{
+        fraud,
+        open::{self, Needs},
+    },
     time,
 };
 
@@ -45,13 +49,14 @@ struct Hand {
     db: PgPool,
     clock: Arc<dyn Clock>,
     lease_secs: u32,
+    metrics: Metrics,
 }
 
 impl Opening {
     /// On the database of the service.
     #[must_use]
-    pub fn new(db: PgPool, clock: Arc<dyn Clock>, options: &Options) -> Self {
-        let hand = Arc::new(Hand { db, clock, lease_secs: options.lease_secs });
+    pub fn new(db: PgPool, clock: Arc<dyn Clock>, options: &Options, metrics: Metrics) -> Self {
+        let hand = Arc::new(Hand { db, clock, lease_secs: options.lease_secs, metrics });
         let limits = Limits { lanes: options.lanes, most: options.batch, queue: options.queue };
         Self(Grouped::new(limits, move |orders: Vec<Order>, _| {
             let hand = Arc::clone(&hand);
@@ -103,7 +108,7 @@ impl Hand {
 
     async fn attempt(&self, orders: &[Order]) -> Result<Vec<Outcome>, Error> {
         let mut tx = coreloop_db::begin(&self.db).await?;
-        let mut loaded = open::load(&mut tx, &needs(orders)).await?;
+        let mut loaded = open::load(&mut tx, &needs(orders), self.clock.now()).await?;
         let now = self.clock.now();
         let mut opened = Vec::new();
         let mut outcomes = Vec::with_capacity(orders.len());
@@ -115,17 +120,28 @@ impl Hand {
                     opened.push((order, terms, purchase.clone()));
                     Ok(Opened::New(Box::new(purchase)))
                 }
+                Ok(Decision::Blocked(rule)) => Err(loaded.watch.refusal(rule)),
                 Err(Some(refusal)) => Err(refusal.into()),
                 Err(None) => Err(Error::key_reused()),
             });
         }
-        if opened.is_empty() {
+        let hits = &loaded.watch.hits;
+        if opened.is_empty() && hits.is_empty() {
             tx.rollback().await?;
             return Ok(outcomes);
         }
-        let facts: Vec<_> = opened.iter().map(|(.., purchase)| facts::requested(purchase)).collect();
-        open::write(&mut tx, &opened, &facts, now, time::later(now, self.lease_secs)).await?;
+        if !opened.is_empty() {
+            let facts: Vec<_> = opened.iter().map(|(.., purchase)| facts::requested(purchase)).collect();
+            open::write(&mut tx, &opened, &facts, now, time::later(now, self.lease_secs)).await?;
+        }
+        if !hits.is_empty() {
+            fraud::note(&mut tx, hits, now).await?;
+        }
         tx.commit().await?;
+        for hit in hits {
+            self.metrics.fraud(&hit.rule, hit.refused);
+            tracing::warn!(rule = hit.rule, refused = hit.refused, user_id = %hit.user, "a rule against fraud was met");
+        }
         Ok(outcomes)
     }
 }
@@ -163,6 +179,10 @@ fn needs(orders: &[Order]) -> Needs {
         stocked: stocked.into_iter().collect(),
         held: held.into_iter().collect(),
         used: used.into_iter().collect(),
+        buyers: orders.iter().map(|order| order.user.0).collect(),
+        devices: orders.iter().map(|order| order.asked.device_id.clone()).collect(),
+        handles: orders.iter().map(|order| order.asked.payment_handle.clone()).collect(),
+        categories: orders.iter().map(|order| i16::try_from(order.product.category).unwrap_or_default()).collect(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! All SQL of the service. Functions are free, the executor comes first; `&mut PgConnection` joins a transaction.
 
 pub mod close;
+pub mod fraud;
 pub mod keys;
 pub mod open;
 pub mod payments;

@@ -97,6 +97,8 @@ async fn keep(app: &App) -> Result<(), Error> {
     if app.keys.rotate(app.options.receipt_key_secs).await? {
         tracing::info!("receipts are signed with another key");
     }
+    let long_ago = app.clock.now().checked_sub(jiff::SignedDuration::from_hours(90 * 24)).unwrap_or_default();
+    store::fraud::forget(&app.db, long_ago).await?;
     app.metrics.pending(store::purchases::pending(&app.db).await?);
     for (package, left) in store::products::left(&app.db).await? {
         app.metrics.stock(package, left);

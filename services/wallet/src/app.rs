@@ -1,6 +1,6 @@
 //! What every handler works with.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use coreloop_core::{Clock, UserId};
 use coreloop_db::Coalesced;
@@ -78,6 +78,15 @@ impl App {
     pub async fn posting_of(&self, caller: &str, id: Uuid, unknown: Refusal) -> Result<v1::Posting, Error> {
         let made = self.postings.find(id).await?.filter(|made| made.caller == caller);
         read(&*made.ok_or(unknown)?)
+    }
+
+    /// Those of `ids` that `caller` made.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn postings_of(&self, caller: &str, ids: &[Uuid]) -> Result<HashMap<Uuid, v1::Posting>, Error> {
+        let made = store::postings::made(&self.db, ids).await?;
+        made.into_iter().filter(|(_, made)| made.caller == caller).map(|(id, made)| Ok((id, read(&made)?))).collect()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::App;
 
 pub mod adjust;
 pub mod batch;
+pub mod find;
 pub mod holds;
 pub mod moves;
 pub mod parse;
@@ -56,5 +57,6 @@ delegate!(WalletInternalService {
     reverse => reverse::reverse: ReverseRequest -> ReverseResponse;
     post_batch => batch::post_batch: PostBatchRequest -> PostBatchResponse;
     get_balances => reads::get_balances: GetBalancesRequest -> GetBalancesResponse;
+    find_postings => find::find_postings: FindPostingsRequest -> FindPostingsResponse;
     verify_integrity => verify::verify_integrity: VerifyIntegrityRequest -> VerifyIntegrityResponse;
 });

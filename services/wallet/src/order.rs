@@ -164,15 +164,11 @@ pub struct Order {
 impl Order {
     /// An order of the call that runs: `rpc` with `body`, the request without its key.
     pub fn new(cause: Cause, rpc: &str, body: &impl Message, act: Act) -> Self {
-        let name = match planted::on(Bug::SharedKey) {
-            true => cause.key.clone(),
-            false => format!("{}\n{}", cause.caller, cause.key),
-        };
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(rpc.as_bytes());
         hash.update(&[0]);
         hash.update(&body.encode_to_vec());
-        let id = if planted::on(Bug::KeyForgotten) { Uuid::new_v4() } else { id_of(&name) };
+        let id = if planted::on(Bug::KeyForgotten) { Uuid::new_v4() } else { posting_id(&cause.caller, &cause.key) };
         Self { id, body_hash: sha(hash), cause, act, origin: Origin::current() }
     }
 
@@ -268,6 +264,12 @@ impl Party {
 #[must_use]
 pub fn is_person(user: &UserId) -> bool {
     user.0.as_u128() > u128::from(u32::MAX)
+}
+
+/// The posting that a caller's key names.
+#[must_use]
+pub fn posting_id(caller: &str, key: &str) -> Uuid {
+    if planted::on(Bug::SharedKey) { id_of(key) } else { id_of(&format!("{caller}\n{key}")) }
 }
 
 /// The id of the posting that `caller` and key name.

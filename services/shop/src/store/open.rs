@@ -1,6 +1,6 @@
 //! A batch of purchases that begin: what limits them, locked and read in one trip, and what is written down, in one more.
 
-use coreloop_shop_api::v1::PromoKind;
+use coreloop_shop_api::v1::{FraudRule, PromoKind};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use prost::Message as _;
@@ -13,11 +13,12 @@ use crate::{
     Error,
     decide::{Known, Loaded, Promo, Stock, Terms},
     facts::Fact,
+    fraud::Seen,
     order::Order,
     purchase::Purchase,
 };
 
-/// What a batch is about; each list sorted and without repeats.
+/// What a batch is about; the lists of what is locked are sorted and without repeats.
 #[derive(Debug, Default)]
 pub struct Needs {
     /// Ids of the orders.
@@ -28,23 +29,37 @@ pub struct Needs {
     pub held: Vec<(Uuid, String)>,
     /// Users and promo codes.
     pub used: Vec<(Uuid, String)>,
+    /// Who buys, of each order.
+    pub buyers: Vec<Uuid>,
+    /// From which installation, of each order.
+    pub devices: Vec<String>,
+    /// Paid with what, of each order.
+    pub handles: Vec<String>,
+    /// Of which category, of each order.
+    pub categories: Vec<i16>,
 }
 
 /// Locks what limits the orders, in the order that the migration says, and reads it.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn load(conn: &mut PgConnection, needs: &Needs) -> Result<Loaded, Error> {
+pub async fn load(conn: &mut PgConnection, needs: &Needs, now: Timestamp) -> Result<Loaded, Error> {
     let (holders, held): (Vec<Uuid>, Vec<String>) = needs.held.iter().cloned().unzip();
     let (users, codes): (Vec<Uuid>, Vec<String>) = needs.used.iter().cloned().unzip();
     let rows = sqlx::query!(
-        r#"select what as "what!", id, name, numbers, bytes, words from shop.open($1, $2, $3, $4, $5, $6)"#,
+        r#"select what as "what!", id, name, numbers, bytes, words 
+             from shop.open($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"#,
         &needs.ids,
         &needs.stocked,
         &holders,
         &held,
         &users,
         &codes,
+        &needs.buyers,
+        &needs.devices,
+        &needs.handles,
+        &needs.categories,
+        now.to_sqlx() as _,
     )
     .fetch_all(conn)
     .await?;
@@ -71,6 +86,26 @@ pub async fn load(conn: &mut PgConnection, needs: &Needs) -> Result<Loaded, Erro
             }
             ("use", [used]) => {
                 loaded.uses.insert((id, name), *used);
+            }
+            ("rule", [category, kind, subject, window_secs, most, mode]) => {
+                let small = |number: &i64| i32::try_from(*number).unwrap_or_default();
+                loaded.watch.rules.push(FraudRule {
+                    rule_id: name,
+                    category: small(category),
+                    kind: small(kind),
+                    subject: small(subject),
+                    window_secs: small(window_secs),
+                    most: small(most),
+                    mode: small(mode),
+                });
+            }
+            ("seen", [count]) => {
+                let mut words = row.words.unwrap_or_default().into_iter();
+                let subject = words.next().unwrap_or_default();
+                loaded.watch.seen.insert((name, subject), Seen { count: *count, handles: words.collect() });
+            }
+            ("excused", _) => {
+                loaded.watch.excused.insert(id);
             }
             _ => return Err(Error::Corrupt("an unknown row of shop.open")),
         }

@@ -425,6 +425,236 @@ pub struct SettleTransactionResponse {
     #[prost(message, optional, tag = "1")]
     pub transaction: ::core::option::Option<Transaction>,
 }
+/// A rule against fraud: no more than so many within a window.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FraudRule {
+    /// Id, as `USER_PER_MINUTE`; the `code` that whoever is refused is told.
+    #[prost(string, tag = "1")]
+    pub rule_id: ::prost::alloc::string::String,
+    /// Purchases of which category it looks at.
+    #[prost(enumeration = "Category", tag = "2")]
+    pub category: i32,
+    /// What it counts.
+    #[prost(enumeration = "FraudKind", tag = "3")]
+    pub kind: i32,
+    /// Of whom.
+    #[prost(enumeration = "FraudSubject", tag = "4")]
+    pub subject: i32,
+    /// Length of the window in seconds.
+    #[prost(int32, tag = "5")]
+    pub window_secs: i32,
+    /// Most that it lets through; of payment handles at most a hundred.
+    #[prost(int32, tag = "6")]
+    pub most: i32,
+    /// What becomes of what it meets.
+    #[prost(enumeration = "FraudMode", tag = "7")]
+    pub mode: i32,
+}
+/// What a rule met.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FraudHit {
+    /// Number; later is higher.
+    #[prost(int64, tag = "1")]
+    pub sequence: i64,
+    /// Which rule.
+    #[prost(string, tag = "2")]
+    pub rule_id: ::prost::alloc::string::String,
+    /// What became of what it met.
+    #[prost(enumeration = "FraudMode", tag = "3")]
+    pub mode: i32,
+    /// It was refused; not so in the shadow, and not of who is excused.
+    #[prost(bool, tag = "4")]
+    pub refused: bool,
+    /// Who asked.
+    #[prost(string, tag = "5")]
+    pub user_id: ::prost::alloc::string::String,
+    /// For what.
+    #[prost(string, tag = "6")]
+    pub product_id: ::prost::alloc::string::String,
+    /// From which installation; empty: not said.
+    #[prost(string, tag = "7")]
+    pub device_id: ::prost::alloc::string::String,
+    /// How many the rule had counted before it, at least.
+    #[prost(int64, tag = "8")]
+    pub seen: i64,
+    /// When.
+    #[prost(message, optional, tag = "9")]
+    pub hit_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Asks for the rules.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListFraudRulesRequest {}
+/// The rules, by id.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListFraudRulesResponse {
+    /// All of them.
+    #[prost(message, repeated, tag = "1")]
+    pub rules: ::prost::alloc::vec::Vec<FraudRule>,
+}
+/// A rule.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpsertFraudRuleRequest {
+    /// The rule.
+    #[prost(message, optional, tag = "1")]
+    pub rule: ::core::option::Option<FraudRule>,
+}
+/// The rule as it is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpsertFraudRuleResponse {
+    /// The rule.
+    #[prost(message, optional, tag = "1")]
+    pub rule: ::core::option::Option<FraudRule>,
+}
+/// Asks what rules met.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListFraudHitsRequest {
+    /// Of this user; absent: of all.
+    #[prost(string, optional, tag = "1")]
+    pub user_id: ::core::option::Option<::prost::alloc::string::String>,
+    /// Most rows to answer; 0 is 50, at most 200.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// Where to go on, from `next_page_token`.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// What they met.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListFraudHitsResponse {
+    /// Newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub hits: ::prost::alloc::vec::Vec<FraudHit>,
+    /// Where to go on; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Excuses somebody.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExcuseFromFraudRequest {
+    /// Whom.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// For how long, in seconds; 0: no longer.
+    #[prost(int32, tag = "2")]
+    pub for_secs: i32,
+    /// Why, for whoever looks later.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Somebody is excused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExcuseFromFraudResponse {
+    /// Until then.
+    #[prost(message, optional, tag = "1")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// What a rule against fraud counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FraudKind {
+    /// Not stated; refused on input.
+    Unspecified = 0,
+    /// Purchases.
+    Velocity = 1,
+    /// Payment handles, of conversions.
+    Methods = 2,
+}
+impl FraudKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FRAUD_KIND_UNSPECIFIED",
+            Self::Velocity => "FRAUD_KIND_VELOCITY",
+            Self::Methods => "FRAUD_KIND_METHODS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FRAUD_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "FRAUD_KIND_VELOCITY" => Some(Self::Velocity),
+            "FRAUD_KIND_METHODS" => Some(Self::Methods),
+            _ => None,
+        }
+    }
+}
+/// Of whom it counts. Who sends no device or no handle is not counted by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FraudSubject {
+    /// Not stated; refused on input.
+    Unspecified = 0,
+    /// The user.
+    User = 1,
+    /// The installation.
+    Device = 2,
+    /// The payment handle, of conversions.
+    Handle = 3,
+}
+impl FraudSubject {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FRAUD_SUBJECT_UNSPECIFIED",
+            Self::User => "FRAUD_SUBJECT_USER",
+            Self::Device => "FRAUD_SUBJECT_DEVICE",
+            Self::Handle => "FRAUD_SUBJECT_HANDLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FRAUD_SUBJECT_UNSPECIFIED" => Some(Self::Unspecified),
+            "FRAUD_SUBJECT_USER" => Some(Self::User),
+            "FRAUD_SUBJECT_DEVICE" => Some(Self::Device),
+            "FRAUD_SUBJECT_HANDLE" => Some(Self::Handle),
+            _ => None,
+        }
+    }
+}
+/// What becomes of what a rule meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FraudMode {
+    /// Not stated; refused on input.
+    Unspecified = 0,
+    /// Nothing; nothing is counted.
+    Off = 1,
+    /// It is noted.
+    Shadow = 2,
+    /// It is noted and refused (PURCHASE_BLOCKED).
+    Enforce = 3,
+}
+impl FraudMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FRAUD_MODE_UNSPECIFIED",
+            Self::Off => "FRAUD_MODE_OFF",
+            Self::Shadow => "FRAUD_MODE_SHADOW",
+            Self::Enforce => "FRAUD_MODE_ENFORCE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FRAUD_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "FRAUD_MODE_OFF" => Some(Self::Off),
+            "FRAUD_MODE_SHADOW" => Some(Self::Shadow),
+            "FRAUD_MODE_ENFORCE" => Some(Self::Enforce),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod shop_admin_service_client {
     #![allow(
@@ -602,6 +832,139 @@ pub mod shop_admin_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lists the rules against fraud.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn list_fraud_rules(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListFraudRulesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFraudRulesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.shop.v1.ShopAdminService/ListFraudRules",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "coreloop.shop.v1.ShopAdminService",
+                        "ListFraudRules",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a rule against fraud, or changes it; it holds from the next purchase on. Who changed it is kept.
+        /// Permission: administrator.
+        /// Idempotency: the same rule again changes nothing.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn upsert_fraud_rule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpsertFraudRuleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpsertFraudRuleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.shop.v1.ShopAdminService/UpsertFraudRule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "coreloop.shop.v1.ShopAdminService",
+                        "UpsertFraudRule",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists what rules against fraud met, newest first; it is kept for ninety days.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn list_fraud_hits(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListFraudHitsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFraudHitsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.shop.v1.ShopAdminService/ListFraudHits",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("coreloop.shop.v1.ShopAdminService", "ListFraudHits"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets a user buy whatever the rules against fraud say, for a while. Who said so is kept.
+        /// Permission: administrator.
+        /// Idempotency: the same again changes nothing but the time.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn excuse_from_fraud(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExcuseFromFraudRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExcuseFromFraudResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.shop.v1.ShopAdminService/ExcuseFromFraud",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "coreloop.shop.v1.ShopAdminService",
+                        "ExcuseFromFraud",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -651,6 +1014,54 @@ pub mod shop_admin_service_server {
             request: tonic::Request<super::SettleTransactionRequest>,
         ) -> std::result::Result<
             tonic::Response<super::SettleTransactionResponse>,
+            tonic::Status,
+        >;
+        /// Lists the rules against fraud.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn list_fraud_rules(
+            &self,
+            request: tonic::Request<super::ListFraudRulesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFraudRulesResponse>,
+            tonic::Status,
+        >;
+        /// Makes a rule against fraud, or changes it; it holds from the next purchase on. Who changed it is kept.
+        /// Permission: administrator.
+        /// Idempotency: the same rule again changes nothing.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn upsert_fraud_rule(
+            &self,
+            request: tonic::Request<super::UpsertFraudRuleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpsertFraudRuleResponse>,
+            tonic::Status,
+        >;
+        /// Lists what rules against fraud met, newest first; it is kept for ninety days.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn list_fraud_hits(
+            &self,
+            request: tonic::Request<super::ListFraudHitsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFraudHitsResponse>,
+            tonic::Status,
+        >;
+        /// Lets a user buy whatever the rules against fraud say, for a while. Who said so is kept.
+        /// Permission: administrator.
+        /// Idempotency: the same again changes nothing but the time.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn excuse_from_fraud(
+            &self,
+            request: tonic::Request<super::ExcuseFromFraudRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExcuseFromFraudResponse>,
             tonic::Status,
         >;
     }
@@ -853,6 +1264,190 @@ pub mod shop_admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SettleTransactionSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.shop.v1.ShopAdminService/ListFraudRules" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListFraudRulesSvc<T: ShopAdminService>(pub Arc<T>);
+                    impl<
+                        T: ShopAdminService,
+                    > tonic::server::UnaryService<super::ListFraudRulesRequest>
+                    for ListFraudRulesSvc<T> {
+                        type Response = super::ListFraudRulesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListFraudRulesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ShopAdminService>::list_fraud_rules(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListFraudRulesSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.shop.v1.ShopAdminService/UpsertFraudRule" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpsertFraudRuleSvc<T: ShopAdminService>(pub Arc<T>);
+                    impl<
+                        T: ShopAdminService,
+                    > tonic::server::UnaryService<super::UpsertFraudRuleRequest>
+                    for UpsertFraudRuleSvc<T> {
+                        type Response = super::UpsertFraudRuleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpsertFraudRuleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ShopAdminService>::upsert_fraud_rule(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpsertFraudRuleSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.shop.v1.ShopAdminService/ListFraudHits" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListFraudHitsSvc<T: ShopAdminService>(pub Arc<T>);
+                    impl<
+                        T: ShopAdminService,
+                    > tonic::server::UnaryService<super::ListFraudHitsRequest>
+                    for ListFraudHitsSvc<T> {
+                        type Response = super::ListFraudHitsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListFraudHitsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ShopAdminService>::list_fraud_hits(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListFraudHitsSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.shop.v1.ShopAdminService/ExcuseFromFraud" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExcuseFromFraudSvc<T: ShopAdminService>(pub Arc<T>);
+                    impl<
+                        T: ShopAdminService,
+                    > tonic::server::UnaryService<super::ExcuseFromFraudRequest>
+                    for ExcuseFromFraudSvc<T> {
+                        type Response = super::ExcuseFromFraudResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExcuseFromFraudRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ShopAdminService>::excuse_from_fraud(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExcuseFromFraudSvc(inner);
                         let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

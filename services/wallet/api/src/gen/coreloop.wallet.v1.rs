@@ -1040,6 +1040,30 @@ pub struct VerifyIntegrityResponse {
     #[prost(message, optional, tag = "5")]
     pub began_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// Looks postings up.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FindPostingsRequest {
+    /// Keys of the caller.
+    #[prost(string, repeated, tag = "1")]
+    pub idempotency_keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A posting and its key.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeyedPosting {
+    /// The key.
+    #[prost(string, tag = "1")]
+    pub idempotency_key: ::prost::alloc::string::String,
+    /// The posting.
+    #[prost(message, optional, tag = "2")]
+    pub posting: ::core::option::Option<Posting>,
+}
+/// What was posted.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FindPostingsResponse {
+    /// In the order of their keys; those that name nothing are left out.
+    #[prost(message, repeated, tag = "1")]
+    pub postings: ::prost::alloc::vec::Vec<KeyedPosting>,
+}
 /// Generated client implementations.
 pub mod wallet_internal_service_client {
     #![allow(
@@ -1409,6 +1433,40 @@ pub mod wallet_internal_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Answers what the caller has posted under keys; nothing of those under which nothing was.
+        /// Permission: a machine of the mesh, of its own.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn find_postings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FindPostingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FindPostingsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.wallet.v1.WalletInternalService/FindPostings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "coreloop.wallet.v1.WalletInternalService",
+                        "FindPostings",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Recomputes every account and the chain of its entries, and tells what does not fit.
         /// Permission: a machine of the mesh.
         /// Idempotency: read only.
@@ -1546,6 +1604,18 @@ pub mod wallet_internal_service_server {
             request: tonic::Request<super::GetBalancesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetBalancesResponse>,
+            tonic::Status,
+        >;
+        /// Answers what the caller has posted under keys; nothing of those under which nothing was.
+        /// Permission: a machine of the mesh, of its own.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn find_postings(
+            &self,
+            request: tonic::Request<super::FindPostingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FindPostingsResponse>,
             tonic::Status,
         >;
         /// Recomputes every account and the chain of its entries, and tells what does not fit.
@@ -2029,6 +2099,52 @@ pub mod wallet_internal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetBalancesSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.wallet.v1.WalletInternalService/FindPostings" => {
+                    #[allow(non_camel_case_types)]
+                    struct FindPostingsSvc<T: WalletInternalService>(pub Arc<T>);
+                    impl<
+                        T: WalletInternalService,
+                    > tonic::server::UnaryService<super::FindPostingsRequest>
+                    for FindPostingsSvc<T> {
+                        type Response = super::FindPostingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FindPostingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletInternalService>::find_postings(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FindPostingsSvc(inner);
                         let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
