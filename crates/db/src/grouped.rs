@@ -4,8 +4,13 @@
 //! goes with the next. So an idle service adds nothing to a write, and a busy one pays for a fraction of a plan, a trip and
 //! a flush. A batch runs in a task of its own: who gives up waiting does not cut off the others. What was not begun when
 //! its caller went away, or when their deadline passed, is not begun any more (O6).
+//!
+//! Items may name what they lock. What a batch that runs has locked is left to wait, and goes together when that batch is
+//! over, in the order in which it came: a lane that took it would only wait for the row, with a connection in its hand, while
+//! more of the same gathers. So the busier one row is, the more of its writes are one.
 
 use std::{
+    collections::HashSet,
     fmt,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,6 +24,7 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::deadline;
 
 type Run<T, R> = dyn Fn(Vec<T>, usize) -> BoxFuture<'static, Vec<R>> + Send + Sync;
+type Locks<T> = dyn Fn(&T) -> Vec<u128> + Send + Sync;
 
 /// How much goes together.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +68,7 @@ pub struct Grouped<T, R>(Arc<Inner<T, R>>);
 
 struct Inner<T, R> {
     run: Box<Run<T, R>>,
+    locks: Box<Locks<T>>,
     limits: Limits,
     state: Mutex<State<T, R>>,
 }
@@ -70,10 +77,13 @@ struct State<T, R> {
     waiting: Vec<Waiting<T, R>>,
     /// Lanes that are free.
     free: Vec<usize>,
+    /// What batches that run have locked.
+    locked: HashSet<u128>,
 }
 
 struct Waiting<T, R> {
     item: T,
+    locks: Vec<u128>,
     deadline: Option<Instant>,
     reply: oneshot::Sender<Result<R, GroupError>>,
 }
@@ -96,8 +106,18 @@ impl<T: Send + 'static, R: Send + 'static> Grouped<T, R> {
     where
         F: Fn(Vec<T>, usize) -> BoxFuture<'static, Vec<R>> + Send + Sync + 'static,
     {
-        let state = State { waiting: Vec::new(), free: (0..limits.lanes.max(1)).rev().collect() };
-        Self(Arc::new(Inner { run: Box::new(run), limits, state: Mutex::new(state) }))
+        Self::apart(limits, |_| Vec::new(), run)
+    }
+
+    /// As [`Self::new`], with what each item locks: of two that lock the same, none is begun while the other's batch runs.
+    pub fn apart<L, F>(limits: Limits, locks: L, run: F) -> Self
+    where
+        L: Fn(&T) -> Vec<u128> + Send + Sync + 'static,
+        F: Fn(Vec<T>, usize) -> BoxFuture<'static, Vec<R>> + Send + Sync + 'static,
+    {
+        let free = (0..limits.lanes.max(1)).rev().collect();
+        let state = State { waiting: Vec::new(), free, locked: HashSet::new() };
+        Self(Arc::new(Inner { run: Box::new(run), locks: Box::new(locks), limits, state: Mutex::new(state) }))
     }
 
     /// Does `item`, with what waits beside it.
@@ -109,14 +129,17 @@ impl<T: Send + 'static, R: Send + 'static> Grouped<T, R> {
             return Err(GroupError::Deadline);
         }
         let (reply, answer) = oneshot::channel();
+        let locks = (self.0.locks)(&item);
         {
             let mut state = self.0.state();
             if state.waiting.len() >= self.0.limits.queue {
                 return Err(GroupError::Full);
             }
-            state.waiting.push(Waiting { item, deadline: deadline::current(), reply });
-            if let Some(lane) = state.free.pop() {
-                tokio::spawn(Arc::clone(&self.0).drain(lane));
+            // What is locked is looked at by the lane that has it.
+            let mine_to_wait = locks.iter().any(|lock| state.locked.contains(lock));
+            state.waiting.push(Waiting { item, locks, deadline: deadline::current(), reply });
+            if !mine_to_wait {
+                self.0.wake(&mut state);
             }
         }
         answer.await.unwrap_or(Err(GroupError::Lost))
@@ -132,7 +155,8 @@ impl<T: Send + 'static, R: Send + 'static> Grouped<T, R> {
 impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
     /// Runs batches in a lane until nothing waits.
     async fn drain(self: Arc<Self>, lane: usize) {
-        while let Some(batch) = self.next(lane) {
+        let mut held = Vec::new();
+        while let Some(batch) = self.next(lane, &mut held) {
             // When the last of its callers has been told that it came too late, nothing of the batch is begun any more (O6).
             let latest = batch.iter().map(|one| one.deadline).reduce(|one, two| Some(one?.max(two?))).flatten();
             let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.item, one.reply)).unzip();
@@ -152,16 +176,23 @@ impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
         }
     }
 
-    /// The next batch; none, and the lane is free, when nothing waits.
-    fn next(&self, lane: usize) -> Option<Vec<Waiting<T, R>>> {
+    /// The next batch; none, and the lane is free, when nothing waits that it may take. `held` is what the last one locked.
+    fn next(self: &Arc<Self>, lane: usize, held: &mut Vec<u128>) -> Option<Vec<Waiting<T, R>>> {
         let now = Instant::now();
         let mut state = self.state();
+        for lock in held.drain(..) {
+            state.locked.remove(&lock);
+        }
         let late: Vec<_> = state.waiting.extract_if(.., |one| one.deadline.is_some_and(|end| end <= now)).collect();
         state.waiting.retain(|one| !one.reply.is_closed());
-        let most = state.waiting.len().min(self.limits.most.max(1));
-        let batch: Vec<_> = state.waiting.drain(..most).collect();
-        if batch.is_empty() {
-            state.free.push(lane);
+        let batch = state.take(self.limits.most.max(1));
+        held.extend(batch.iter().flat_map(|one| &one.locks));
+        state.locked.extend(held.iter());
+        match batch.is_empty() {
+            true => state.free.push(lane),
+            // There was no room for some that another may take.
+            false if batch.len() >= self.limits.most && !state.waiting.is_empty() => self.wake(&mut state),
+            false => {}
         }
         drop(state);
         for one in late {
@@ -170,8 +201,32 @@ impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
         (!batch.is_empty()).then_some(batch)
     }
 
+    /// Puts a lane to work, if one is free.
+    fn wake(self: &Arc<Self>, state: &mut State<T, R>) {
+        if let Some(lane) = state.free.pop() {
+            tokio::spawn(Arc::clone(self).drain(lane));
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State<T, R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T, R> State<T, R> {
+    /// Up to `most` of those that wait and whose locks nobody has. Who is passed over is not overtaken: what it would lock is
+    /// as good as locked for those behind it.
+    fn take(&mut self, most: usize) -> Vec<Waiting<T, R>> {
+        let (locked, mut passed, mut taken) = (&self.locked, HashSet::new(), 0);
+        let free = |one: &mut Waiting<T, R>| {
+            let wait = taken >= most || one.locks.iter().any(|lock| locked.contains(lock) || passed.contains(lock));
+            if wait && taken < most {
+                passed.extend(one.locks.iter().copied());
+            }
+            taken += usize::from(!wait);
+            !wait
+        };
+        self.waiting.extract_if(.., free).collect()
     }
 }
 
@@ -273,5 +328,57 @@ mod tests {
         let (writes, _) = doubling(&gate, Limits { lanes: 1, ..TWO });
         assert_eq!(writes.submit(666).await, Err(GroupError::Lost));
         assert_eq!(writes.submit(3).await, Ok(6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_locked_waits_together_and_is_not_overtaken() {
+        let gate = Arc::new(Semaphore::new(0));
+        let (seen, permits) = (Batches::default(), Arc::clone(&gate));
+        let batches = Arc::clone(&seen);
+        // A number locks its tens and its ones.
+        let locks = |item: &u32| vec![u128::from(item / 10), u128::from(item % 10)];
+        let writes = Grouped::apart(TWO, locks, move |items: Vec<u32>, _| {
+            let (seen, gate) = (Arc::clone(&seen), Arc::clone(&permits));
+            Box::pin(async move {
+                seen.lock().unwrap().push(items.clone());
+                gate.acquire().await.unwrap().forget();
+                items
+            })
+        });
+        let begun = async |many: usize| {
+            while batches.lock().unwrap().len() < many {
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut asked = vec![ask(&writes, 11)];
+        begun(1).await;
+        // All but the last lock what the first has, or what one before them waits for.
+        for (waiting, item) in [12, 11, 23, 34].into_iter().enumerate() {
+            asked.push(ask(&writes, item));
+            while writes.waiting() != waiting + 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        asked.push(ask(&writes, 56));
+        begun(2).await;
+        gate.add_permits(9);
+        for (item, asked) in [11, 12, 11, 23, 34, 56].into_iter().zip(asked) {
+            assert_eq!(asked.await.unwrap(), Ok(item));
+        }
+        assert_eq!(*batches.lock().unwrap(), [vec![11], vec![56], vec![12, 11, 23, 34]]);
+        assert!(writes.0.state().locked.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_had_no_room_goes_with_another_lane() {
+        let gate = Arc::new(Semaphore::new(0));
+        let (writes, batches) = doubling(&gate, Limits { most: 2, ..TWO });
+        let asked: Vec<_> = (0..5).map(|item| ask(&writes, item)).collect();
+        settle(&writes, 1).await;
+        gate.add_permits(9);
+        for (item, asked) in (0..5_u32).zip(asked) {
+            assert_eq!(asked.await.unwrap(), Ok(item * 2));
+        }
+        assert_eq!(batches.lock().unwrap().len(), 3);
     }
 }
