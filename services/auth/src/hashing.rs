@@ -2,7 +2,8 @@
 //!
 //! A hash costs tens of milliseconds of one core and 19 MiB. On the runtime's threads a storm of sign-ins would starve
 //! the check of every other request; here it queues behind a thread per core that the kernel runs only where nobody else
-//! wants to (`SCHED_IDLE`), and takes from at once when somebody does.
+//! wants to (`SCHED_IDLE`), and takes from at once when somebody does. Where somebody always does, as beside other busy
+//! processes, that may be never: who has waited for [`STARVED`] goes to one more thread, which has the share of any other.
 //! Each thread keeps its working memory while it is busy, which saves the page faults of a fresh allocation per hash.
 
 use std::{
@@ -37,6 +38,9 @@ pub fn meets_owasp(memory_kib: u32, passes: u32) -> bool {
         .any(|(memory, least)| memory_kib >= *memory && passes >= *least)
 }
 
+/// So long the threads that give way may take: longer than a full queue, shorter than a call.
+const STARVED: Duration = Duration::from_secs(5);
+
 enum Job {
     Hash(SecretString, oneshot::Sender<Result<String, Error>>),
     Verify(SecretString, Option<String>, oneshot::Sender<Result<bool, Error>>),
@@ -44,7 +48,10 @@ enum Job {
 
 /// Hashes and verifies passwords. Clones share the threads, which end with the last clone.
 #[derive(Debug, Clone)]
-pub struct Hasher(SyncSender<Job>);
+pub struct Hasher {
+    yielding: SyncSender<Job>,
+    fair: SyncSender<Job>,
+}
 
 impl Hasher {
     /// Starts the threads. `filled` counts their work: KiB of memory times passes.
@@ -54,17 +61,25 @@ impl Hasher {
     pub fn start(options: &Options, filled: &Counter) -> Result<Self, Error> {
         let params = Params::new(options.argon2_memory_kib, options.argon2_passes, 1, Some(HASH_LEN))
             .map_err(|error| Error::Internal(error.to_string()))?;
-        let (sender, receiver) = sync_channel(options.hash_queue as usize);
-        let receiver = Arc::new(Mutex::new(receiver));
+        let start = |name: String, jobs: Arc<Mutex<Receiver<Job>>>, yields: bool| {
+            let (params, desk) = (params.clone(), Desk { memory: Vec::new(), filled: filled.clone() });
+            let run = move || {
+                if yields {
+                    yield_to_everybody();
+                }
+                work(&jobs, &params, desk);
+            };
+            let started = std::thread::Builder::new().name(name).spawn(run);
+            started.map(drop).map_err(|error| Error::Internal(error.to_string()))
+        };
+        let (yielding, jobs) = sync_channel(options.hash_queue as usize);
+        let jobs = Arc::new(Mutex::new(jobs));
         for number in 0..threads(options.hash_threads) {
-            let (receiver, params) = (Arc::clone(&receiver), params.clone());
-            let desk = Desk { memory: Vec::new(), filled: filled.clone() };
-            std::thread::Builder::new()
-                .name(format!("auth-hash-{number}"))
-                .spawn(move || work(&receiver, &params, desk))
-                .map_err(|error| Error::Internal(error.to_string()))?;
+            start(format!("auth-hash-{number}"), Arc::clone(&jobs), true)?;
         }
-        Ok(Self(sender))
+        let (fair, jobs) = sync_channel(options.hash_queue as usize);
+        start("auth-hash-fair".to_owned(), Arc::new(Mutex::new(jobs)), false)?;
+        Ok(Self { yielding, fair })
     }
 
     /// Hashes a password to a PHC string.
@@ -72,9 +87,8 @@ impl Hasher {
     /// # Errors
     /// [`Error::Overloaded`] when the queue is full.
     pub async fn hash(&self, password: impl Into<SecretString>) -> Result<String, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.queue(Job::Hash(password.into(), reply))?;
-        answer.await.map_err(|_| Error::Internal("a hash thread ended".into()))?
+        let password = password.into();
+        self.ask(|reply| Job::Hash(password.clone(), reply)).await
     }
 
     /// Verifies a password against a PHC string. Without one the same work is done for nothing, so that the time does not
@@ -83,16 +97,34 @@ impl Hasher {
     /// # Errors
     /// [`Error::Overloaded`] when the queue is full; a fault of ours when the stored string is not one of ours.
     pub async fn verify(&self, password: impl Into<SecretString>, phc: Option<String>) -> Result<bool, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.queue(Job::Verify(password.into(), phc, reply))?;
-        answer.await.map_err(|_| Error::Internal("a hash thread ended".into()))?
+        let password = password.into();
+        self.ask(|reply| Job::Verify(password.clone(), phc.clone(), reply)).await
     }
 
-    fn queue(&self, job: Job) -> Result<(), Error> {
-        self.0.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Overloaded,
-            TrySendError::Disconnected(_) => Error::Internal("the hash threads ended".into()),
-        })
+    /// Asks the threads that give way and, of who is starved, the other one as well; the first answer counts.
+    async fn ask<T>(&self, job: impl Fn(oneshot::Sender<Result<T, Error>>) -> Job) -> Result<T, Error> {
+        let ended = |_| Error::Internal("a hash thread ended".into());
+        let (reply, mut first) = oneshot::channel();
+        self.yielding.try_send(job(reply)).map_err(refused)?;
+        if let Ok(answer) = tokio::time::timeout(STARVED, &mut first).await {
+            return answer.map_err(ended)?;
+        }
+        let (reply, second) = oneshot::channel();
+        if self.fair.try_send(job(reply)).is_err() {
+            return first.await.map_err(ended)?;
+        }
+        tokio::select! {
+            answer = first => answer,
+            answer = second => answer,
+        }
+        .map_err(ended)?
+    }
+}
+
+fn refused(error: TrySendError<Job>) -> Error {
+    match error {
+        TrySendError::Full(_) => Error::Overloaded,
+        TrySendError::Disconnected(_) => Error::Internal("the hash threads ended".into()),
     }
 }
 
@@ -112,7 +144,6 @@ struct Desk {
 }
 
 fn work(jobs: &Mutex<Receiver<Job>>, params: &Params, mut desk: Desk) {
-    yield_to_everybody();
     loop {
         // The guard is a temporary: the lock is held while waiting, never while hashing.
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(IDLE);
@@ -236,6 +267,20 @@ mod tests {
         assert!(!hasher.verify("correct horsf".to_owned(), Some(phc)).await.unwrap());
         assert!(!hasher.verify("correct horse".to_owned(), None).await.unwrap());
         assert!(hasher.verify("x".to_owned(), Some("$argon2id$broken".to_owned())).await.is_err());
+    }
+
+    /// The threads that give way get nowhere on a machine that is busy with others: here they are not there at all.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_starved_is_served_by_the_thread_that_is_not() {
+        let hasher = Hasher::start(&small(), &Counter::default()).unwrap();
+        let (yielding, nobody) = sync_channel(1);
+        let starved = Hasher { yielding, ..hasher };
+        let asked = tokio::time::Instant::now();
+        let phc = starved.hash("correct horse".to_owned()).await.unwrap();
+        assert!(asked.elapsed() >= STARVED);
+        let Ok(Job::Hash(_, reply)) = nobody.try_recv() else { panic!("nothing was asked of them") };
+        assert!(reply.is_closed(), "the other's work is not done again");
+        assert!(starved.verify("correct horse".to_owned(), Some(phc)).await.unwrap());
     }
 
     /// Field 41 of `/proc/…/stat` is the policy; `SCHED_IDLE` is 5 (sched(7), proc(5)).
