@@ -37,6 +37,12 @@ pub enum Bug {
     EarlyAck,
     /// A consumer acts on an event that it has acted on before.
     NoInbox,
+    /// The shop looks at its stock in one transaction and takes from it in another.
+    CheckThenAct,
+    /// The shop knows a purchase by product and key, whoever asks.
+    UnscopedKey,
+    /// Rewards puts a piece back into its stock with the points, though it was put back before.
+    PieceTwice,
 }
 
 /// All bugs with their names and what each is, for people.
@@ -53,6 +59,9 @@ pub const ALL: &[(Bug, &str, &str)] = &[
     (Bug::IdOrder, "id-order", "a relay ordered by id, which skips late commits"),
     (Bug::EarlyAck, "early-ack", "acknowledge before commit, in a consumer"),
     (Bug::NoInbox, "no-inbox", "no deduplication of an event"),
+    (Bug::CheckThenAct, "check-then-act", "stock is looked at, let go of, and then taken"),
+    (Bug::UnscopedKey, "unscoped-key", "what is known of a key is looked up without the user"),
+    (Bug::PieceTwice, "piece-twice", "compensated twice: a piece goes back to the stock once too often"),
 ];
 
 impl Bug {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use coreloop_core::{Problem, Reason, UserId};
 use coreloop_eventing::{Facts, Queue};
 use coreloop_facts::v1::{RewardsRedemptionFailed, RewardsRedemptionIssued, RewardsRedemptionRequested};
+use coreloop_planted::{self as planted, Bug};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -244,7 +245,8 @@ pub async fn write_step(
     // What is returning is due at once, what was paid when the vendor has had its time.
     let due = if matches!(next, Step::Paid { .. }) { app.resend(now) } else { now };
     let Some(stepped) = redemptions::step(connection, id, next, now, due).await? else { return Ok(None) };
-    if matches!(stepped.state, State::Returning | State::Cancelled) {
+    let back = matches!(stepped.state, State::Returning | State::Cancelled);
+    if back || (planted::on(Bug::PieceTwice) && stepped.state == State::Failed) {
         inventory::give_back(connection, &stepped.sku).await?;
     }
     audit::write(connection, &line(&stepped, stepped.state.name(), "rewards"), now).await?;

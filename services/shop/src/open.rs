@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use coreloop_core::Clock;
 use coreloop_db::{ConstraintKind, Grouped, Limits, is_transient, violation};
+use coreloop_planted::{self as planted, Bug};
 use coreloop_shop_api::v1::PurchaseState;
 use sqlx::PgPool;
 
@@ -109,6 +110,10 @@ impl Hand {
     async fn attempt(&self, orders: &[Order]) -> Result<Vec<Outcome>, Error> {
         let mut tx = coreloop_db::begin(&self.db).await?;
         let mut loaded = open::load(&mut tx, &needs(orders), self.clock.now()).await?;
+        if planted::on(Bug::CheckThenAct) {
+            tx.commit().await?;
+            tx = coreloop_db::begin(&self.db).await?;
+        }
         let now = self.clock.now();
         let mut opened = Vec::new();
         let mut outcomes = Vec::with_capacity(orders.len());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use coreloop_core::UserId;
+use coreloop_planted::{self as planted, Bug};
 use coreloop_service::Call;
 use coreloop_shop_api::v1::{Category, Product};
 use uuid::Uuid;
@@ -87,7 +88,8 @@ impl Order {
 /// The id of the purchase that user, product and key name.
 #[must_use]
 pub fn id_of(user: UserId, product_id: &str, key: &str) -> Uuid {
-    uuid_of(&["purchase", &user.to_string(), product_id, key])
+    let user = if planted::on(Bug::UnscopedKey) { String::new() } else { user.to_string() };
+    uuid_of(&["purchase", &user, product_id, key])
 }
 
 /// A hash of what was sent. Each part is written with its length, so that no two bodies are the same text.
