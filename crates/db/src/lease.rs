@@ -12,6 +12,9 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::DbError;
 
+/// A holder waits so long for Postgres to hear that it gives up.
+const PARTING: Duration = Duration::from_secs(2);
+
 /// A held lease; given up when dropped.
 #[derive(Debug)]
 pub struct Lease {
@@ -55,11 +58,15 @@ impl Lease {
         &mut self.connection
     }
 
-    /// Gives it up; another may take it from now on. (A closed connection alone frees its locks only a little later.)
+    /// Gives it up; another may take it from now on. (A closed connection alone frees its locks only a little later.) Where
+    /// Postgres says nothing the connection is dropped, and the holder can begin again.
     pub async fn give_up(mut self) {
-        let _freed_with_the_connection_else =
-            sqlx::query("select pg_advisory_unlock_all()").execute(&mut self.connection).await;
-        let _already_gone_is_as_good = self.connection.close().await;
+        let freed = async {
+            let _freed_with_the_connection_else =
+                sqlx::query("select pg_advisory_unlock_all()").execute(&mut self.connection).await;
+            let _already_gone_is_as_good = self.connection.close().await;
+        };
+        let _dropped_is_as_good = tokio::time::timeout(PARTING, freed).await;
     }
 }
 
