@@ -28,6 +28,7 @@ impl Publisher {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("linger.ms", "0")
+            .set("message.max.bytes", crate::MOST_BYTES)
             // A transaction that its publisher leaves behind holds up readers for so long at most.
             .set("transaction.timeout.ms", options.timeout_ms.max(1_000).to_string())
             .set("delivery.timeout.ms", options.timeout_ms.max(1_000).to_string())

@@ -12,6 +12,10 @@ use tokio::sync::Mutex;
 
 use crate::{Options, broker};
 
+/// Kafka drops whole segments, each when the newest in it is past retention: so much longer is the oldest kept. It must be less
+/// than the day by which what was acted on is known longer than it is kept, or a group that reads all again acts again.
+const SEGMENT_MS: &str = "21600000";
+
 pub(crate) struct Topics {
     options: Options,
     retention: Duration,
@@ -32,7 +36,9 @@ impl Topics {
         let admin: AdminClient<DefaultClientContext> = self.options.client().create().map_err(broker)?;
         let (name, retention) = (self.options.named(topic.as_str()), self.retention.as_millis().to_string());
         let made = NewTopic::new(&name, self.options.partitions, TopicReplication::Fixed(self.options.replication))
-            .set("retention.ms", &retention);
+            .set("retention.ms", &retention)
+            .set("max.message.bytes", crate::MOST_BYTES)
+            .set("segment.ms", SEGMENT_MS);
         let patience = AdminOptions::new()
             .request_timeout(Some(self.options.timeout()))
             .operation_timeout(Some(self.options.timeout()));
