@@ -64,6 +64,12 @@ impl App {
         now.saturating_add(SignedDuration::from_secs(self.options.resend_after_secs.into())).unwrap_or(now)
     }
 
+    /// What was paid by then and is not issued is given up.
+    #[must_use]
+    pub fn given_up(&self, now: Timestamp) -> Timestamp {
+        now.saturating_sub(SignedDuration::from_secs(self.options.give_up_secs.into())).unwrap_or(now)
+    }
+
     /// When somebody else may take up what is begun now.
     #[must_use]
     pub fn claim(&self, now: Timestamp) -> Timestamp {

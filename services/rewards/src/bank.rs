@@ -6,7 +6,7 @@ use coreloop_auth_api::machine::Machine;
 use coreloop_core::{Problem, Reason, UserId};
 use coreloop_service::Ctx;
 use coreloop_wallet_api::v1::{
-    self, Currency, House, Posting, wallet_internal_service_client::WalletInternalServiceClient,
+    self, Currency, House, KeyedPosting, Posting, wallet_internal_service_client::WalletInternalServiceClient,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -119,6 +119,22 @@ impl Bank {
             Ok(WalletInternalServiceClient::new(self.0.link()).reverse(request).await?.into_inner().posting)
         };
         id(&posting(request).await?)
+    }
+}
+
+impl Bank {
+    /// What was posted under keys.
+    ///
+    /// # Errors
+    /// When the wallet does not answer.
+    pub async fn posted(&self, idempotency_keys: Vec<String>) -> Result<Vec<KeyedPosting>, Problem> {
+        let asked = v1::FindPostingsRequest { idempotency_keys };
+        let answer = async {
+            let request = self.0.request(asked).await?;
+            WalletInternalServiceClient::new(self.0.link()).find_postings(request).await
+        };
+        let away = |status| Problem::unavailable("the wallet does not answer", status);
+        Ok(answer.await.map_err(away)?.into_inner().postings)
     }
 }
 

@@ -122,6 +122,11 @@ pub async fn give(app: &App, ask: &Ask) -> Result<Grant, Error> {
             let known = grants::by_id(&app.db, ask.id()).await?;
             again(ask, known.ok_or(Error::Corrupt("a grant that is there and is not"))?)
         }
+        // Whoever asked with this event a moment ago may have had the last one.
+        Err(Error::Refused(why)) => {
+            let known = grants::by_id(&app.db, ask.id()).await?;
+            again(ask, known.ok_or(Error::Refused(why))?)
+        }
         Err(error) if error.taken().as_deref() == Some("grants_campaign_user_key") => {
             let known = grants::by_id(&app.db, ask.id()).await?;
             again(ask, known.ok_or(Error::Refused(RewardsReason::CampaignClaimed))?)
@@ -166,7 +171,8 @@ pub async fn promise_within(
         What::Gift(gift) => (gift.clone(), None),
         What::Campaign(id) => (campaigns::take(connection, id, now).await?, Some(id.as_str())),
     };
-    let grant = grants::new(ask, campaign, gift, now, app.claim(now));
+    // The campaign may have been waited for: the time in which nobody else takes this up begins here.
+    let grant = grants::new(ask, campaign, gift, now, app.claim(app.clock.now()));
     if !grants::insert(connection, &grant).await? {
         return Ok(None);
     }
@@ -208,6 +214,10 @@ async fn attempt(app: &App, grant: Grant) -> Result<Grant, Error> {
 async fn end(app: &App, grant: Grant, ended: Ended) -> Result<Grant, Error> {
     let now = app.clock.now();
     let mut tx = coreloop_db::begin(&app.db).await?;
+    if let (Ended::Refused(_), Some(campaign)) = (&ended, &grant.campaign) {
+        // Before the grant: whoever asks the campaign has it locked and waits for the grant.
+        campaigns::give_back(&mut tx, campaign).await?;
+    }
     let Some(grant) = grants::end(&mut tx, grant.id, &ended, now).await? else {
         tx.rollback().await?;
         return grants::by_id(&app.db, grant.id).await?.ok_or(Error::Corrupt("a grant that is gone"));
@@ -217,10 +227,8 @@ async fn end(app: &App, grant: Grant, ended: Ended) -> Result<Grant, Error> {
         Ended::Refused(_) => "refused",
     };
     audit::write(&mut tx, &line(&grant, status, "rewards"), now).await?;
-    match (&ended, &grant.campaign) {
-        (Ended::Granted(_), _) => app.outbox.write(&mut tx, &fact(app, &grant)?, now).await?,
-        (Ended::Refused(_), Some(campaign)) => campaigns::give_back(&mut tx, campaign).await?,
-        (Ended::Refused(_), None) => {}
+    if matches!(ended, Ended::Granted(_)) {
+        app.outbox.write(&mut tx, &fact(app, &grant)?, now).await?;
     }
     tx.commit().await?;
     app.metrics.ended(status, now.duration_since(grant.created_at.to_jiff()));

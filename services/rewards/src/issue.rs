@@ -77,6 +77,7 @@ impl CommandHandler for Issuer {
         let came = Came::deserialize(result).map_err(|error| Failure::permanent("RESULT", error.to_string()))?;
         let Some(next) = came.step() else { return Ok(()) };
         let stepped = redemptions::write_step(&self.0, tx, issue.redemption_id, &next).await.map_err(failure)?;
+        // The commit is not ours: one that fails and is done again is counted twice, none is counted too few times.
         if let Some(redemption) = stepped {
             redemptions::count(&self.0, &redemption);
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coreloop_eventing::{Consumer, Parts, Queue, Relay};
+use coreloop_ops_api::integrity::Checks;
 use coreloop_rewards_api::v1::{
     rewards_admin_service_server::RewardsAdminServiceServer,
     rewards_internal_service_server::RewardsInternalServiceServer, rewards_service_server::RewardsServiceServer,
@@ -11,7 +12,7 @@ use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs, Worker};
 use futures::future::BoxFuture;
 use sqlx::migrate::Migrator;
 
-use crate::{App, app::command_bus, grpc::Grpc, issue::Issuer, worker};
+use crate::{App, app::command_bus, grpc::Grpc, integrity, issue::Issuer, worker};
 
 /// The schema `rewards`.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -39,7 +40,7 @@ impl Module for Rewards {
     }
 
     fn foreign_services(&self) -> &'static [&'static str] {
-        &[coreloop_ops_api::host::SERVICE]
+        &[coreloop_ops_api::host::SERVICE, coreloop_ops_api::integrity::SERVICE]
     }
 
     fn build(self: Box<Self>, ctx: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
@@ -49,10 +50,16 @@ impl Module for Rewards {
             workers.extend(Relay::of(&ctx, "rewards")?);
             workers.extend(issuer(&app, &ctx)?);
             let grpc = Grpc(Arc::clone(&app));
+            let shelf = Arc::clone(&app);
+            let ended = move || {
+                let app = Arc::clone(&shelf);
+                async move { Ok(integrity::checked(&app).await?) }
+            };
             let rpcs = Rpcs::new()
                 .with(RewardsServiceServer::new(grpc.clone()))
                 .with(RewardsAdminServiceServer::new(grpc.clone()))
                 .with(RewardsInternalServiceServer::new(grpc))
+                .with(Checks::of("rewards").with("ended", ended).server())
                 .with(coreloop_ops_api::host::server(&ctx, "rewards")?);
             let db = app.db.clone();
             let postgres = Check::new("rewards/postgres", move || {

@@ -11,7 +11,8 @@ use crate::vault::parse_key;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct Options {
-    /// What is pending for so long is taken up by the recovery, in seconds; longer than the wallet is waited for.
+    /// What is pending for so long is taken up by the recovery, in seconds; longer than the wallet is waited for: in production at
+    /// least 15.
     pub recover_after_secs: u32,
     /// Time between two looks of the recovery, in milliseconds.
     pub recover_every_ms: u64,
@@ -19,7 +20,7 @@ pub struct Options {
     pub audit_secs: u32,
     /// What is pending for so long is a gap, in seconds.
     pub gap_after_secs: u32,
-    /// Where the vendor of vouchers is, without a slash at the end; empty: there is none, and redemptions come to nothing.
+    /// Where the vendor of vouchers is, without a slash at the end; empty: there is none, and nothing can be redeemed.
     pub vendor_url: String,
     /// Key of the vendor's API.
     pub vendor_api_key: Option<SecretString>,
@@ -89,6 +90,13 @@ impl Options {
             }
             if mode == Mode::Production {
                 report.require_secret("master_key", options.master_key.as_ref());
+                report.within("recover_after_secs", options.recover_after_secs, 15, 3_600);
+                if !options.vendor_url.is_empty() {
+                    report.require_secret("vendor_api_key", options.vendor_api_key.as_ref());
+                    if !options.vendor_url.starts_with("https://") {
+                        report.refuse("vendor_url", "must be an https address");
+                    }
+                }
             }
             if options.master_key_id == options.old_master_key_id {
                 report.refuse("old_master_key_id", "must be another name");

@@ -12,6 +12,7 @@ use coreloop_core::{Problem, Reason, UserId};
 use coreloop_eventing::{Facts, Queue};
 use coreloop_facts::v1::{RewardsRedemptionFailed, RewardsRedemptionIssued, RewardsRedemptionRequested};
 use coreloop_planted::{self as planted, Bug};
+use coreloop_rewards_api::v1::RewardsReason;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,6 +23,7 @@ use crate::{
     App, Error,
     bank::{Cause, Unpaid},
     grants::sha,
+    origin::Origin,
     store::{
         audit::{self, Line},
         inventory,
@@ -54,6 +56,8 @@ pub async fn redeem(app: &App, user: UserId, sku: &str, key: &str) -> Result<Red
     let id = id_of(user, key);
     let redemption = match redemptions::by_id(&app.db, id).await? {
         Some(known) => known,
+        // Nobody would issue it: neither a piece nor points are taken.
+        None if !app.vendor.is_set() => return Err(RewardsReason::RewardUnavailable.into()),
         None => match reserve(app, user, sku, key).await? {
             Ok(new) => advance(app, new).await?,
             Err(known) => known,
@@ -76,11 +80,20 @@ fn in_progress() -> Error {
 
 /// Sets a piece aside for a new redemption; answers the one that is known when another was first.
 async fn reserve(app: &App, user: UserId, sku: &str, key: &str) -> Result<Result<Redemption, Redemption>, Error> {
-    let (id, now) = (id_of(user, key), app.clock.now());
+    let id = id_of(user, key);
     let mut tx = coreloop_db::begin(&app.db).await?;
-    let piece = inventory::take(&mut tx, sku, now).await?;
+    let piece = match inventory::take(&mut tx, sku, app.clock.now()).await {
+        Err(Error::Refused(why)) => {
+            tx.rollback().await?;
+            // Whoever asked with this key a moment ago may have had the last one.
+            return redemptions::by_id(&app.db, id).await?.map(Err).ok_or(Error::Refused(why));
+        }
+        piece => piece?,
+    };
+    // The article may have been waited for: the time in which nobody else takes this up begins here.
+    let now = app.clock.now();
     let new = redemptions::new(id, user.0, key, sku, piece, (now, app.claim(now)));
-    if !redemptions::insert(&mut tx, &new).await? {
+    if !redemptions::insert(&mut tx, &new, &Origin::current()).await? {
         // The same key, a moment ago; the piece is not taken.
         tx.rollback().await?;
         let known = redemptions::by_id(&app.db, id).await?;
@@ -128,7 +141,7 @@ async fn pay(app: &App, redemption: Redemption) -> Result<Redemption, Error> {
             if paid.state == State::Cancelled {
                 // Somebody was told that the points are not there, and then they were.
                 tracing::error!(redemption_id = %paid.id, "points were taken for what was cancelled; they go back");
-                give_back(app, paid.id, spent).await?;
+                return step(app, &paid, Step::PaidLate { spent }).await;
             }
             Ok(paid)
         }
@@ -156,18 +169,11 @@ async fn ask_vendor(app: &App, redemption: &Redemption) {
 /// Gives the points back.
 async fn refund(app: &App, redemption: Redemption) -> Result<Redemption, Error> {
     let Some(spent) = redemption.spent else { return Err(Error::Corrupt("a redemption without its posting")) };
-    match give_back(app, redemption.id, spent).await? {
-        Some(returned) => step(app, &redemption, Step::Failed { returned }).await,
-        None => Ok(redemption),
-    }
-}
-
-async fn give_back(app: &App, id: Uuid, spent: Uuid) -> Result<Option<Uuid>, Error> {
-    match app.bank.reverse(spent, Cause { reason: "rewards.refund", subject: id }).await {
-        Ok(returned) => Ok(Some(returned)),
+    match app.bank.reverse(spent, Cause { reason: "rewards.refund", subject: redemption.id }).await {
+        Ok(returned) => step(app, &redemption, Step::Failed { returned }).await,
         Err(why) => {
-            tracing::warn!(redemption_id = %id, ?why, "points are given back later");
-            Ok(None)
+            tracing::warn!(redemption_id = %redemption.id, ?why, "points are given back later");
+            Ok(redemption)
         }
     }
 }
@@ -245,7 +251,7 @@ pub async fn write_step(
     // What is returning is due at once, what was paid when the vendor has had its time.
     let due = if matches!(next, Step::Paid { .. }) { app.resend(now) } else { now };
     let Some(stepped) = redemptions::step(connection, id, next, now, due).await? else { return Ok(None) };
-    let back = matches!(stepped.state, State::Returning | State::Cancelled);
+    let back = matches!(next, Step::Refused { .. } | Step::Cancelled { .. });
     if back || (planted::on(Bug::PieceTwice) && stepped.state == State::Failed) {
         inventory::give_back(connection, &stepped.sku).await?;
     }
@@ -282,6 +288,8 @@ fn facts(app: &App, redemption: &Redemption) -> Result<Facts, Error> {
             let issued = RewardsRedemptionIssued { redemption_id: id, user_id: user, sku, occurred_at };
             facts.add(&*app.ids, key, &issued)?;
         }
+        // It was told when it was cancelled.
+        State::Failed if redemption.paid_at.is_none() => {}
         State::Failed | State::Cancelled => {
             let failed = RewardsRedemptionFailed {
                 redemption_id: id,

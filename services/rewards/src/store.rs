@@ -4,5 +4,7 @@ pub mod ads;
 pub mod audit;
 pub mod campaigns;
 pub mod grants;
+pub mod integrity;
 pub mod inventory;
+pub mod origin;
 pub mod redemptions;

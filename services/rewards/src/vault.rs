@@ -12,7 +12,7 @@ use coreloop_service::Mode;
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
-use crate::{Error, Options};
+use crate::{Error, Options, ads::Token};
 
 /// The key of local mode. Public knowledge, and refused in production.
 const LOCAL_KEY: &str = "636f72656c6f6f702d6c6f63616c2d766f75636865722d6b65792d3030303030";
@@ -23,8 +23,8 @@ const KEY_LEN: usize = 32;
 /// Seals with one key, opens with any that it knows.
 pub struct Vault {
     keys: Vec<(String, RandomizedNonceKey)>,
-    /// Signs the tokens of ads; made of the first key.
-    pub(crate) signing: hmac::Key,
+    /// Sign the tokens of ads: the first one signs, all verify. Made of the keys.
+    signing: Vec<hmac::Key>,
 }
 
 /// A code as it is kept.
@@ -49,13 +49,24 @@ impl Vault {
         };
         let master = master.ok_or(Error::Corrupt("rewards.master_key is no key"))?;
         let mut keys = vec![(options.master_key_id.clone(), key(&master)?)];
+        let mut signing = vec![signing_key(&master)];
         if let Some(old) = options.old_master_key.as_ref().and_then(parse_key) {
             keys.push((options.old_master_key_id.clone(), key(&old)?));
+            signing.push(signing_key(&old));
         }
-        let mut label = digest::Context::new(&digest::SHA256);
-        label.update(b"rewards.ads\0");
-        label.update(&master);
-        Ok(Self { keys, signing: hmac::Key::new(hmac::HMAC_SHA256, label.finish().as_ref()) })
+        Ok(Self { keys, signing })
+    }
+
+    /// Signs the token of an ad.
+    #[must_use]
+    pub fn sign(&self, token: &Token) -> String {
+        self.signing.first().map(|key| token.sign(key)).unwrap_or_default()
+    }
+
+    /// Reads the token of an ad that was signed with a key it knows; none for anything else.
+    #[must_use]
+    pub fn read(&self, text: &str) -> Option<Token> {
+        self.signing.iter().find_map(|key| Token::read(key, text))
     }
 
     /// Seals the code of a redemption.
@@ -88,6 +99,13 @@ impl Vault {
     }
 }
 
+fn signing_key(master: &[u8; KEY_LEN]) -> hmac::Key {
+    let mut label = digest::Context::new(&digest::SHA256);
+    label.update(b"rewards.ads\0");
+    label.update(master);
+    hmac::Key::new(hmac::HMAC_SHA256, label.finish().as_ref())
+}
+
 fn key(bytes: &[u8; KEY_LEN]) -> Result<RandomizedNonceKey, Error> {
     RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_| Error::Corrupt("the key of vouchers is refused"))
 }
@@ -107,6 +125,8 @@ impl std::fmt::Debug for Vault {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
+    use coreloop_core::UserId;
+
     use super::*;
 
     fn options(id: &str, key: u8) -> Options {
@@ -142,6 +162,21 @@ mod tests {
         let vault = Vault::of(&both, Mode::Production).unwrap();
         assert_eq!(vault.open(Uuid::nil(), &sealed).unwrap(), "code");
         assert_eq!(vault.seal(Uuid::nil(), "code").unwrap().key, "k2");
+    }
+
+    #[test]
+    fn the_token_of_an_ad_outlives_a_change_of_the_key() {
+        let token = Token { id: Uuid::nil(), user: UserId(Uuid::nil()), expires: 1, ad: "tea".to_owned() };
+        let signed = Vault::of(&options("k1", 1), Mode::Production).unwrap().sign(&token);
+        let both = Options {
+            old_master_key: options("", 1).master_key,
+            old_master_key_id: "k1".to_owned(),
+            ..options("k2", 2)
+        };
+        let vault = Vault::of(&both, Mode::Production).unwrap();
+        assert_eq!(vault.read(&signed), Some(token.clone()));
+        assert_eq!(Vault::of(&options("k2", 2), Mode::Production).unwrap().read(&signed), None);
+        assert_ne!(vault.sign(&token), signed, "the new key signs");
     }
 
     #[test]

@@ -100,6 +100,12 @@ impl Vendor {
         }
     }
 
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        !self.url.is_empty()
+    }
+
     /// Orders a voucher.
     ///
     /// # Errors
@@ -135,7 +141,7 @@ impl Vendor {
     }
 
     async fn ask(&self, path: &str, redemption: Uuid, body: &serde_json::Value) -> Result<(StatusCode, Body), Problem> {
-        if self.url.is_empty() {
+        if !self.is_set() {
             return Err(away("no vendor is set (rewards.vendor_url)"));
         }
         let asked = self

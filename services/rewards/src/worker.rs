@@ -11,16 +11,24 @@ use uuid::Uuid;
 
 use crate::{App, Error, grants, redemptions, store};
 
-/// Rows of one look.
-const AT_ONCE: i64 = 64;
-/// Of these, how many are worked on at the same time.
-const TOGETHER: usize = 8;
+/// Rows of one look, worked on at the same time: a claim is over before one that waits for its turn would be begun.
+const AT_ONCE: usize = 8;
+
+/// Who is asked. A vendor that is away holds back nothing that the wallet would give.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Wallet,
+    Vendor,
+}
 
 /// The service's loops.
 #[must_use]
 pub fn all(app: &Arc<App>) -> Vec<Worker> {
-    let (due, books) = (Arc::clone(app), Arc::clone(app));
-    let mut workers = vec![Worker::new("rewards.recover", move |stop| recover(Arc::clone(&due), stop))];
+    let (due, given_up, books) = (Arc::clone(app), Arc::clone(app), Arc::clone(app));
+    let mut workers = vec![
+        Worker::new("rewards.recover", move |stop| recover(Arc::clone(&due), Asked::Wallet, stop)),
+        Worker::new("rewards.given_up", move |stop| recover(Arc::clone(&given_up), Asked::Vendor, stop)),
+    ];
     if app.options.audit_secs > 0 {
         workers.push(Worker::new("rewards.audit", move |stop| audit(Arc::clone(&books), stop)));
     }
@@ -28,10 +36,10 @@ pub fn all(app: &Arc<App>) -> Vec<Worker> {
 }
 
 /// Replicas take different ones, and what two do at once is one act by its key.
-async fn recover(app: Arc<App>, stop: CancellationToken) {
+async fn recover(app: Arc<App>, asked: Asked, stop: CancellationToken) {
     let pause = Duration::from_millis(app.options.recover_every_ms);
     loop {
-        match stop.run_until_cancelled(some(&app)).await {
+        match stop.run_until_cancelled(some(&app, asked)).await {
             None => return,
             Some(Ok(found)) if found => continue,
             Some(Ok(_)) => {}
@@ -45,13 +53,22 @@ async fn recover(app: Arc<App>, stop: CancellationToken) {
 }
 
 /// Takes up some of what was interrupted; `true` when there may be more.
-async fn some(app: &App) -> Result<bool, Error> {
+async fn some(app: &App, asked: Asked) -> Result<bool, Error> {
+    let (most, mut more) = (i64::try_from(AT_ONCE).unwrap_or(i64::MAX), false);
+    if let Asked::Wallet = asked {
+        let now = app.clock.now();
+        let due = store::grants::claim_due(&app.db, now, app.claim(now), most).await?;
+        more = due.len() >= AT_ONCE;
+        stream::iter(due).for_each_concurrent(AT_ONCE, |id| grant(app, id)).await;
+    }
     let now = app.clock.now();
-    let due = store::grants::claim_due(&app.db, now, app.claim(now), AT_ONCE).await?;
-    let unfinished = store::redemptions::claim_due(&app.db, now, app.claim(now), AT_ONCE).await?;
-    let more = due.len().max(unfinished.len()) >= usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
-    stream::iter(due).for_each_concurrent(TOGETHER, |id| grant(app, id)).await;
-    stream::iter(unfinished).for_each_concurrent(TOGETHER, |id| redemption(app, id)).await;
+    let (until, given_up) = (app.claim(now), app.given_up(now));
+    let unfinished = match asked {
+        Asked::Wallet => store::redemptions::claim_due(&app.db, now, until, given_up, most).await?,
+        Asked::Vendor => store::redemptions::claim_given_up(&app.db, now, until, given_up, most).await?,
+    };
+    more |= unfinished.len() >= AT_ONCE;
+    stream::iter(unfinished).for_each_concurrent(AT_ONCE, |id| redemption(app, id)).await;
     Ok(more)
 }
 
@@ -69,7 +86,12 @@ async fn grant(app: &App, id: Uuid) {
 async fn redemption(app: &App, id: Uuid) {
     let outcome = async {
         let Some(redemption) = store::redemptions::by_id(&app.db, id).await? else { return Ok::<_, Error>(()) };
-        redemptions::recover(app, redemption).await
+        // In the trace of whoever asked for it.
+        let work = redemptions::recover(app, redemption);
+        match store::origin::of(&app.db, id).await?.resumed() {
+            Some(call) => call.scope(work).await,
+            None => work.await,
+        }
     };
     if let Err(error) = outcome.await {
         tracing::warn!(%error, redemption_id = %id, "a redemption could not be taken up");

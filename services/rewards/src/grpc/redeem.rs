@@ -24,7 +24,7 @@ pub async fn redeem(app: &App, request: Request<v1::RedeemRequest>) -> Result<Re
     let user = Caller::of(&request)?.require_user()?.user_id;
     let asked = request.into_inner();
     let redemption = redemptions::redeem(app, user, &asked.sku, &asked.idempotency_key).await?;
-    Ok(Response::new(v1::RedeemResponse { redemption: Some(proto_redemption(app, redemption)?) }))
+    Ok(Response::new(v1::RedeemResponse { redemption: Some(proto_redemption(app, redemption)) }))
 }
 
 /// `ListRedemptions`.
@@ -46,9 +46,8 @@ pub async fn list_redemptions(
     rows.truncate(most);
     let last = rows.last().filter(|_| more);
     let next = last.map(|row| page::encode(REDEMPTIONS, &(row.created_at.to_jiff().as_microsecond(), row.id)));
-    let redemptions: Result<Vec<_>, _> = rows.into_iter().map(|row| proto_redemption(app, row)).collect();
     Ok(Response::new(v1::ListRedemptionsResponse {
-        redemptions: redemptions?,
+        redemptions: rows.into_iter().map(|row| proto_redemption(app, row)).collect(),
         next_page_token: next.unwrap_or_default(),
     }))
 }
@@ -65,12 +64,16 @@ pub async fn get_redemption(
     let id = request.get_ref().redemption_id.parse().map_err(|_| Error::invalid("redemption_id", "must be a UUID"))?;
     let found = by_id(&app.db, id).await?.filter(|found| found.user_id == user.0);
     let redemption = found.ok_or(RewardsReason::RedemptionNotFound)?;
-    Ok(Response::new(v1::GetRedemptionResponse { redemption: Some(proto_redemption(app, redemption)?) }))
+    Ok(Response::new(v1::GetRedemptionResponse { redemption: Some(proto_redemption(app, redemption)) }))
 }
 
-fn proto_redemption(app: &App, redemption: Redemption) -> Result<v1::Redemption, Error> {
-    Ok(v1::Redemption {
-        voucher_code: redemptions::code(app, &redemption)?,
+fn proto_redemption(app: &App, redemption: Redemption) -> v1::Redemption {
+    // One code that does not open hides nothing else; with its key it is there again.
+    let code = redemptions::code(app, &redemption).inspect_err(|error| {
+        tracing::error!(%error, redemption_id = %redemption.id, key = redemption.code_key, "a voucher is shown without its code");
+    });
+    v1::Redemption {
+        voucher_code: code.unwrap_or_default(),
         redemption_id: redemption.id.to_string(),
         sku: redemption.sku,
         price: redemption.price,
@@ -78,5 +81,5 @@ fn proto_redemption(app: &App, redemption: Redemption) -> Result<v1::Redemption,
         reason: redemption.reason,
         created_at: Some(proto_time(redemption.created_at.to_jiff())),
         ended_at: redemption.ended_at.map(|at| proto_time(at.to_jiff())),
-    })
+    }
 }

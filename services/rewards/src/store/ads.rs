@@ -57,7 +57,8 @@ pub async fn offered(db: impl PgExecutor<'_>, id: &str, now: Timestamp) -> Resul
     .await
 }
 
-/// Ads that are shown now, by name, and which of them `user` has been rewarded for on `day`.
+/// Ads that are shown now, and which of them `user` has been rewarded for on `day`: those last, so that none is never seen. Else
+/// by name.
 ///
 /// # Errors
 /// When the database fails.
@@ -73,7 +74,7 @@ pub async fn shown(
                   a.ends_at as "ends_at: jiff_sqlx::Timestamp", (c.token is not null) as "rewarded!"
              from rewards.ads a left join rewards.ad_clicks c on c.user_id = $1 and c.day = $2 and c.ad = a.id
             where a.state = 1 and (a.starts_at is null or a.starts_at <= $3) and (a.ends_at is null or a.ends_at > $3)
-            order by a.id limit $4"#,
+            order by c.token is not null, a.id limit $4"#,
         user,
         day,
         now.to_sqlx() as _,

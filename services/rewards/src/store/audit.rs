@@ -8,7 +8,7 @@ use uuid::Uuid;
 /// A line of the audit.
 #[derive(Debug, Clone)]
 pub struct Line<'a> {
-    /// The grant, redemption or click.
+    /// The grant or redemption.
     pub subject: Uuid,
     /// What happened to it, in a word; each once.
     pub step: &'a str,
@@ -67,7 +67,8 @@ pub async fn sweep_grants(
                select g.id, 'grant_pending' from rewards.grants g where g.state = 1 and g.created_at <= $2
            )
            insert into rewards.audit_gaps (subject, what, found_at)
-           select distinct subject, what, $1::timestamptz from gaps limit 1000
+           select distinct subject, what, $1::timestamptz from gaps
+            where not exists (select from rewards.audit_gaps g where g.subject = gaps.subject and g.what = gaps.what) limit 1000
            on conflict do nothing returning subject, what"#,
         now.to_sqlx() as _,
         old.to_sqlx() as _,
@@ -90,17 +91,25 @@ pub async fn sweep_redemptions(
         r#"with steps as (
                select r.id, r.created_at, r.state, unnest(case r.state
                    when 1 then array['requested'] when 2 then array['requested', 'paid']
-                   when 3 then array['requested', 'paid', 'issued'] when 4 then array['requested', 'paid', 'returning']
-                   when 5 then array['requested', 'paid', 'returning', 'failed'] else array['requested', 'cancelled'] end) as step
+                   when 3 then array['requested', 'paid', 'issued']
+                   when 4 then array['requested', case when paid_at is null then 'cancelled' else 'paid' end, 'returning']
+                   when 5 then array['requested', case when paid_at is null then 'cancelled' else 'paid' end, 'returning',
+                                     'failed']
+                   else array['requested', 'cancelled'] end) as step
                  from rewards.redemptions r
            ), gaps as (
                select s.id as subject, 'redemption_' || s.step || '_unwritten' as what from steps s
                 where not exists (select from rewards.reward_audit a where a.subject = s.id and a.step = s.step)
                union all
+               select a.subject, 'redemption_missing' from rewards.reward_audit a
+                where a.detail ->> 'what' = 'redemption' and a.step = 'requested'
+                  and not exists (select from rewards.redemptions r where r.id = a.subject)
+               union all
                select r.id, 'redemption_pending' from rewards.redemptions r where r.state in (1, 2, 4) and r.created_at <= $2
            )
            insert into rewards.audit_gaps (subject, what, found_at)
-           select distinct subject, what, $1::timestamptz from gaps limit 1000
+           select distinct subject, what, $1::timestamptz from gaps
+            where not exists (select from rewards.audit_gaps g where g.subject = gaps.subject and g.what = gaps.what) limit 1000
            on conflict do nothing returning subject, what"#,
         now.to_sqlx() as _,
         old.to_sqlx() as _,

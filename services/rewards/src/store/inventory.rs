@@ -119,7 +119,7 @@ pub async fn put(
     .await
 }
 
-/// Changes whether an article is offered; none when there is no such article, or it is retired and to be anything else.
+/// Changes whether an article is offered; none when there is no such article.
 ///
 /// # Errors
 /// When the database fails.

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::inventory::Piece;
-use crate::vault::Sealed;
+use crate::{origin::Origin, vault::Sealed};
 
 /// How far a redemption is, as the contract numbers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
@@ -66,6 +66,11 @@ pub enum Step {
         /// Why.
         reason: String,
     },
+    /// From cancelled to returning, where the piece is back already: the wallet's posting, that nobody had heard of.
+    PaidLate {
+        /// The posting.
+        spent: Uuid,
+    },
     /// From returning: the wallet's posting.
     Failed {
         /// The posting.
@@ -104,7 +109,7 @@ pub struct Redemption {
     pub code_key: String,
     /// When it was asked for.
     pub created_at: jiff_sqlx::Timestamp,
-    /// When the points were taken.
+    /// When the points were taken; none where that was heard after it was cancelled.
     pub paid_at: Option<jiff_sqlx::Timestamp>,
     /// When it came to an end.
     pub ended_at: Option<jiff_sqlx::Timestamp>,
@@ -147,10 +152,11 @@ pub fn new(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn insert(connection: &mut PgConnection, new: &Redemption) -> Result<bool, sqlx::Error> {
+pub async fn insert(connection: &mut PgConnection, new: &Redemption, origin: &Origin) -> Result<bool, sqlx::Error> {
     let written = sqlx::query!(
-        "insert into rewards.redemptions (id, user_id, key, sku, vendor_sku, price, state, created_at, due_at)
-         values ($1, $2, $3, $4, $5, $6, 1, $7, $8) on conflict (id) do nothing",
+        "insert into rewards.redemptions (id, user_id, key, sku, vendor_sku, price, state, created_at, due_at, traceparent,
+                                          request_id)
+         values ($1, $2, $3, $4, $5, $6, 1, $7, $8, $9, $10) on conflict (id) do nothing",
         new.id,
         new.user_id,
         new.key,
@@ -159,6 +165,8 @@ pub async fn insert(connection: &mut PgConnection, new: &Redemption) -> Result<b
         new.price,
         new.created_at as _,
         new.due_at as _,
+        origin.traceparent,
+        origin.request_id,
     )
     .execute(connection)
     .await?;
@@ -194,7 +202,7 @@ pub async fn of_user(
     limit: i64,
 ) -> Result<Vec<Redemption>, sqlx::Error> {
     let (at, id) = before.unwrap_or((Timestamp::MAX, Uuid::max()));
-    // Postgres keeps no time as late as jiff's last: without a mark all are wanted.
+    // Without a mark all are wanted.
     let at = before.is_some().then(|| at.to_sqlx());
     sqlx::query_as!(
         Redemption,
@@ -235,6 +243,7 @@ impl<'a> Change<'a> {
                 Self { order: order_id, code: Some(code), ..plain(State::Paid, State::Issued) }
             }
             Step::Refused { reason } => Self { why: reason, ..plain(State::Paid, State::Returning) },
+            Step::PaidLate { spent } => Self { spent: Some(*spent), ..plain(State::Cancelled, State::Returning) },
             Step::Failed { returned } => Self { returned: Some(*returned), ..plain(State::Returning, State::Failed) },
         }
     }
@@ -282,7 +291,8 @@ pub async fn step(
     .await
 }
 
-/// Takes up redemptions that have not ended and whose time has come, for as long as `until`: replicas take different ones.
+/// Takes up redemptions that have not ended and whose time has come, for as long as `until`: replicas take different ones. None
+/// that was paid at `given_up` or before.
 ///
 /// # Errors
 /// When the database fails.
@@ -290,15 +300,45 @@ pub async fn claim_due(
     db: impl PgExecutor<'_>,
     now: Timestamp,
     until: Timestamp,
+    given_up: Timestamp,
     limit: i64,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar!(
         "update rewards.redemptions set due_at = $2 where id in (
-             select id from rewards.redemptions where state in (1, 2, 4) and due_at <= $1 order by due_at limit $3
-                for update skip locked)
+             select id from rewards.redemptions
+              where state in (1, 2, 4) and due_at <= $1 and not (state = 2 and paid_at <= $3)
+              order by due_at limit $4 for update skip locked)
          returning id",
         now.to_sqlx() as _,
         until.to_sqlx() as _,
+        given_up.to_sqlx() as _,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// As [`claim_due`], those that were paid at `given_up` or before and that no vendor has issued: the longer that is ago, the
+/// longer until the next look, up to ten minutes.
+///
+/// # Errors
+/// When the database fails.
+pub async fn claim_given_up(
+    db: impl PgExecutor<'_>,
+    now: Timestamp,
+    until: Timestamp,
+    given_up: Timestamp,
+    limit: i64,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "update rewards.redemptions
+            set due_at = greatest($2, $1 + least($3 - paid_at, interval '10 minutes')) where id in (
+             select id from rewards.redemptions where state = 2 and due_at <= $1 and paid_at <= $3
+              order by due_at limit $4 for update skip locked)
+         returning id",
+        now.to_sqlx() as _,
+        until.to_sqlx() as _,
+        given_up.to_sqlx() as _,
         limit,
     )
     .fetch_all(db)
