@@ -17,7 +17,7 @@ pub struct Act {
     pub actor: String,
     /// What, as `ops.dead_letters.reprocess`.
     pub action: &'static str,
-    /// On what, as `wallet.welcome`.
+    /// On what, as `rewards.issue`.
     pub subject: String,
     /// Request that asked.
     pub request_id: String,

@@ -1,6 +1,11 @@
 //! Metrics of the domain. What every process reads of the database or its peers is the same in each replica: alert on the
 //! largest.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use coreloop_ops_api::v1::Queue;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -37,6 +42,7 @@ pub struct Metrics {
     dead: Family<Queued, Gauge>,
     oldest: Family<Queued, Gauge>,
     unreachable: Gauge,
+    told: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Metrics {
@@ -63,8 +69,23 @@ impl Metrics {
         self.runs.get_or_create(&Ran { job: job.to_owned(), subject: subject.to_owned(), outcome }).inc();
     }
 
+    /// Tells no more of checks but these.
+    pub fn forget_checks_but(&self, known: &[String]) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|check| {
+            let keep = known.contains(check);
+            if !keep {
+                let gone = Checked { check: check.clone() };
+                self.unsound.remove(&gone);
+                self.sound_at.remove(&gone);
+            }
+            keep
+        });
+    }
+
     /// What the last run of a check that ended came to.
     pub fn checked(&self, check: &str, sound: bool, ended_at: i64) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(check.to_owned());
         let checked = Checked { check: check.to_owned() };
         self.unsound.get_or_create(&checked).set(i64::from(!sound));
         if sound {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     App, Error,
     checks::{self, Answer},
+    integrity::{self, Seen},
     store::{
         audits,
         runs::{self, Ended, Row},
@@ -63,11 +64,11 @@ async fn work_under(app: &App, lease: &mut Lease) -> Result<u64, Error> {
 
 /// What a run comes to.
 async fn outcome(app: &App, run: &Row) -> Ended {
-    let done = match run.job.as_str() {
-        INTEGRITY => checks::run(app, &run.subject).await,
-        _ => Err(Problem::internal("no such job").into()),
+    let (done, mark) = match (run.job.as_str(), run.subject.as_str()) {
+        (INTEGRITY, checks::AUDIT) => audit(app).await,
+        (INTEGRITY, check) => (checks::run(app, check).await, None),
+        _ => (Err(Problem::internal("no such job").into()), None),
     };
-    let mark = audit_mark(app, run, &done).await;
     match done {
         Ok(Answer { sound, counts, findings }) => Ended {
             sound: Some(sound),
@@ -82,13 +83,16 @@ async fn outcome(app: &App, run: &Row) -> Ended {
     }
 }
 
-/// The end of the audit, noted beside the check that found it sound.
-async fn audit_mark(app: &App, run: &Row, done: &Result<Answer, Error>) -> Option<audits::Mark> {
-    let sound = done.as_ref().is_ok_and(|answer| answer.sound);
-    if run.subject != checks::AUDIT || !sound {
-        return None;
+/// The audit of ops itself; where it is sound, the end of what was looked at is noted beside it.
+async fn audit(app: &App) -> (Result<Answer, Error>, Option<audits::Mark>) {
+    match integrity::verify(&app.db).await {
+        Ok(Seen { report, mark }) => {
+            let answer = Answer::from(report);
+            let mark = answer.sound.then_some(mark);
+            (Ok(answer), mark)
+        }
+        Err(error) => (Err(error.into()), None),
     }
-    audits::head(&app.db).await.ok()
 }
 
 fn note(app: &App, run: &Row, ended: &Ended) {
@@ -127,18 +131,17 @@ pub async fn ask(app: &App, job: &str, subjects: &[String], by: &str) -> Result<
     Ok(runs::newest(&app.db, job, subjects).await?)
 }
 
-/// Asks for the checks that nobody has asked for in the last period.
+/// Asks for those of the checks that nobody has asked for in the last period.
 ///
 /// # Errors
 /// What Postgres says.
-pub async fn ask_for_due(app: &App) -> Result<(), Error> {
+pub async fn ask_for_due(app: &App, checks: &[String]) -> Result<(), Error> {
     let period = SignedDuration::from_secs(app.options.integrity_secs.into());
     if period.is_zero() {
         return Ok(());
     }
     let now = app.clock.now();
-    let (checks, _) = checks::all(app).await;
-    let known = runs::newest(&app.db, INTEGRITY, &checks).await?;
+    let known = runs::newest(&app.db, INTEGRITY, checks).await?;
     let due = |check: &&String| {
         let last: Option<Timestamp> = known.iter().find(|run| run.subject == **check).map(|run| run.asked_at.to_jiff());
         last.is_none_or(|last| now.duration_since(last) >= period)

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use coreloop_service::Worker;
 use tokio_util::sync::CancellationToken;
 
-use crate::{App, Error, queues, runs, store};
+use crate::{App, Error, checks, queues, runs, store};
 
 /// The service's loops.
 #[must_use]
@@ -67,8 +67,13 @@ async fn round(app: &App) -> Result<(), Error> {
             );
         }
     }
-    runs::ask_for_due(app).await?;
-    let subjects = store::runs::subjects(&app.db, runs::INTEGRITY).await?;
+    let (known, unreachable) = checks::all(app).await;
+    runs::ask_for_due(app, &known).await?;
+    let mut subjects = store::runs::subjects(&app.db, runs::INTEGRITY).await?;
+    // One that is not there any more, or never was, is nothing to be woken by; of one that cannot be asked that is not known.
+    let may_be = |check: &str| unreachable.iter().any(|service| check.split('.').next() == Some(service));
+    subjects.retain(|check| known.contains(check) || may_be(check));
+    app.metrics.forget_checks_but(&subjects);
     for run in store::runs::last_ended(&app.db, runs::INTEGRITY, &subjects).await? {
         let ended_at = run.ended_at.map(|at| at.to_jiff().as_second()).unwrap_or_default();
         app.metrics.checked(&run.subject, run.sound == Some(true), ended_at);
