@@ -51,7 +51,14 @@ async fn some(app: &App) -> Result<i64, Error> {
     let found = holds.len().max(accounts.len());
     let mut orders: Vec<Order> = accounts.into_iter().map(of_account).collect();
     for id in holds {
-        orders.push(of_hold(id, app.posting(id, Refusal::HoldNotFound).await?));
+        match app.posting(id, Refusal::HoldNotFound).await {
+            Ok(made) => orders.push(of_hold(id, made)),
+            // One that is not there or cannot be read keeps no other from being over.
+            Err(error @ (Error::Corrupt(_) | Error::Refused(_))) => {
+                tracing::error!(%error, hold_id = %id, "a hold cannot be given back");
+            }
+            Err(error) => return Err(error),
+        }
     }
     for outcome in app.ledger.post_all(orders, app.options.batch).await? {
         match outcome {
