@@ -30,7 +30,7 @@ pub(crate) struct Search {
     #[arg(long)]
     request: Option<String>,
     /// At most so many, the newest first.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(0..))]
     count: i64,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Runs {
     #[arg(long)]
     subject: Option<String>,
     /// At most so many, the newest first.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(0..))]
     count: i64,
 }
 

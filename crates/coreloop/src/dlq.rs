@@ -23,7 +23,7 @@ pub(crate) enum Command {
     List(Which),
     /// Shows one dead letter with what it says.
     Show {
-        /// The queue: a consumer's name, as `wallet.welcome`.
+        /// The queue: a consumer's name, as `rewards.issue`.
         queue: String,
         /// Id of the event.
         id: Uuid,
@@ -37,7 +37,7 @@ pub(crate) enum Command {
 /// Which dead letters.
 #[derive(clap::Args)]
 pub(crate) struct Which {
-    /// The queue: a consumer's name, as `wallet.welcome`.
+    /// The queue: a consumer's name, as `rewards.issue`.
     queue: String,
     /// Only those that died for this reason.
     #[arg(long)]

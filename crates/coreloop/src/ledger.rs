@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     reference: Option<String>,
     /// At most so many, the newest.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(0..))]
     count: i64,
 }
 
