@@ -4,6 +4,7 @@
 mod clicking;
 mod failing;
 mod granting;
+mod integrity;
 mod interrupted;
 mod redeeming;
 pub mod stage;

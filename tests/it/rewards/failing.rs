@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use coreloop_testkit::{Persona, TestMesh, mesh::Builder, run, seed, wait::wait_for};
+use coreloop_testkit::{Persona, TestMesh, mesh::Builder, run, seed, wait::wait_for, wait_until};
 use futures::future::join_all;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
+use sqlx::Executor as _;
 
-use super::stage::{Shelf, person_with, points_of, redeem, settled};
+use super::stage::{LONG, Shelf, audited, person_with, points_of, redeem, redeemed, settled};
 
 /// What waits is looked after within a second or two.
 fn hasty() -> Builder {
@@ -35,7 +36,7 @@ async fn orders(mesh: &TestMesh) -> BTreeMap<String, Value> {
 }
 
 async fn begun(person: &Persona, shelf: &Shelf, key: &str) -> String {
-    redeem(person, &shelf.sku, key).await.expect(200)["redemption"]["redemption_id"].as_str().unwrap().to_owned()
+    redeemed(person, &shelf.sku, key).await.expect(200)["redemption"]["redemption_id"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -90,6 +91,62 @@ fn what_was_issued_and_never_told_is_found_when_it_is_given_up() {
     });
 }
 
+/// No refund is posted; that one was tried is counted outside of its transaction.
+const NO_REFUNDS: &str = "
+    create sequence public.refunds;
+    create function public.refuse_refund() returns trigger language plpgsql security definer as $$
+    begin
+        if new.reason = 'rewards.refund' then
+            perform nextval('public.refunds');
+            raise exception 'not now';
+        end if;
+        return new;
+    end
+    $$;
+    create trigger refuse_refund before insert on wallet.postings for each row execute function public.refuse_refund()";
+
+/// What is written of a redemption that the wallet has refused.
+const CANCELLED: &str = "
+    with gone as (update rewards.redemptions set state = 6, reason = 'INSUFFICIENT_POINTS', ended_at = now() where state = 1
+                  returning id, user_id, sku),
+         back as (update rewards.inventory set stock = stock + 1 where sku in (select sku from gone))
+    insert into rewards.reward_audit (subject, step, actor, user_id, detail, created_at)
+    select id, 'cancelled', 'rewards', user_id, '{}', now() from gone";
+
+/// Two asked the wallet at once, one was refused and wrote that, and then the other had the points.
+#[test]
+fn points_that_are_taken_after_all_come_back_though_the_wallet_fails_at_first() {
+    run(async {
+        let mesh = hasty().start().await;
+        let shelf = Shelf::with(&mesh, 10, 1).await;
+        let alice = person_with(&mesh, "alice", 10).await;
+        mesh.db.execute(NO_REFUNDS).await;
+        let mut slow = mesh.db.connect().await;
+        slow.execute("begin; lock table wallet.postings in share row exclusive mode").await.unwrap();
+        let meanwhile = async {
+            let open = "select count(*) from rewards.redemptions where state = 1";
+            wait_until("it is written", LONG, async || mesh.db.count(open).await == 1).await;
+            mesh.db.execute(CANCELLED).await;
+            slow.execute("rollback").await.unwrap();
+        };
+        tokio::join!(redeem(&alice, &shelf.sku, "k"), meanwhile);
+        let tried = "select case when is_called then last_value else 0 end from public.refunds";
+        wait_until("a refund was tried", LONG, async || mesh.db.count(tried).await > 0).await;
+        assert_eq!(points_of(&alice).await, 0);
+        mesh.db.execute("drop trigger refuse_refund on wallet.postings").await;
+        wait_until("the points are back", LONG, async || points_of(&alice).await == 10).await;
+        let listed = alice.get("/v1/rewards/redemptions").await.expect(200);
+        let id = listed["redemptions"][0]["redemption_id"].as_str().unwrap();
+        assert_eq!(settled(&alice, id).await["reason"], "INSUFFICIENT_POINTS");
+        wait_until("it has ended", LONG, async || {
+            let known = "select count(*) from rewards.redemptions where state = 5 and returned is not null";
+            mesh.db.count(known).await == 1
+        })
+        .await;
+        assert_eq!((audited(&mesh, id).await, shelf.stock(&mesh).await), (4, 1), "the piece was back before");
+    });
+}
+
 /// Asks for all of them again: each has one truth, and the vendor and its buyer tell the same. How many were issued.
 async fn ended(mesh: &TestMesh, people: &[Persona], shelves: [&Shelf; 2], asked: &[(usize, String)]) -> usize {
     let mut issued = 0;
@@ -112,6 +169,7 @@ async fn ended(mesh: &TestMesh, people: &[Persona], shelves: [&Shelf; 2], asked:
     }
     let at_vendor = orders(mesh).await.values().filter(|order| order["status"] == "issued").count();
     assert_eq!(at_vendor, issued, "what the vendor issued is what people have");
+    assert!(issued > 0, "not everything was given up");
     issued
 }
 

@@ -1,12 +1,13 @@
 //! An event is one grant: whoever asks again, wherever, gets the first one.
 
 use coreloop_rewards_api::v1::{GrantRequest, GrantState, RewardKind};
-use coreloop_testkit::{rpc, run};
+use coreloop_testkit::{rpc, run, wait_until};
 use futures::future::join_all;
 use serde_json::{Value, json};
+use sqlx::Executor as _;
 use uuid::Uuid;
 
-use super::stage::{Giver, MESH, audited, campaign, event, points, points_of, told};
+use super::stage::{Giver, LONG, MESH, admin, audited, campaign, event, given, points, points_of, told};
 
 #[test]
 fn an_event_is_one_grant_however_often_it_is_asked_for() {
@@ -37,11 +38,12 @@ fn two_hundred_who_ask_for_one_event_get_one_grant() {
         let mesh = MESH.get().await;
         let (scan, alice) = (Giver::of(mesh, "scan").await, mesh.persona("alice").await);
         let asked = points(&alice.user_id, 7);
-        let answers = join_all((0..200).map(|number| scan.give(number, &asked))).await;
-        let ids: std::collections::BTreeSet<_> = answers.into_iter().map(|answer| answer.unwrap().grant_id).collect();
+        let answers = join_all((0..200).map(|number| given(&scan, number, &asked))).await;
+        let ids: std::collections::BTreeSet<_> = answers.into_iter().map(|grant| grant.grant_id).collect();
         assert_eq!(ids.len(), 1);
-        assert_eq!(points_of(&alice).await, 7);
+        wait_until("the points are there", LONG, async || points_of(&alice).await == 7).await;
         let id = ids.first().unwrap();
+        wait_until("it is known", LONG, async || audited(mesh, id).await == 2).await;
         assert_eq!((audited(mesh, id).await, told(mesh, "granted", "grant_id", id).await), (2, 1));
     });
 }
@@ -72,7 +74,7 @@ fn what_no_service_keeps_yet_is_granted_and_told() {
 fn a_campaign_gives_to_premium_users_each_once_and_not_more_than_it_has() {
     run(async {
         let mesh = MESH.get().await;
-        let admin = mesh.admin().await;
+        let admin = admin(mesh).await;
         let name = format!("spring-{}", Uuid::new_v4());
         let put = admin.post("/admin/rewards/campaigns", &campaign(&name, 30, 3)).await.expect(200);
         assert_eq!(put["campaign"]["campaign_id"], json!(name));
@@ -107,10 +109,77 @@ fn a_campaign_gives_to_premium_users_each_once_and_not_more_than_it_has() {
 }
 
 #[test]
+fn an_event_that_has_the_last_of_a_campaign_is_never_told_that_nothing_is_left() {
+    run(async {
+        let mesh = MESH.get().await;
+        let name = format!("last-{}", Uuid::new_v4());
+        admin(mesh).await.post("/admin/rewards/campaigns", &campaign(&name, 30, 1)).await.expect(200);
+        let alice = mesh.persona_with_role("alice", "PREMIUM").await;
+        let mut busy = mesh.db.connect().await;
+        busy.execute("begin").await.unwrap();
+        let locked = format!("select from rewards.campaigns where id = '{name}' for update");
+        busy.execute(sqlx::AssertSqlSafe(locked)).await.unwrap();
+        let both_wait = async {
+            let waiting = "select count(*) from pg_stat_activity where datname = current_database()
+                              and wait_event_type = 'Lock' and query like 'update rewards.campaigns set granted = granted + 1%'";
+            wait_until("both wait for it", LONG, async || mesh.db.count(waiting).await == 2).await;
+            busy.execute("rollback").await.unwrap();
+        };
+        let ask = json!({"campaign_id": name, "external_event_id": "1"});
+        let (first, second) = (alice.at(&mesh.gateway_on(0)), alice.at(&mesh.gateway_on(1)));
+        let path = "/api/rewards/distribute";
+        let (one, other, ()) = tokio::join!(first.post(path, &ask), second.post(path, &ask), both_wait);
+        let (one, other) = (one.expect(200), other.expect(200));
+        assert_eq!(one["grant"]["grant_id"], other["grant"]["grant_id"]);
+        wait_until("the points are there", LONG, async || points_of(&alice).await == 30).await;
+    });
+}
+
+/// Who changed what, from what to what, is kept of `PutCampaign`, `PutInventory`, `SetInventoryState` and `PutAd`.
+#[test]
+fn what_administrators_change_is_written_down() {
+    run(async {
+        let mesh = MESH.get().await;
+        let admin = admin(mesh).await;
+        let name = format!("kept-{}", Uuid::new_v4());
+        for amount in [30, 31] {
+            admin.post("/admin/rewards/campaigns", &campaign(&name, amount, 0)).await.expect(200);
+        }
+        let article = json!({"sku": name, "title": "Coffee", "vendor_sku": "c", "price": 5, "stock": 1,
+                             "state": "OFFER_STATE_ACTIVE"});
+        admin.post("/admin/rewards/inventory", &article).await.expect(200);
+        let state = format!("/admin/rewards/inventory/{name}/state");
+        admin.post(&state, &json!({"state": "OFFER_STATE_PAUSED"})).await.expect(200);
+        let ad = json!({"ad_id": name, "title": "Tea", "url": "https://tea.example/", "points": 1, "slots": 0,
+                        "state": "OFFER_STATE_PAUSED"});
+        admin.post("/admin/rewards/ads", &ad).await.expect(200);
+        let of = format!("from rewards.changes where subject = '{name}' and actor = 'user:{}'", admin.user_id);
+        for (what, new, kept) in [
+            ("campaigns", 1, "before ->> 'amount' = '30' and after ->> 'amount' = '31'"),
+            ("inventory", 1, "before ->> 'state' = '1' and after ->> 'state' = '2'"),
+            ("ads", 1, "false"),
+        ] {
+            let begun = format!("select count(*) {of} and what = '{what}' and before is null");
+            assert_eq!(mesh.db.count(&begun).await, new, "{what}");
+            let changed = format!("select count(*) {of} and what = '{what}' and {kept}");
+            assert_eq!(mesh.db.count(&changed).await, i64::from(what != "ads"), "{what}");
+        }
+        let mut connection = mesh.db.connect().await;
+        let gone = format!("delete {of}");
+        assert!(connection.execute(sqlx::AssertSqlSafe(gone)).await.is_err(), "append-only");
+        // What is given changes nothing that an administrator put in.
+        let ask = json!({"campaign_id": name, "external_event_id": "1"});
+        let alice = mesh.persona_with_role("alice", "PREMIUM").await;
+        alice.post("/api/rewards/distribute", &ask).await.expect(200);
+        assert_eq!(mesh.db.count(&format!("select count(*) {of}")).await, 5);
+    });
+}
+
+#[test]
 fn a_campaign_gives_in_its_time_alone() {
     run(async {
         let mesh = MESH.get().await;
-        let (admin, alice) = (mesh.admin().await, mesh.persona_with_role("alice", "PREMIUM").await);
+        let (admin, alice) = (admin(mesh).await, mesh.persona_with_role("alice", "PREMIUM").await);
         let name = format!("week-{}", Uuid::new_v4());
         let at = |seconds: i64| jiff::Timestamp::from_second(mesh.now() + seconds).unwrap().to_string();
         for (starts, ends, state) in [(60, 600, "ACTIVE"), (-600, -60, "ACTIVE"), (-600, 600, "PAUSED")] {
@@ -134,7 +203,7 @@ fn a_campaign_gives_in_its_time_alone() {
 fn an_administrator_gives_by_hand_and_nobody_else_does() {
     run(async {
         let mesh = MESH.get().await;
-        let (admin, alice) = (mesh.admin().await, mesh.persona("alice").await);
+        let (admin, alice) = (admin(mesh).await, mesh.persona("alice").await);
         let body = json!({"user_id": alice.user_id, "kind": "REWARD_KIND_GOLD", "amount": 12, "reason": "sorry",
                           "external_event_id": event()});
         alice.post("/admin/rewards/distribute", &body).await.refused(403, "ROLE_REQUIRED");
@@ -153,7 +222,7 @@ fn an_administrator_gives_by_hand_and_nobody_else_does() {
 fn what_makes_no_sense_is_refused_and_leaves_nothing() {
     run(async {
         let mesh = MESH.get().await;
-        let (admin, scan) = (mesh.admin().await, Giver::of(mesh, "scan").await);
+        let (admin, scan) = (admin(mesh).await, Giver::of(mesh, "scan").await);
         let user = Uuid::new_v4().to_string();
         let wrong = |change: fn(&mut GrantRequest)| {
             let mut asked = points(&user, 1);

@@ -1,17 +1,41 @@
 //! Services that ask for rewards, and what the tables say of it.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use coreloop_rewards_api::v1::{Grant, GrantRequest, GrantResponse, RewardKind};
 use coreloop_testkit::{Answer, Persona, Shared, TestMesh, logs, rpc, wait::wait_for};
 use prost::Message;
 use serde_json::{Value, json};
-use tonic::{Status, transport::Channel};
+use tokio::sync::Mutex;
+use tonic::{Code, Status, transport::Channel};
 use uuid::Uuid;
 
-/// Two replicas that the tests of this folder share: each test has users, events and campaigns of its own.
-pub static MESH: Shared<TestMesh> =
-    Shared::new(|| Box::pin(async { TestMesh::builder().split().replicas(2).stand_ins().start().await }));
+/// For what may need the recovery, and that twice, on a machine that is too busy.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// Two replicas that the tests of this folder share: each test has users, events and campaigns of its own. What stumbles on a busy
+/// machine is tried again soon.
+pub static MESH: Shared<TestMesh> = Shared::new(|| {
+    let mesh = TestMesh::builder().split().replicas(2).stand_ins().setting("rewards.resend_after_secs", 1_i64);
+    Box::pin(mesh.toml("[eventing]\nretry_delays_secs = [1, 1, 1]\n").start())
+});
+
+/// Who is administrator in a mesh, by its database.
+static ADMINS: Mutex<Option<HashMap<String, Persona>>> = Mutex::const_new(None);
+
+/// An administrator of the mesh: the same as before while the session is good for some minutes more. Passwords are slow to hash.
+pub async fn admin(mesh: &TestMesh) -> Persona {
+    let mut admins = ADMINS.lock().await;
+    let admins = admins.get_or_insert_default();
+    if let Some(known) = admins.get(&mesh.db.url()) {
+        if known.claims()["exp"].as_i64().is_some_and(|exp| exp > mesh.now() + 150) {
+            return known.clone();
+        }
+    }
+    let admin = mesh.admin().await;
+    admins.insert(mesh.db.url(), admin.clone());
+    admin
+}
 
 /// A service that gives rewards, as scan will.
 #[derive(Debug, Clone)]
@@ -56,7 +80,10 @@ pub fn points(user: &str, amount: i64) -> GrantRequest {
 
 /// What the wallet says that somebody has.
 pub async fn points_of(person: &Persona) -> i64 {
-    person.get("/v1/points/balance").await.expect(200)["balance"]["available"].as_i64().unwrap_or_default()
+    let answer = wait_for("a balance", LONG, async || {
+        Some(person.get("/v1/points/balance").await).filter(|answer| ![503, 504].contains(&answer.status.as_u16()))
+    });
+    answer.await.expect(200)["balance"]["available"].as_i64().unwrap_or_default()
 }
 
 /// The steps that are written down of something.
@@ -106,7 +133,7 @@ impl Shelf {
         for (name, value) in change.as_object().unwrap() {
             body[name] = value.clone();
         }
-        mesh.admin().await.post("/admin/rewards/inventory", &body).await
+        admin(mesh).await.post("/admin/rewards/inventory", &body).await
     }
 
     /// What is left.
@@ -118,18 +145,43 @@ impl Shelf {
 /// Somebody who has points.
 pub async fn person_with(mesh: &TestMesh, name: &str, amount: i64) -> Persona {
     let person = mesh.persona(name).await;
-    Giver::of(mesh, "scan").await.give(0, &points(&person.user_id, amount)).await.unwrap();
-    assert_eq!(points_of(&person).await, amount);
+    let (giver, asked) = (Giver::of(mesh, "scan").await, points(&person.user_id, amount));
+    given(&giver, 0, &asked).await;
+    wait_for("the points are there", LONG, async || (points_of(&person).await == amount).then_some(())).await;
     person
 }
+
+/// What is promised; whoever was not heard on a machine that is too busy asks again.
+pub async fn given(giver: &Giver, replica: usize, asked: &GrantRequest) -> Grant {
+    wait_for("a promise", LONG, async || match giver.give(replica, asked).await {
+        Ok(grant) => Some(grant),
+        Err(status) if UNHEARD.contains(&status.code()) => None,
+        Err(status) => panic!("{status}: {}", failures()),
+    })
+    .await
+}
+
+/// Says nothing of what was asked.
+const UNHEARD: [Code; 3] = [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled];
 
 pub async fn redeem(person: &Persona, sku: &str, key: &str) -> Answer {
     person.post(&format!("/v1/rewards/{sku}/redeem"), &json!({"idempotency_key": key})).await
 }
 
+/// What it came to, asked for with one key until that is known: a machine that is too busy may answer that it is on its way, or that
+/// somebody was not heard.
+pub async fn redeemed(person: &Persona, sku: &str, key: &str) -> Answer {
+    wait_for("an answer", LONG, async || {
+        let answer = redeem(person, sku, key).await;
+        let known = ![503, 504].contains(&answer.status.as_u16()) && answer.reason() != "IN_PROGRESS";
+        known.then_some(answer)
+    })
+    .await
+}
+
 /// A redemption that has come to its end.
 pub async fn settled(person: &Persona, id: &str) -> Value {
-    wait_for("the redemption ends", Duration::from_secs(60), async || {
+    wait_for(format!("the redemption {id} ends"), LONG, async || {
         let answer = person.get(&format!("/v1/rewards/redemptions/{id}")).await;
         let redemption = (answer.status == 200).then(|| answer.json()["redemption"].clone())?;
         let over = ["ISSUED", "FAILED", "CANCELLED"].map(|state| format!("REDEMPTION_STATE_{state}"));
