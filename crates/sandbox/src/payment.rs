@@ -13,7 +13,7 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Path, State as Shared},
+    extract::{Path, Query, State as Shared},
     middleware::from_fn,
     response::{IntoResponse as _, Response},
     routing::{get, post},
@@ -141,6 +141,7 @@ pub(crate) fn routes(state: &Arc<State>) -> Router<Arc<State>> {
         .route("/payment/v1/payments", post(pay).layer(played("pay")))
         .route("/payment/v1/payments/{id}", get(look).layer(played("look")))
         .route("/payment/v1/payments/{id}/void", post(void).layer(played("void")))
+        .route("/_sandbox/payments", get(list))
         .route("/_sandbox/payments/{id}", post(decide).get(look_unasked))
 }
 
@@ -227,6 +228,19 @@ async fn look_unasked(Shared(state): Shared<Arc<State>>, Path(id): Path<String>)
         || refuse(StatusCode::NOT_FOUND, "no such payment"),
         |payment| Json(json!(payment)).into_response(),
     )
+}
+
+/// Which payments are listed.
+#[derive(Debug, Deserialize)]
+struct Of {
+    reference: String,
+}
+
+/// Payments of a reference: more than one, where somebody paid twice.
+async fn list(Shared(state): Shared<Arc<State>>, Query(of): Query<Of>) -> Response {
+    let kept = state.payments.kept();
+    let payments: Vec<_> = kept.by_id.values().filter(|payment| payment.reference == of.reference).collect();
+    Json(json!({ "payments": payments })).into_response()
 }
 
 async fn void(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Path(id): Path<String>) -> Response {

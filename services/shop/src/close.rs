@@ -1,5 +1,6 @@
 //! Purchases that end: those that wait together are one statement, which writes how each ended, what its item does, what it
-//! gives back, and its events. It ends only what is open: whoever comes second is told what the first wrote.
+//! gives back, and its events. It ends only what is open, and for nothing only what nobody else has taken up meanwhile:
+//! whoever comes second is told what the first wrote.
 
 use std::sync::Arc;
 
@@ -96,7 +97,17 @@ impl Hand {
     async fn attempt(&self, ended: &[Box<Purchase>]) -> Result<Vec<Outcome>, Error> {
         let now = self.clock.now();
         let facts: Vec<_> = ended.iter().flat_map(|one| facts::ended(one, one.closed_at.unwrap_or(now))).collect();
-        let written = close::write(&self.db, ended, &facts, now).await?;
+        let for_nothing = |one: &&Box<Purchase>| matches!(one.state, PurchaseState::Failed | PurchaseState::Voided);
+        let back: Vec<_> = ended.iter().filter(for_nothing).map(|one| one.id).collect();
+        let written = if back.is_empty() {
+            close::write(&self.db, ended, &facts, now).await?
+        } else {
+            let mut tx = coreloop_db::begin(&self.db).await?;
+            close::lock(&mut *tx, &back).await?;
+            let written = close::write(&mut *tx, ended, &facts, now).await?;
+            tx.commit().await?;
+            written
+        };
         // Twice in one batch is once: the first of them is answered, the other finds it written.
         let mut seen = std::collections::HashSet::new();
         let mut fresh = |one: &Purchase| written.contains(&one.id) && seen.insert(one.id);

@@ -167,6 +167,13 @@ fn told(reason: ShopReason) -> (Kind, &'static str) {
     }
 }
 
+/// Nothing is known but that the database did not answer in time.
+fn is_away(error: &Error) -> bool {
+    let out_of_time = |error: &sqlx::Error| matches!(error, sqlx::Error::Database(refused) if refused.code().as_deref() == Some("57014"));
+    matches!(error, Error::Database(DbError::Deadline))
+        || error.sqlx().is_some_and(|error| coreloop_db::is_transient(error) || out_of_time(error))
+}
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let (kind, message) = told(refusal.reason);
@@ -185,7 +192,7 @@ impl From<Error> for Problem {
             Error::Invalid(violations) => Self::invalid(violations),
             Error::Problem(problem) => *problem,
             Error::Database(error) => error.into(),
-            Error::Batch(shared) if shared.sqlx().is_some_and(coreloop_db::is_transient) => {
+            Error::Batch(shared) if is_away(&shared) => {
                 Self::unavailable("a part that this call needs is away; ask again with the same key", shared)
             }
             Error::Batch(shared) => Self::internal(shared),
@@ -217,6 +224,14 @@ mod tests {
             assert_eq!(reason_of(constant(reason)), Some(reason));
         }
         assert!(ShopReason::try_from(17).is_err(), "a new reason needs its kind");
+    }
+
+    #[test]
+    fn a_database_that_does_not_answer_is_away() {
+        let kind = |error: DbError| Problem::from(Error::Batch(Arc::new(error.into()))).kind();
+        assert_eq!(kind(DbError::Deadline), Kind::Unavailable);
+        assert_eq!(kind(sqlx::Error::PoolTimedOut.into()), Kind::Unavailable);
+        assert_eq!(kind(sqlx::Error::RowNotFound.into()), Kind::Internal);
     }
 
     #[test]

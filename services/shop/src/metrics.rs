@@ -69,6 +69,7 @@ pub struct Metrics {
     pending: Gauge,
     stock: Family<PackageLabels, Gauge>,
     mismatches: Counter,
+    contradictions: Counter,
     fraud: Family<FraudLabels, Counter>,
 }
 
@@ -87,6 +88,7 @@ impl Default for Metrics {
             pending: Gauge::default(),
             stock: Family::default(),
             mismatches: Counter::default(),
+            contradictions: Counter::default(),
             fraud: Family::default(),
         }
     }
@@ -117,6 +119,16 @@ impl Metrics {
             "Receipts that do not say what the books say",
             self.mismatches.clone(),
         );
+        registry.register(
+            "shop_settlement_contradiction",
+            "Payments of which the payment service later said otherwise",
+            self.contradictions.clone(),
+        );
+    }
+
+    /// The payment service said otherwise than before.
+    pub fn contradiction(&self) {
+        self.contradictions.inc();
     }
 
     /// An attempt has ended.

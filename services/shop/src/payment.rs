@@ -15,6 +15,8 @@ use crate::{Error, options, purchase::Purchase};
 
 /// Key of the sandbox; it guards nothing.
 const SANDBOX_KEY: &str = "sandbox-payment-key";
+/// What it is called when it is away.
+pub(crate) const PAYMENTS: &str = "the payment service";
 /// Tries of one call, and the pause before the second; each further one is twice as long.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -55,6 +57,19 @@ struct Inner {
     options: options::Payment,
     // Made when it is first used: reading the system's certificates takes longer than a start.
     client: OnceLock<reqwest::Client>,
+}
+
+/// It said nothing that can be relied on.
+struct Failed {
+    /// With this status, if it said anything.
+    status: Option<u16>,
+    said: String,
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        Self::Away { part: PAYMENTS, said: failed.said }
+    }
 }
 
 #[derive(Serialize)]
@@ -102,8 +117,16 @@ impl Payments {
             handle: &purchase.payment_handle,
             callback_url: &self.0.options.callback_url,
         };
-        self.ask(|client, base| client.post(format!("{base}/v1/payments")).header("idempotency-key", &id).json(&pay))
-            .await
+        let asked = self
+            .ask(|client, base| client.post(format!("{base}/v1/payments")).header("idempotency-key", &id).json(&pay))
+            .await;
+        match asked {
+            // Asked again it would say so again.
+            Err(Failed { status: Some(status @ (400 | 422)), .. }) => {
+                Ok(Said::Refused { reason: format!("STATUS_{status}") })
+            }
+            asked => Ok(asked?),
+        }
     }
 
     /// Asks what became of a payment.
@@ -111,7 +134,7 @@ impl Payments {
     /// # Errors
     /// When what it says is not known.
     pub async fn look(&self, payment_id: &str) -> Result<Said, Error> {
-        self.ask(|client, base| client.get(format!("{base}/v1/payments/{payment_id}"))).await
+        Ok(self.ask(|client, base| client.get(format!("{base}/v1/payments/{payment_id}"))).await?)
     }
 
     /// Gives the points of a payment back.
@@ -119,14 +142,16 @@ impl Payments {
     /// # Errors
     /// When what it says is not known.
     pub async fn void(&self, payment_id: &str) -> Result<Said, Error> {
-        self.ask(|client, base| client.post(format!("{base}/v1/payments/{payment_id}/void"))).await
+        Ok(self.ask(|client, base| client.post(format!("{base}/v1/payments/{payment_id}/void"))).await?)
     }
 
-    async fn ask(&self, call: impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder) -> Result<Said, Error> {
+    async fn ask(&self, call: impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder) -> Result<Said, Failed> {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
             match self.once(&call).await {
-                Err(error) => tracing::debug!(%error, "the payment service is asked again"),
+                Err(failed) if failed.status.is_none_or(|status| !matches!(status, 400 | 422)) => {
+                    tracing::debug!(said = failed.said, "the payment service is asked again");
+                }
                 said => return said,
             }
             tokio::time::sleep(pause).await;
@@ -135,8 +160,8 @@ impl Payments {
         self.once(&call).await
     }
 
-    async fn once(&self, call: &impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder) -> Result<Said, Error> {
-        let away = |said: String| Error::Away { part: "the payment service", said };
+    async fn once(&self, call: &impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder) -> Result<Said, Failed> {
+        let away = |said: String| Failed { status: None, said };
         let options = &self.0.options;
         let key = options.api_key.as_ref().map_or(SANDBOX_KEY, SecretString::expose_secret);
         let client = self.client().map_err(|error| away(error.to_string()))?;
@@ -145,7 +170,10 @@ impl Payments {
         let answer = request.send().await.map_err(|error| away(error.without_url().to_string()))?;
         let status = answer.status();
         let said = answer.json::<Answer>().await;
-        read(status, said.ok()).ok_or_else(|| away(format!("status {}", status.as_u16())))
+        read(status, said.ok()).ok_or_else(|| {
+            let status = status.as_u16();
+            Failed { status: Some(status), said: format!("status {status}") }
+        })
     }
 
     fn client(&self) -> Result<&reqwest::Client, reqwest::Error> {

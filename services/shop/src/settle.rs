@@ -2,7 +2,8 @@
 //!
 //! Whoever takes a purchase up goes on where it stands: its buyer's call, the worker after it was killed, the worker after a
 //! webhook. Each step asks others by names that follow from the purchase, or writes only what is still so; so it does not
-//! matter which steps were done before, or that two do the same one.
+//! matter which steps were done before, or that two do the same one. A refusal has no name: what is refused to one may be done
+//! for the next. So only who took it up last (`tries`) ends it for nothing.
 
 use std::{future::Future, sync::Arc};
 
@@ -15,7 +16,7 @@ use crate::{
     App, Error,
     error::{Refusal, constant},
     order::Origin,
-    payment::Said,
+    payment::{PAYMENTS, Said},
     purchase::Purchase,
     store::payments::{self, Verdict},
     time,
@@ -24,6 +25,10 @@ use crate::{
 
 /// Name of the spans of a conversion's steps.
 const SPAN: &str = "settlement_phase";
+/// What the payment service itself has said.
+const THEIRS: [&str; 3] = ["answer", "webhook", "poll"];
+/// Why it is voided, where the payment service says so.
+pub(crate) const PAID_BACK: &str = "PAID_BACK";
 /// Times that a purse which is emptied meanwhile is looked into again.
 const TRIES: u32 = 3;
 
@@ -79,14 +84,14 @@ async fn ask(app: &App, purchase: Purchase) -> Result<Purchase, Error> {
     let changed = match &said {
         Said::Pending { payment_id } => {
             let next_at = time::later(now, pause(app, purchase.tries));
-            payments::pending(&app.db, purchase.id, payment_id, next_at).await?
+            payments::pending(&app.db, &purchase, payment_id, next_at).await?
         }
         Said::Confirmed { payment_id } => {
             let verdict = decided(PurchaseState::Confirmed, payment_id, "", "");
             payments::decide(&app.db, purchase.id, &verdict).await?
         }
         Said::Voided { payment_id, reason } => {
-            let verdict = decided(PurchaseState::Voided, payment_id, reason, "");
+            let verdict = decided(PurchaseState::Voided, payment_id, PAID_BACK, reason);
             payments::decide(&app.db, purchase.id, &verdict).await?
         }
         Said::Refused { reason } => {
@@ -95,15 +100,26 @@ async fn ask(app: &App, purchase: Purchase) -> Result<Purchase, Error> {
             payments::decide(&app.db, purchase.id, &verdict).await?
         }
     };
-    match changed {
-        Some(changed) => Ok(changed),
-        // Somebody was first.
-        None => app.again(purchase.id).await,
+    if let Some(changed) = changed {
+        return Ok(changed);
     }
+    // Somebody was first; it is theirs, whatever it has become.
+    let seen = app.again(purchase.id).await?;
+    if let Said::Confirmed { payment_id } = &said
+        && is_unpaid(seen.verdict.unwrap_or(seen.state))
+    {
+        tracing::error!(purchase = %seen.id, "paid for what is over: the points are given back");
+        void(app, &seen, payment_id).await?;
+    }
+    Ok(Purchase { tries: purchase.tries, ..seen })
+}
+
+fn is_unpaid(state: PurchaseState) -> bool {
+    matches!(state, PurchaseState::Voided | PurchaseState::Failed)
 }
 
 /// Time until a payment that is not decided is asked after, in seconds.
-fn pause(app: &App, tries: i32) -> u32 {
+pub(crate) fn pause(app: &App, tries: i32) -> u32 {
     let options = &app.options.payment;
     let doubled = options.poll_secs.saturating_mul(1 << u32::try_from(tries).unwrap_or_default().min(16));
     doubled.min(options.poll_most_secs)
@@ -134,22 +150,55 @@ async fn confirm(app: &App, mut purchase: Purchase) -> Result<Purchase, Error> {
             purchase.state = PurchaseState::Confirmed;
         }
         Moved::Refused { refusal, .. } => {
-            // It was paid for and cannot be given: it is paid back.
-            phase(app, &purchase, "void", app.payments.void(&purchase.payment_id)).await?;
-            fail(&mut purchase, refusal);
+            // Written before it is paid back: what is paid back is not given any more.
+            return match payments::overrule(&app.db, &purchase, constant(refusal.reason)).await? {
+                Some(changed) => undo(app, changed, PurchaseState::Failed).await,
+                None => app.again(purchase.id).await,
+            };
         }
     }
     end(app, purchase).await
 }
 
+/// Has the points of a purchase given back, which the payment service did not do by itself; answers what it calls the payment.
+async fn unpay(app: &App, purchase: &Purchase) -> Result<String, Error> {
+    let payment_id = if purchase.payment_id.is_empty() {
+        // It may have been asked for. Asked again it is the same one, and has a name.
+        match phase(app, purchase, "find_payment", app.payments.pay(purchase)).await? {
+            Said::Refused { .. } => return Ok(String::new()),
+            Said::Voided { payment_id, .. } => return Ok(payment_id),
+            Said::Pending { payment_id } | Said::Confirmed { payment_id } => payment_id,
+        }
+    } else {
+        purchase.payment_id.clone()
+    };
+    void(app, purchase, &payment_id).await?;
+    Ok(payment_id)
+}
+
+async fn void(app: &App, purchase: &Purchase, payment_id: &str) -> Result<(), Error> {
+    match phase(app, purchase, "void", app.payments.void(payment_id)).await? {
+        Said::Voided { .. } | Said::Refused { .. } => Ok(()),
+        Said::Pending { .. } | Said::Confirmed { .. } => {
+            Err(Error::Away { part: PAYMENTS, said: "the points are not given back".to_owned() })
+        }
+    }
+}
+
 /// It is not paid for: what was given is taken back, as much as there is.
 async fn undo(app: &App, mut purchase: Purchase, verdict: PurchaseState) -> Result<Purchase, Error> {
+    if !THEIRS.contains(&purchase.said_by.as_str()) {
+        purchase.payment_id = unpay(app, &purchase).await?;
+    }
+    purchase.state = verdict;
+    // Found by giving it: a read would not find what is still on its way, and this way that is the same act.
     if purchase.granting
         && let Moved::Done { posting_id, .. } = phase(app, &purchase, "find", app.wallet.give(&purchase)).await?
     {
         purchase = take_back(app, purchase, &posting_id).await?;
+        // Something moved, and some of it may be owed: it did not just fail.
+        purchase.state = PurchaseState::Voided;
     }
-    purchase.state = verdict;
     end(app, purchase).await
 }
 
@@ -186,7 +235,7 @@ async fn take_back(app: &App, mut purchase: Purchase, posting_id: &str) -> Resul
 }
 
 async fn claw(app: &App, purchase: Purchase, before: Option<i64>, amount: i64) -> Result<Purchase, Error> {
-    match payments::claw(&app.db, purchase.id, before, amount).await? {
+    match payments::claw(&app.db, &purchase, before, amount).await? {
         Some(changed) => Ok(changed),
         None => Err(Error::Away { part: "the database", said: "another takes the same back".to_owned() }),
     }

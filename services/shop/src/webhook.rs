@@ -59,6 +59,9 @@ pub fn read(secret: &[u8], timestamp: &str, signature: &str, body: &[u8], now: i
             return Err(Error::invalid(field, "must have 1 to 128 characters that can be seen"));
         }
     }
+    if notice.payment_id.contains(['/', '?', '#', '%']) {
+        return Err(Error::invalid("payload.payment_id", "must be a plain name"));
+    }
     if !["confirmed", "voided", "refused", "pending"].contains(&notice.status.as_str()) {
         return Err(Error::invalid("payload.status", "must be confirmed, voided, refused or pending"));
     }
@@ -117,6 +120,7 @@ mod tests {
             BODY.replace("e1", &long),
             BODY.replace("e1", "e\\u0000"),
             BODY.replace("p1", ""),
+            BODY.replace("p1", "../p1"),
             BODY.replace("confirmed", "maybe"),
             BODY.replace("00000000-0000", "x"),
         ] {

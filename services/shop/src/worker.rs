@@ -4,16 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use coreloop_db::{deadline, lease::Lease};
 use coreloop_service::Worker;
-use futures::{StreamExt as _, stream};
+use coreloop_shop_api::v1::Category;
+use futures::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{App, Error, purchase::Purchase, settle, store, time};
+use crate::{App, Error, payment::PAYMENTS, purchase::Purchase, settle, store, time};
 
-/// Purchases of one look, and those that are worked on at the same time.
-const AT_ONCE: i64 = 64;
-const TOGETHER: usize = 16;
+/// Purchases of one look. All are worked on at once: what is taken up does not wait while its time runs.
+const TOGETHER: i64 = 16;
 /// Between two looks at keys and gauges.
 const KEEP: Duration = Duration::from_secs(5);
 /// Receipts of one statement.
@@ -22,9 +22,12 @@ const PAGE: i64 = 500;
 /// The service's loops.
 #[must_use]
 pub fn all(app: &Arc<App>) -> Vec<Worker> {
-    let (due, keep, receipts) = (Arc::clone(app), Arc::clone(app), Arc::clone(app));
+    let (items, conversions) = (Arc::clone(app), Arc::clone(app));
+    let (keep, receipts) = (Arc::clone(app), Arc::clone(app));
     let mut workers = vec![
-        Worker::new("shop.due", move |stop| sweep(Arc::clone(&due), stop)),
+        // Apart: items do not wait for a payment service that is away.
+        Worker::new("shop.due", move |stop| sweep(Arc::clone(&items), Category::Item, stop)),
+        Worker::new("shop.settle", move |stop| sweep(Arc::clone(&conversions), Category::Conversion, stop)),
         Worker::new("shop.keep", move |stop| tend(Arc::clone(&keep), stop)),
     ];
     if app.options.verify_secs > 0 {
@@ -34,35 +37,37 @@ pub fn all(app: &Arc<App>) -> Vec<Worker> {
 }
 
 /// Replicas do not take turns: what one claims another does not see.
-async fn sweep(app: Arc<App>, stop: CancellationToken) {
+async fn sweep(app: Arc<App>, category: Category, stop: CancellationToken) {
     let pause = Duration::from_secs(app.options.sweep_secs.into());
     loop {
-        match stop.run_until_cancelled(look(&app)).await {
+        match stop.run_until_cancelled(look(&app, category)).await {
             None => return,
-            Some(Ok(found)) if found >= AT_ONCE => continue,
+            Some(Ok(found)) if found >= TOGETHER => continue,
             Some(Ok(_)) => {}
             Some(Err(error)) => tracing::warn!(%error, "open purchases could not be looked after"),
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = app.woken.notified() => {}
+            // A webhook: it is of a conversion.
+            () = app.woken.notified(), if category == Category::Conversion => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
 /// Takes up some that are due; answers how many they were. What fails is due again when its lease is over.
-async fn look(app: &App) -> Result<i64, Error> {
+async fn look(app: &App, category: Category) -> Result<i64, Error> {
     let now = app.clock.now();
-    let due = store::purchases::claim(&app.db, now, time::later(now, app.options.lease_secs), AT_ONCE).await?;
+    let until = time::later(now, app.options.lease_secs);
+    let due = store::purchases::claim(&app.db, category, now, until, TOGETHER).await?;
     let found = i64::try_from(due.len()).unwrap_or(i64::MAX);
-    stream::iter(due).for_each_concurrent(TOGETHER, |purchase| take_up(app, purchase)).await;
+    join_all(due.into_iter().map(|purchase| take_up(app, purchase))).await;
     Ok(found)
 }
 
-/// Ends before the lease does: nothing is asked for a purchase that another has taken up.
+/// Ends before the lease does, so that no two ask for the same purchase. What was asked may be on its way for longer.
 async fn take_up(app: &App, purchase: Purchase) {
-    let (id, tries) = (purchase.id, purchase.tries);
+    let (id, tries, category) = (purchase.id, purchase.tries, purchase.category());
     let patience = Duration::from_secs(app.options.lease_secs.into()).saturating_sub(Duration::from_secs(1));
     let call = settle::resumed(&purchase.origin);
     let work = deadline::scope(Instant::now() + patience, settle::run(app, purchase));
@@ -71,6 +76,16 @@ async fn take_up(app: &App, purchase: Purchase) {
         Some(call) => call.scope(work).await,
         None => work.await,
     };
+    let payments_away = match &outcome {
+        Ok(Err(Error::Away { part, .. })) => *part == PAYMENTS,
+        Err(_) => category == Category::Conversion,
+        _ => false,
+    };
+    if payments_away {
+        let at = time::later(app.clock.now(), settle::pause(app, tries));
+        let else_when_the_lease_ends = store::purchases::postpone(&app.db, id, tries, at).await;
+        tracing::debug!(purchase = %id, postponed = else_when_the_lease_ends.is_ok(), "the payment service is left alone");
+    }
     match outcome {
         Ok(Ok(purchase)) => tracing::debug!(purchase = %id, state = purchase.word(), tries, "taken up"),
         Ok(Err(error)) => tracing::warn!(purchase = %id, tries, %error, "a purchase stays open"),

@@ -1,10 +1,10 @@
 //! What is limited: stock, places of each user, promo codes; taken once, given back when it was for nothing.
 
-use coreloop_testkit::run;
+use coreloop_testkit::{TestMesh, run, wait::wait_until};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::stage::{Buyer, MESH, give, gold, key, own, product};
+use super::stage::{Buyer, MESH, RECOVERY, give, gold, key, mesh, nothing_is_amiss, own, product};
 
 fn package(id: &str, change: Value) -> Value {
     let mut product = json!({"product_id": id, "category": "CATEGORY_ITEM", "name": "P", "price": 10, "active": true,
@@ -35,6 +35,50 @@ fn what_a_purchase_took_comes_back_when_it_fails() {
         let changed = product(mesh, &package(&id, json!({"stock": 0}))).await;
         assert_eq!(changed["stock"], 1);
         buy_limited(&alice, "spins-5").await.refused(404, "PRODUCT_NOT_FOUND");
+        // It asks for nothing that a conversion could be paid with.
+        let gold = json!({"category": "CATEGORY_CONVERSION", "gold": 5, "stock": 1, "effect": null});
+        let other = own("gold");
+        product(mesh, &package(&other, gold)).await;
+        buy_limited(&alice, &other).await.refused(404, "PRODUCT_NOT_FOUND");
+    });
+}
+
+#[test]
+fn what_is_not_limited_for_a_while_was_still_sold() {
+    run(async {
+        let mut mesh = mesh().start().await;
+        let (one, two) = (own("one"), own("two"));
+        let limited =
+            async |mesh: &TestMesh, id: &str, stock: Value| product(mesh, &package(id, json!({"stock": stock}))).await;
+        limited(&mesh, &one, json!(1)).await;
+        limited(&mesh, &two, json!(1)).await;
+        let (alice, bob, poor) = (Buyer::with(&mesh, 10).await, Buyer::with(&mesh, 10).await, Buyer::new(&mesh));
+        let body = json!({"package_id": one, "idempotency_key": key()});
+        let bought = alice.ask(0, "/api/shop/buy-limited", &body).await.expect(200);
+        // Open while the stock goes and comes.
+        for replica in [0, 1] {
+            mesh.node_mut(replica, "wallet").kill().await;
+        }
+        assert_eq!(buy_limited(&poor, &two).await.status, 503);
+        for id in [&one, &two] {
+            limited(&mesh, id, Value::Null).await;
+        }
+        assert_eq!(
+            alice.ask(1, "/api/shop/buy-limited", &body).await.expect(200),
+            bought,
+            "a key is answered as it was"
+        );
+        for id in [&one, &two] {
+            limited(&mesh, id, json!(1)).await;
+        }
+        for replica in [0, 1] {
+            mesh.node_mut(replica, "wallet").start().await;
+        }
+        let open = "select count(*) from shop.purchases where next_at is not null";
+        wait_until("the open one is over", RECOVERY, async || mesh.db.count(open).await == 0).await;
+        buy_limited(&bob, &one).await.refused(400, "SOLD_OUT");
+        buy_limited(&bob, &two).await.expect(200);
+        nothing_is_amiss(&mesh, "true").await;
     });
 }
 
@@ -90,6 +134,8 @@ fn a_promo_code_is_used_as_often_as_it_may() {
         .await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 3, "five in all");
         answers.iter().filter(|answer| answer.status != 200).for_each(|answer| answer.refused(400, "PROMO_USED_UP"));
+        let fewer = admin.post("/admin/shop/promos", &promo(json!({"max_uses": 1}))).await.expect(200);
+        assert_eq!(fewer["promo"]["max_uses"], 5, "no fewer than were used");
         // Other products only.
         admin.post("/admin/shop/promos", &promo(json!({"max_uses": 0, "product_ids": ["gold-100"]}))).await.expect(200);
         alice.ask(0, "/api/shop/purchase", &body()).await.refused(400, "PROMO_INVALID");

@@ -14,7 +14,7 @@ async fn until_answered(buyer: &Buyer, replica: usize, body: &Value) -> Value {
         let answer = buyer.ask(replica, "/api/shop/purchase", body).await;
         if answer.status == 409 {
             answer.refused(409, "IN_PROGRESS");
-            assert_eq!(answer.json()["message"], "IN_PROGRESS");
+            assert_eq!((&answer.json()["message"], &answer.json()["success"]), (&json!("IN_PROGRESS"), &json!(false)));
             let retry = answer.detail("google.rpc.RetryInfo").unwrap()["retry_delay"].as_str().unwrap().to_owned();
             let secs: f64 = retry.trim_end_matches('s').parse().unwrap();
             assert!((0.15..=0.3).contains(&secs), "{retry}");
@@ -79,6 +79,21 @@ fn limited_stock_is_exact() {
             sold
         );
         nothing_is_amiss(mesh, &format!("p.product_id = '{package}'")).await;
+    });
+}
+
+#[test]
+fn sixty_four_conversions_at_once_are_settled_without_an_error() {
+    run(async {
+        let mesh = MESH.get().await;
+        let buyers: Vec<Buyer> = (0..64).map(|_| Buyer::new(mesh)).collect();
+        let keys: Vec<String> = buyers.iter().map(|_| key()).collect();
+        let answers = join_all(buyers.iter().zip(&keys).map(|(buyer, key)| buyer.convert(key, "card"))).await;
+        for answer in answers {
+            assert_eq!(answer.expect(200)["status"], "PURCHASE_STATE_CONFIRMED");
+        }
+        let ids: Vec<String> = buyers.iter().map(|buyer| format!("'{}'", buyer.id)).collect();
+        nothing_is_amiss(mesh, &format!("p.user_id in ({})", ids.join(", "))).await;
     });
 }
 

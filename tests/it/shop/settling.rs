@@ -1,9 +1,12 @@
 //! Conversions and the payment service: at once, late, never told, refused, given back, forged.
 
-use coreloop_testkit::{TestMesh, run, wait::wait_for};
+use coreloop_testkit::{
+    TestMesh, run,
+    wait::{wait_for, wait_until},
+};
 use serde_json::{Value, json};
 
-use super::stage::{Buyer, MESH, RECOVERY, gold, key, mesh, nothing_is_amiss, spend};
+use super::stage::{Buyer, MESH, RECOVERY, give, gold, key, mesh, nothing_is_amiss, spend};
 
 /// Has the payment service decide, and tell so; answers the statuses and bodies that its webhooks got.
 async fn decide(mesh: &TestMesh, payment: &str, decision: &Value) -> Vec<(u64, String)> {
@@ -135,7 +138,8 @@ fn a_payment_service_that_fails_is_asked_again_for_the_same_payment() {
     run(async {
         let mesh = mesh().start().await;
         let (alice, k, stand_ins) = (Buyer::new(&mesh), key(), mesh.stand_ins.as_ref().unwrap());
-        for kind in ["error", "reset", "garbage"] {
+        // The last of them takes the points and cannot say so.
+        for kind in ["error", "garbage", "lost"] {
             stand_ins.fault(&json!({"provider": "payment", "kind": kind, "times": 1})).await;
         }
         assert_eq!(alice.convert(&k, "card").await.status, 503);
@@ -146,6 +150,10 @@ fn a_payment_service_that_fails_is_asked_again_for_the_same_payment() {
         .await;
         assert_eq!(answer["status"], "PURCHASE_STATE_CONFIRMED");
         assert_eq!(gold(&mesh, &alice.id).await, 525);
+        let id = answer["transaction_id"].as_str().unwrap();
+        let of = format!("/_sandbox/payments?reference={id}");
+        let payments = stand_ins.rest().get(&of).send().await.expect(200);
+        assert_eq!(payments["payments"].as_array().unwrap().len(), 1, "{payments}");
         nothing_is_amiss(&mesh, "true").await;
     });
 }
@@ -170,12 +178,95 @@ fn gold_that_is_given_first_is_taken_back_as_far_as_it_is_there() {
         assert_eq!(gold(&mesh, &bob.id).await, 0);
         let owed = format!("select owed from shop.purchases where id = '{id}'");
         assert_eq!(mesh.db.count(&owed).await, 400);
+        // No more than the bonus was spent, so that taking back what was paid for would have been possible.
+        let dave = Buyer::new(&mesh);
+        let (id, payment) = pending(&dave).await;
+        spend(&mesh, &dave.id, 10).await;
+        decide(&mesh, &payment, &json!({"status": "voided"})).await;
+        let seen = dave.settled(&id, "VOIDED").await;
+        assert_eq!((gold(&mesh, &dave.id).await, &seen["gold_delta"]), (0, &json!(10)));
+        // Refused after it was given: what is owed is told of.
+        let erin = Buyer::new(&mesh);
+        let (id, payment) = pending(&erin).await;
+        spend(&mesh, &erin.id, 30).await;
+        decide(&mesh, &payment, &json!({"status": "refused"})).await;
+        let seen = erin.settled(&id, "VOIDED").await;
+        assert_eq!((gold(&mesh, &erin.id).await, &seen["gold_delta"]), (0, &json!(30)));
         // Confirmed: what was given stays, once.
         let carol = Buyer::new(&mesh);
         let (id, payment) = pending(&carol).await;
         decide(&mesh, &payment, &json!({"status": "confirmed"})).await;
         carol.settled(&id, "CONFIRMED").await;
         assert_eq!(gold(&mesh, &carol.id).await, 525);
+        nothing_is_amiss(&mesh, "true").await;
+    });
+}
+
+/// What the payment service holds of a payment.
+async fn paid(mesh: &TestMesh, payment: &str) -> Value {
+    mesh.stand_ins.as_ref().unwrap().rest().get(&format!("/_sandbox/payments/{payment}")).send().await.expect(200)
+}
+
+#[test]
+fn what_is_paid_for_and_cannot_be_given_is_paid_back() {
+    run(async {
+        let mesh = MESH.get().await;
+        let (alice, k) = (Buyer::new(mesh), key());
+        // One more than may be with what is bought.
+        let full = 9_007_199_254_740_991 - 524;
+        give(mesh, &alice.id, full).await;
+        for _ in 0..2 {
+            alice.convert(&k, "card").await.refused(400, "BALANCE_LIMIT");
+        }
+        assert_eq!(gold(mesh, &alice.id).await, full);
+        let sql = format!("select payment_id from shop.purchases where user_id = '{}'", alice.id);
+        let payment: String = sqlx::query_scalar(&sql).fetch_one(&mut mesh.db.connect().await).await.unwrap();
+        assert_eq!(paid(mesh, &payment).await["status"], "voided");
+        nothing_is_amiss(mesh, &format!("p.user_id = '{}'", alice.id)).await;
+    });
+}
+
+#[test]
+fn what_an_operator_voids_is_paid_back() {
+    run(async {
+        let mesh = mesh().start().await;
+        let (admin, alice, bob) = (mesh.admin().await, Buyer::new(&mesh), Buyer::new(&mesh));
+        let void = json!({"verdict": "PURCHASE_STATE_VOIDED", "reason": "ticket 9"});
+        let settle = |id: &str| format!("/api/shop/transactions/{id}/settle");
+        let (id, payment) = pending(&alice).await;
+        admin.post(&settle(&id), &void).await.expect(200);
+        alice.settled(&id, "VOIDED").await;
+        assert_eq!(paid(&mesh, &payment).await["status"], "voided");
+        // Its payment service took the points and could not say so: what it calls the payment is not known here.
+        let fault = json!({"provider": "payment", "endpoint": "pay", "kind": "lost", "times": 3});
+        mesh.stand_ins.as_ref().unwrap().fault(&fault).await;
+        assert_eq!(bob.convert(&key(), "pending").await.status, 503);
+        let sql = format!("select id from shop.purchases where user_id = '{}'", bob.id);
+        let id: uuid::Uuid = sqlx::query_scalar(&sql).fetch_one(&mut mesh.db.connect().await).await.unwrap();
+        admin.post(&settle(&id.to_string()), &void).await.expect(200);
+        let seen = bob.settled(&id.to_string(), "VOIDED").await;
+        assert_eq!(paid(&mesh, seen["payment_id"].as_str().unwrap()).await["status"], "voided");
+        assert_eq!((gold(&mesh, &alice.id).await, gold(&mesh, &bob.id).await), (0, 0));
+        nothing_is_amiss(&mesh, "true").await;
+    });
+}
+
+#[test]
+fn a_payment_service_that_is_away_is_asked_less_and_less() {
+    run(async {
+        let mesh = mesh().setting("shop.payment.poll_most_secs", 60_i64).start().await;
+        let (alice, k, stand_ins) = (Buyer::new(&mesh), key(), mesh.stand_ins.as_ref().unwrap());
+        stand_ins.fault(&json!({"provider": "payment", "kind": "error"})).await;
+        assert_eq!(alice.convert(&k, "card").await.status, 503);
+        // Longer than a lease.
+        wait_until("it is left alone for a while", RECOVERY, async || {
+            let alone = format!(
+                "select count(*) from shop.purchases where state = 1 and next_at > to_timestamp({}) + interval '6 s'",
+                mesh.now()
+            );
+            mesh.db.count(&alone).await == 1
+        })
+        .await;
     });
 }
 

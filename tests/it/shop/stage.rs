@@ -31,7 +31,7 @@ pub fn mesh() -> Builder {
         .replicas(2)
         .stand_ins()
         .issuer(issuer())
-        .setting("shop.lease_secs", 2_i64)
+        .setting("shop.lease_secs", 4_i64)
         .setting("shop.payment.poll_secs", 1_i64)
         .setting("shop.payment.poll_most_secs", 1_i64)
 }
@@ -201,6 +201,35 @@ pub async fn nothing_is_amiss(mesh: &TestMesh, of: &str) {
                   where {of} and p.category = 1 and p.state = 3 and p.gold + p.bonus is distinct from
                         (select sum(e.delta) from wallet.postings w join wallet.entries e on e.posting = w.id
                           where w.reference = p.id::text and e.owner = p.user_id)"
+            ),
+        ),
+        (
+            "a voided conversion that is not taken back but for what is owed",
+            format!(
+                "select count(*) from shop.purchases p
+                  where {of} and p.category = 1 and p.state = 4 and p.owed <>
+                        (select coalesce(sum(e.delta), 0) from wallet.postings w join wallet.entries e on e.posting = w.id
+                          where w.reference = p.id::text and e.owner = p.user_id)"
+            ),
+        ),
+        (
+            "stock that is not what was sold",
+            format!(
+                "select count(*) from shop.stock s
+                  where s.product_id in (select p.product_id from shop.purchases p where {of}) and s.taken <>
+                        (select count(*) from shop.purchases q
+                          where q.product_id = s.product_id and q.took_stock and q.state <= 3)"
+            ),
+        ),
+        (
+            "places that are not what was bought",
+            format!(
+                "select count(*) from shop.holdings h
+                  where exists (select from shop.purchases p
+                                 where {of} and p.user_id = h.user_id and p.product_id = h.product_id)
+                    and h.taken <>
+                        (select count(*) from shop.purchases q
+                          where q.user_id = h.user_id and q.product_id = h.product_id and q.took_holding and q.state <= 3)"
             ),
         ),
         (

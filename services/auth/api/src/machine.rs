@@ -16,6 +16,10 @@ use crate::v1::{MintInternalTokenRequest, auth_internal_service_client::AuthInte
 
 /// Part of a token's life after which the next call asks for another.
 const FRESH: i64 = 2;
+/// Time until auth is asked again after it gave none, in seconds.
+const AGAIN_SECS: i64 = 5;
+/// A token that is over in so many seconds is not sent any more.
+const SPARE_SECS: i64 = 10;
 
 /// This service, towards one other. Clones share the token.
 #[derive(Clone)]
@@ -34,6 +38,7 @@ struct Inner {
 struct Token {
     bearer: MetadataValue<Ascii>,
     renew_at: i64,
+    over_at: i64,
 }
 
 impl Machine {
@@ -57,15 +62,23 @@ impl Machine {
     }
 
     /// A request to it in the name of this service. Whoever finds the token old asks for another; who comes meanwhile
-    /// waits for that one.
+    /// waits for that one. While auth is away the old one is sent as long as it is good.
     ///
     /// # Errors
     /// When auth does not give a token.
     pub async fn request<T>(&self, message: T) -> Result<Request<T>, Status> {
         let mut kept = self.0.kept.lock().await;
-        let token = match kept.take() {
-            Some(token) if self.0.clock.unix() < token.renew_at => token,
-            _ => self.0.ask().await?,
+        let now = self.0.clock.unix();
+        let token = match kept.clone() {
+            Some(token) if now < token.renew_at => token,
+            old => match self.0.ask().await {
+                Ok(token) => token,
+                // Auth is away, and what it gave before is still good.
+                Err(status) => match old.filter(|token| now < token.over_at) {
+                    Some(token) => Token { renew_at: now + AGAIN_SECS, ..token },
+                    None => return Err(status),
+                },
+            },
         };
         let bearer = kept.insert(token).bearer.clone();
         drop(kept);
@@ -94,7 +107,8 @@ impl Inner {
         let mut bearer: MetadataValue<Ascii> =
             format!("Bearer {}", minted.token).parse().map_err(|_| Problem::internal("a token that is no header"))?;
         bearer.set_sensitive(true);
-        Ok(Token { bearer, renew_at: timestamp + i64::from(minted.expires_in) / FRESH })
+        let life = i64::from(minted.expires_in);
+        Ok(Token { bearer, renew_at: timestamp + life / FRESH, over_at: timestamp + life - SPARE_SECS })
     }
 }
 

@@ -67,8 +67,9 @@ pub async fn upsert_promo(
         return Err(Error::invalid("promo.value", "must be 1 to 99 percents"));
     }
     window("promo.ends_at", promo.starts_at.as_ref(), promo.ends_at.as_ref())?;
-    let used = store::promos::upsert(&app.db, &promo, app.clock.now()).await?;
+    let (used, max_uses) = store::promos::upsert(&app.db, &promo, app.clock.now()).await?;
     promo.used = used.try_into().unwrap_or(i32::MAX);
+    promo.max_uses = max_uses.try_into().unwrap_or(i32::MAX);
     tracing::info!(code = promo.code, by = %by, "a promo code was changed");
     Ok(Response::new(v1::UpsertPromoResponse { promo: Some(promo) }))
 }

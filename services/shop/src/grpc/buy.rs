@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use coreloop_access::Caller;
 use coreloop_core::UserId;
+use coreloop_db::deadline;
 use coreloop_shop_api::v1::{self, Category, ShopReason};
 use tokio::time::Instant;
 use tonic::{Request, Response};
@@ -12,6 +13,7 @@ use crate::{
     App, Error,
     open::Opened,
     order::{Asked, Order, Way},
+    payment::PAYMENTS,
     purchase::{Purchase, word},
     settle, store,
 };
@@ -82,17 +84,14 @@ fn flow(way: Way) -> &'static str {
 
 async fn buy(app: &App, user: UserId, asked: Asked, way: Way) -> Result<Purchase, Error> {
     let product = app.products.find(asked.product_id.clone()).await?.ok_or(ShopReason::ProductNotFound)?;
-    if asked.category.is_some_and(|category| category != product.category()) {
-        return Err(Error::invalid("type", "is not what the product is"));
-    }
-    if way == Way::Limited && product.stock.is_none() {
-        return Err(ShopReason::ProductNotFound.into());
-    }
-    if product.category() == Category::Conversion && !app.payments.is_set() {
-        return Err(Error::Away { part: "the payment service", said: "shop.payment.endpoint is not set".to_owned() });
-    }
+    let objection = objection(app, &asked, &product, way);
     let order = Order::new(user, product, asked, way);
     let (id, body_hash) = (order.id, order.body_hash);
+    if let Err(error) = objection {
+        // A key that bought it when it was another product is answered as it was.
+        let known = app.purchases.find(id).await?;
+        return known.map_or(Err(error), |known| repeated(app, &known, &body_hash, way));
+    }
     if !app.claims.take(&order).await
         && let Some(known) = app.purchases.find(id).await?
     {
@@ -101,15 +100,7 @@ async fn buy(app: &App, user: UserId, asked: Asked, way: Way) -> Result<Purchase
     match app.opening.open(order).await {
         Ok(Opened::New(purchase)) => {
             app.metrics.key(flow(way), "first");
-            let outcome = settle::run(app, *purchase).await;
-            if outcome.is_err() {
-                // Whoever looks after what is open need not wait until this call's time is over.
-                let soon = app.clock.now().saturating_add(jiff::SignedDuration::from_secs(1));
-                let at_the_latest_when_the_lease_ends =
-                    store::purchases::release(&app.db, id, soon.unwrap_or_default()).await;
-                tracing::debug!(purchase = %id, released = at_the_latest_when_the_lease_ends.is_ok(), "is given on");
-            }
-            outcome
+            settle(app, *purchase).await
         }
         Ok(Opened::Known) => repeated(app, &app.again(id).await?, &body_hash, way),
         Err(error) => {
@@ -119,6 +110,40 @@ async fn buy(app: &App, user: UserId, asked: Asked, way: Way) -> Result<Purchase
             Err(error)
         }
     }
+}
+
+/// Why it cannot be bought so.
+fn objection(app: &App, asked: &Asked, product: &v1::Product, way: Way) -> Result<(), Error> {
+    if asked.category.is_some_and(|category| category != product.category()) {
+        return Err(Error::invalid("type", "is not what the product is"));
+    }
+    let conversion = product.category() == Category::Conversion;
+    // A limited conversion needs what it is paid with, which `BuyLimited` does not ask for.
+    if way == Way::Limited && (product.stock.is_none() || conversion) {
+        return Err(ShopReason::ProductNotFound.into());
+    }
+    if conversion && !app.payments.is_set() {
+        return Err(Error::Away { part: PAYMENTS, said: "shop.payment.endpoint is not set".to_owned() });
+    }
+    Ok(())
+}
+
+/// Goes on with a purchase that this call has written down, as long as nobody else does.
+async fn settle(app: &App, purchase: Purchase) -> Result<Purchase, Error> {
+    let (id, tries, created_at) = (purchase.id, purchase.tries, purchase.created_at);
+    let age = || Duration::try_from(app.clock.now().duration_since(created_at)).unwrap_or_default();
+    let lease = Duration::from_secs(app.options.lease_secs.into());
+    let until = Instant::now() + lease.saturating_sub(age()).saturating_sub(Duration::from_secs(1));
+    let until = deadline::current().map_or(until, |callers| callers.min(until));
+    let work = deadline::scope(until, settle::run(app, purchase));
+    let outcome = tokio::time::timeout_at(until, work).await.unwrap_or_else(|_| Err(Error::in_progress(age())));
+    if outcome.is_err() {
+        // Whoever looks after what is open need not wait until this call's time is over.
+        let soon = app.clock.now().saturating_add(jiff::SignedDuration::from_secs(1));
+        let else_when_the_lease_ends = store::purchases::release(&app.db, id, tries, soon.unwrap_or_default()).await;
+        tracing::debug!(purchase = %id, released = else_when_the_lease_ends.is_ok(), "is given on");
+    }
+    outcome
 }
 
 /// What another call with the key has come to.

@@ -7,6 +7,7 @@ use tonic::{Request, Response, metadata::MetadataMap};
 use crate::{
     App, Error,
     error::constant,
+    settle::PAID_BACK,
     store::payments::{self, Verdict},
     webhook,
 };
@@ -39,6 +40,7 @@ pub async fn receive_payment(
     if let Some(state) = notice.verdict() {
         let reason = match state {
             v1::PurchaseState::Failed => constant(ShopReason::PaymentRefused),
+            v1::PurchaseState::Voided => PAID_BACK,
             _ => "",
         };
         let detail: String =
@@ -46,7 +48,13 @@ pub async fn receive_payment(
         let payment_id = notice.payment_id.as_str();
         let verdict = Verdict { state, said_by: "webhook", payment_id, reason, detail: &detail, next_at: now };
         // What was decided before stays so: the first word counts.
-        payments::decide(&mut *tx, notice.reference, &verdict).await?;
+        let first = payments::decide(&mut *tx, notice.reference, &verdict).await?.is_some();
+        let before = known.verdict.unwrap_or(known.state);
+        if !first && before != state {
+            // Points and GOLD no longer agree, as after a chargeback: a person has to look.
+            app.metrics.contradiction();
+            tracing::error!(purchase = %known.id, ?before, said = ?state, "the payment service takes back its word");
+        }
     }
     tx.commit().await?;
     app.woken.notify_one();

@@ -15,8 +15,18 @@ fn column<V>(rows: &[Box<Purchase>], value: impl FnMut(&Purchase) -> V) -> Vec<V
     rows.iter().map(|row| value(row)).collect()
 }
 
+/// Locks what purchases give back when they end for nothing, in the order of those that begin.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<(), Error> {
+    sqlx::query!(r#"select 1 as "done!" from shop.back($1)"#, ids).fetch_all(db).await?;
+    Ok(())
+}
+
 /// Ends what of `ended` is open, with what its item does, what it gives back and its events: one statement. Answers what it
-/// ended; the rest had been ended before.
+/// ended; the rest had been ended before, or was taken up by another, whose word counts: what was refused to one may have been
+/// done for the next. What has been paid for is ended by whoever knows it.
 ///
 /// # Errors
 /// When the database fails.
@@ -39,21 +49,23 @@ pub async fn write(
                    closed_at = v.closed_at, next_at = null
               from (select distinct on (id) *
                       from unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
-                                  $8::text[], $9::smallint[], $10::bytea[], $11::integer[], $12::bytea[], $13::timestamptz[])
+                                  $8::text[], $9::smallint[], $10::bytea[], $11::integer[], $12::bytea[], $13::timestamptz[],
+                                  $27::integer[])
                            with ordinality
                            as t(id, state, reason, detail, balance, owed, payment_id, said_by, hash_version, integrity_hash,
-                                key_version, signature, closed_at, ord)
+                                key_version, signature, closed_at, tries, ord)
                      order by id, ord) v
              where p.id = v.id and p.state < 3
+               and (p.tries = v.tries or v.state = 3 and coalesce(p.verdict, 3) = 3)
          returning p.id, p.user_id, p.product_id, p.promo, p.state, p.took_stock, p.took_holding
         ), back as (
             select * from closed where state in (4, 5)
         ), stock as (
-            update shop.stock s set taken = s.taken - b.n
+            update shop.stock s set taken = greatest(s.taken - b.n, 0)
               from (select product_id, count(*) as n from back where took_stock group by product_id) b
              where s.product_id = b.product_id
         ), holding as (
-            update shop.holdings h set taken = h.taken - b.n
+            update shop.holdings h set taken = greatest(h.taken - b.n, 0)
               from (select user_id, product_id, count(*) as n from back where took_holding group by user_id, product_id) b
              where h.user_id = b.user_id and h.product_id = b.product_id
         ), promo as (
@@ -109,6 +121,7 @@ pub async fn write(
         &facts.iter().map(|fact| fact.origin.traceparent.clone()).collect::<Vec<_>>(),
         &facts.iter().map(|fact| fact.origin.request_id.clone()).collect::<Vec<_>>(),
         now.to_sqlx() as jiff_sqlx::Timestamp,
+        &column(ended, |row| row.tries),
     )
     .fetch_all(db)
     .await?;

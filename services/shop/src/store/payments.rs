@@ -20,17 +20,18 @@ fn number(state: PurchaseState) -> i16 {
 /// When the database fails.
 pub async fn pending(
     db: impl PgExecutor<'_>,
-    id: Uuid,
+    purchase: &Purchase,
     payment_id: &str,
     next_at: Timestamp,
 ) -> Result<Option<Purchase>, sqlx::Error> {
     let row = row!(
         "update shop.purchases p set state = 2, payment_id = $2, next_at = $3
-          where p.id = $1 and p.state < 3 and p.verdict is null returning",
+          where p.id = $1 and p.state < 3 and p.verdict is null and p.tries = $4 returning",
         "",
-        id,
+        purchase.id,
         payment_id,
-        next_at.to_sqlx() as _
+        next_at.to_sqlx() as _,
+        purchase.tries
     )
     .fetch_optional(db)
     .await?;
@@ -42,7 +43,7 @@ pub async fn pending(
 pub struct Verdict<'a> {
     /// CONFIRMED, VOIDED or FAILED.
     pub state: PurchaseState,
-    /// `answer`, `webhook`, `poll`, `operator`.
+    /// `answer`, `webhook`, `poll`: the payment service; `operator`.
     pub said_by: &'a str,
     /// What the payment service calls it.
     pub payment_id: &'a str,
@@ -54,7 +55,7 @@ pub struct Verdict<'a> {
     pub next_at: Timestamp,
 }
 
-/// Writes what was decided.
+/// Writes what was decided, of this payment and no other. Whoever decides has taken the purchase up.
 ///
 /// # Errors
 /// When the database fails.
@@ -62,8 +63,9 @@ pub async fn decide(db: impl PgExecutor<'_>, id: Uuid, verdict: &Verdict<'_>) ->
     let row = row!(
         "update shop.purchases p
             set verdict = $2, said_by = $3, payment_id = case when $4 = '' then p.payment_id else $4 end, reason = $5,
-                detail = $6, next_at = $7
-          where p.id = $1 and p.state < 3 and p.verdict is null and p.category = 1 returning",
+                detail = $6, next_at = $7, tries = p.tries + 1
+          where p.id = $1 and p.state < 3 and p.verdict is null and p.category = 1
+            and ($4 = '' or p.payment_id in ('', $4)) returning",
         "",
         id,
         number(verdict.state),
@@ -72,6 +74,29 @@ pub async fn decide(db: impl PgExecutor<'_>, id: Uuid, verdict: &Verdict<'_>) ->
         verdict.reason,
         verdict.detail,
         verdict.next_at.to_sqlx() as _
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(Purchase::from))
+}
+
+/// It was paid for and cannot be given: nobody ends it as given any more, and it is paid back. Another may have given it all
+/// the same, so that is looked for.
+///
+/// # Errors
+/// When the database fails.
+pub async fn overrule(
+    db: impl PgExecutor<'_>,
+    purchase: &Purchase,
+    reason: &str,
+) -> Result<Option<Purchase>, sqlx::Error> {
+    let row = row!(
+        "update shop.purchases p set verdict = 5, said_by = 'wallet', reason = $3, detail = '', granting = true
+          where p.id = $1 and p.state < 3 and p.verdict = 3 and p.tries = $2 returning",
+        "",
+        purchase.id,
+        purchase.tries,
+        reason
     )
     .fetch_optional(db)
     .await?;
@@ -99,17 +124,18 @@ pub async fn granting(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Purcha
 /// When the database fails.
 pub async fn claw(
     db: impl PgExecutor<'_>,
-    id: Uuid,
+    purchase: &Purchase,
     before: Option<i64>,
     amount: i64,
 ) -> Result<Option<Purchase>, sqlx::Error> {
     let row = row!(
         "update shop.purchases p set claw = $3
-          where p.id = $1 and p.state < 3 and p.claw is not distinct from $2 returning",
+          where p.id = $1 and p.state < 3 and p.claw is not distinct from $2 and p.tries = $4 returning",
         "",
-        id,
+        purchase.id,
         before,
-        amount
+        amount,
+        purchase.tries
     )
     .fetch_optional(db)
     .await?;

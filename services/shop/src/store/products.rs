@@ -57,7 +57,7 @@ pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Product>, sqlx::Error> {
         r#"select p.id, p.category, p.name, p.price, p.gold, p.bonus, p.effect, p.effect_amount, p.effect_secs, p.limit_once,
                   p.per_user_limit, p.starts_at as "starts_at: jiff_sqlx::Timestamp",
                   p.ends_at as "ends_at: jiff_sqlx::Timestamp", p.active,
-                  (select s.total from shop.stock s where s.product_id = p.id) as stock
+                  (select s.total from shop.stock s where s.product_id = p.id and s.limited) as stock
              from shop.products p
             order by p.category, p.price, p.id"#
     )
@@ -76,7 +76,7 @@ pub async fn by_ids(db: impl PgExecutor<'_>, ids: &[String]) -> Result<Vec<Produ
         r#"select p.id, p.category, p.name, p.price, p.gold, p.bonus, p.effect, p.effect_amount, p.effect_secs, p.limit_once,
                   p.per_user_limit, p.starts_at as "starts_at: jiff_sqlx::Timestamp",
                   p.ends_at as "ends_at: jiff_sqlx::Timestamp", p.active,
-                  (select s.total from shop.stock s where s.product_id = p.id) as stock
+                  (select s.total from shop.stock s where s.product_id = p.id and s.limited) as stock
              from shop.products p
             where p.id = any ($1)"#,
         ids
@@ -91,14 +91,16 @@ pub async fn by_ids(db: impl PgExecutor<'_>, ids: &[String]) -> Result<Vec<Produ
 /// # Errors
 /// When the database fails.
 pub async fn left(db: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    let rows = sqlx::query!(r#"select product_id, total - taken as "left!" from shop.stock order by product_id"#)
-        .fetch_all(db)
-        .await?;
+    let rows = sqlx::query!(
+        r#"select product_id, total - taken as "left!" from shop.stock where limited order by product_id"#
+    )
+    .fetch_all(db)
+    .await?;
     Ok(rows.into_iter().map(|row| (row.product_id, row.left)).collect())
 }
 
 /// Puts a product into the catalogue, or changes it. Its stock is never less than what was taken of it: what was promised
-/// stays so.
+/// stays so, also while it is not limited.
 ///
 /// # Errors
 /// When the database fails, or refuses what no product is.
@@ -137,14 +139,18 @@ pub async fn upsert(conn: &mut PgConnection, product: &Product, now: Timestamp) 
         Some(total) => {
             sqlx::query!(
                 "insert into shop.stock as mine (product_id, total) values ($1, $2)
-             on conflict on constraint stock_pkey do update set total = greatest(excluded.total, mine.taken)",
+             on conflict on constraint stock_pkey do update set total = greatest(excluded.total, mine.taken), limited = true",
                 product.product_id,
                 total
             )
             .execute(conn)
             .await?
         }
-        None => sqlx::query!("delete from shop.stock where product_id = $1", product.product_id).execute(conn).await?,
+        None => {
+            sqlx::query!("update shop.stock set limited = false where product_id = $1", product.product_id)
+                .execute(conn)
+                .await?
+        }
     };
     Ok(())
 }

@@ -7,20 +7,20 @@ use sqlx::PgExecutor;
 
 use crate::time;
 
-/// Makes a code, or changes it; answers how often it was used. It is never allowed fewer uses than it had.
+/// Makes a code, or changes it; answers how often it was used and may be. It is never allowed fewer uses than it had.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn upsert(db: impl PgExecutor<'_>, promo: &Promo, now: Timestamp) -> Result<i64, sqlx::Error> {
+pub async fn upsert(db: impl PgExecutor<'_>, promo: &Promo, now: Timestamp) -> Result<(i64, i64), sqlx::Error> {
     let at = |time: Option<&prost_types::Timestamp>| time.map(|at| time::read(at).to_sqlx());
-    sqlx::query_scalar!(
+    let row = sqlx::query!(
         "insert into shop.promos as mine (code, kind, value, products, max_uses, per_user, starts_at, ends_at, updated_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict on constraint promos_pkey do update set
              kind = excluded.kind, value = excluded.value, products = excluded.products, per_user = excluded.per_user,
              max_uses = case when excluded.max_uses = 0 then 0 else greatest(excluded.max_uses, mine.used) end,
              starts_at = excluded.starts_at, ends_at = excluded.ends_at, updated_at = excluded.updated_at
-         returning used",
+         returning used, max_uses",
         promo.code,
         i16::try_from(promo.kind).unwrap_or_default(),
         promo.value,
@@ -32,5 +32,6 @@ pub async fn upsert(db: impl PgExecutor<'_>, promo: &Promo, now: Timestamp) -> R
         now.to_sqlx() as _,
     )
     .fetch_one(db)
-    .await
+    .await?;
+    Ok((row.used, row.max_uses))
 }

@@ -1,6 +1,6 @@
 //! Reads of `shop.purchases`.
 
-use coreloop_shop_api::v1::{Product, PurchaseState};
+use coreloop_shop_api::v1::{Category, Product, PurchaseState};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use prost::Message as _;
@@ -140,38 +140,62 @@ pub async fn pending(db: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
         .await
 }
 
-/// Takes open purchases that nobody looks after, for as long as `until`; oldest first.
+/// Takes open purchases of a category that nobody looks after, for as long as `until`; oldest first. Their `tries` tell whoever
+/// had them before that they are another's now.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn claim(
     db: impl PgExecutor<'_>,
+    category: Category,
     now: Timestamp,
     until: Timestamp,
     limit: i64,
 ) -> Result<Vec<Purchase>, sqlx::Error> {
     let rows = row!(
         "update shop.purchases p set next_at = $2, tries = p.tries + 1
-          where p.id in (select id from shop.purchases where next_at <= $1 order by next_at limit $3
+          where p.id in (select id from shop.purchases where next_at <= $1 and category = $4 order by next_at limit $3
                             for update skip locked)
       returning",
         "",
         now.to_sqlx() as _,
         until.to_sqlx() as _,
-        limit
+        limit,
+        i16::try_from(i32::from(category)).unwrap_or_default()
     )
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(Purchase::from).collect())
 }
 
-/// Gives an open purchase into other hands at `at`, where it would be later.
+/// Gives an open purchase into other hands at `at`, where it would be later and nobody else has taken it up.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn release(db: impl PgExecutor<'_>, id: Uuid, at: Timestamp) -> Result<(), sqlx::Error> {
-    sqlx::query!("update shop.purchases set next_at = $2 where id = $1 and next_at > $2", id, at.to_sqlx() as _)
-        .execute(db)
-        .await?;
+pub async fn release(db: impl PgExecutor<'_>, id: Uuid, tries: i32, at: Timestamp) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update shop.purchases set next_at = $3 where id = $1 and tries = $2 and next_at > $3",
+        id,
+        tries,
+        at.to_sqlx() as _
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Leaves an open purchase alone until `at`, where it would be taken up before and nobody else has.
+///
+/// # Errors
+/// When the database fails.
+pub async fn postpone(db: impl PgExecutor<'_>, id: Uuid, tries: i32, at: Timestamp) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update shop.purchases set next_at = $3 where id = $1 and tries = $2 and next_at < $3",
+        id,
+        tries,
+        at.to_sqlx() as _
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }

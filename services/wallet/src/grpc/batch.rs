@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// `PostBatch`: past the queue, in transactions of its own, one caller at a time, so that settlements together take no more
-/// from those who post one by one than a single one does.
+/// from those who post one by one than a single one does. One posting alone goes through the queue.
 ///
 /// # Errors
 /// Fields that break their rules, of whichever posting; `OVERLOADED`. Where it is not known what became of one, the whole call
@@ -32,7 +32,12 @@ pub async fn post_batch(
         orders.push(Order::new(cause, "PostBatch", &body, Act::Move { kind: PostingKind::Batch, movements }));
     }
     wrong.none()?;
-    let results = app.ledger.post_all(orders, app.options.batch).await?.into_iter().map(result);
+    let outcomes = match <[Order; 1]>::try_from(orders) {
+        // One is no settlement: it goes with those that are posted one by one, and waits for nobody's many.
+        Ok([one]) => vec![app.ledger.post(one).await],
+        Err(many) => app.ledger.post_all(many, app.options.batch).await?,
+    };
+    let results = outcomes.into_iter().map(result);
     Ok(Response::new(v1::PostBatchResponse { results: results.collect::<Result<_, _>>()? }))
 }
 
