@@ -22,7 +22,7 @@ use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use coreloop_eventing::{Command, CommandBus, Error, Queue, bus::Reader};
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm,
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
 use tokio::sync::Mutex;
@@ -71,33 +71,50 @@ impl RabbitBus {
         Ok(link.channel.clone())
     }
 
+    /// Publishes commands, those of a key one after the other: behind one that was refused nothing of its key is sent, for it
+    /// might find room.
     async fn publish(&self, queue: Queue, commands: &[Command]) -> Result<(), Error> {
         let channel = self.sender(queue).await?;
-        let mut confirms = Vec::with_capacity(commands.len());
-        for command in commands {
-            let properties = BasicProperties::default()
-                .with_delivery_mode(PERSISTENT)
-                .with_content_type("application/json".into())
-                .with_message_id(command.idempotency_key.to_string().into());
-            let route = self.topology.route(queue, &command.key);
-            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-            let (exchange, body) = (self.topology.exchange(), command.to_json()?);
-            let published = channel.basic_publish(exchange, route.into(), options, &body, properties);
-            confirms.push(published.await.map_err(broker)?);
-        }
-        let mut refused = false;
-        for confirm in confirms {
-            match confirm.await.map_err(broker)? {
-                Confirmation::Ack(None) => {}
-                Confirmation::Nack(_) => refused = true,
-                Confirmation::Ack(Some(_)) | Confirmation::NotRequested => {
-                    // Somebody has taken the queue away: it is declared again with the next.
-                    *self.sending.lock().await = None;
-                    return Err(Error::Broker(format!("it has no queue {}", queue.name()).into()));
+        let (mut left, mut refused) = (commands.iter().collect::<Vec<_>>(), HashSet::new());
+        while !left.is_empty() {
+            let (mut keys, mut later, mut confirms) = (HashSet::new(), Vec::new(), Vec::new());
+            for command in left {
+                if refused.contains(command.key.as_str()) {
+                    continue;
+                }
+                if keys.insert(command.key.as_str()) {
+                    confirms.push((command.key.as_str(), self.put(&channel, queue, command).await?));
+                } else {
+                    later.push(command);
                 }
             }
+            for (key, confirm) in confirms {
+                match confirm.await.map_err(broker)? {
+                    Confirmation::Ack(None) => {}
+                    Confirmation::Nack(_) => {
+                        refused.insert(key);
+                    }
+                    Confirmation::Ack(Some(_)) | Confirmation::NotRequested => {
+                        // Somebody has taken the queue away: it is declared again with the next.
+                        *self.sending.lock().await = None;
+                        return Err(Error::Broker(format!("it has no queue {}", queue.name()).into()));
+                    }
+                }
+            }
+            left = later;
         }
-        if refused { Err(Error::Full) } else { Ok(()) }
+        if refused.is_empty() { Ok(()) } else { Err(Error::Full) }
+    }
+
+    async fn put(&self, channel: &Channel, queue: Queue, command: &Command) -> Result<PublisherConfirm, Error> {
+        let properties = BasicProperties::default()
+            .with_delivery_mode(PERSISTENT)
+            .with_content_type("application/json".into())
+            .with_message_id(command.idempotency_key.to_string().into());
+        let route = self.topology.route(queue, &command.key);
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let (exchange, body) = (self.topology.exchange(), command.to_json()?);
+        channel.basic_publish(exchange, route.into(), options, &body, properties).await.map_err(broker)
     }
 }
 

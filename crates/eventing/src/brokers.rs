@@ -52,10 +52,15 @@ impl Relay {
     /// # Errors
     /// Wrong settings.
     pub fn of(ctx: &Ctx, schema: &str) -> Result<Option<Worker>, BuildError> {
-        if Brokers::of(ctx).events.is_none() && ctx.redis_client.is_none() {
+        let brokers = Brokers::of(ctx);
+        if brokers.events.is_none() && ctx.redis_client.is_none() {
             return Ok(None);
         }
-        Ok(Some(Self::new(Parts::of(ctx, schema)?)?.worker()))
+        let relay = Self::new(Parts::of(ctx, schema)?)?;
+        Ok(Some(match (&brokers.commands, &ctx.redis_client) {
+            (None, None) => relay.worker(),
+            _ => relay.sending(brokers.commands(ctx)?).worker(),
+        }))
     }
 }
 

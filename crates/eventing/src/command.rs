@@ -5,8 +5,9 @@
 //! transaction is open while it runs; what it answered and what follows from it are written in one afterwards. Killed
 //! between the two, the work comes to be asked for again with the same idempotency key, and whoever is called must know it.
 //!
-//! **A broker is no record.** Redis may lose what it was told a moment ago. Who must not lose a command notes that it is
-//! due in the transaction that makes it so, and sends it again until its effect is there: that does no harm here.
+//! **A broker is no record.** Redis may lose what it was told a moment ago. Who must not lose a command writes it into the
+//! outbox, in the transaction that makes it due ([`crate::Facts::command`]), or notes that it is due and sends it again until
+//! its effect is there: that does no harm here.
 
 mod queue;
 mod wire;
@@ -84,7 +85,8 @@ impl Command {
 #[async_trait]
 pub trait CommandBus: Debug + Send + Sync + 'static {
     /// Puts commands of one queue into it, in order, and answers when the broker has them. [`Error::Full`] when they do not
-    /// fit: then none of them is there, or, on a broker that takes them one by one, the first; sent again they do no harm.
+    /// fit: then none of them is there, or, on a broker that takes them one by one, the first of each key; sent again they do no
+    /// harm.
     async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), Error>;
 
     /// Becomes the queue's reader under the name `token`. What readers before left open comes first.
@@ -158,4 +160,16 @@ pub trait CommandHandler: Send + Sync + 'static {
 
     /// Writes what follows from it, in the transaction that also notes that it was done: once.
     async fn settle(&self, transaction: &mut Transaction, command: &Command, result: &Value) -> Result<(), Failure>;
+
+    /// Writes what follows from its death: it was given up for `failure`, by us or by the broker, and is a dead letter from this
+    /// transaction on. Once a death: whoever looks after dead letters may have it tried again, and then it may be settled, or die
+    /// again. A hook that goes on failing is left out and its error noted with the letter, so that the letter itself is kept.
+    async fn died(
+        &self,
+        _transaction: &mut Transaction,
+        _command: &Command,
+        _failure: &Failure,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
 }

@@ -6,6 +6,7 @@
 //! a pause and the others nothing, and neither a restart nor another transport changes that.
 
 mod aside;
+mod died;
 mod lanes;
 mod turn;
 
@@ -208,8 +209,14 @@ impl Consumer {
                 // A place first: what is read has one.
                 let Ok(_) = queue.reserve().await else { return Err(Error::Fenced) };
                 if lag_at <= Instant::now() {
-                    for (topic, events) in reader.lag().await? {
-                        self.parts.metrics.lag(&self.name, topic.as_str(), events);
+                    match reader.lag().await {
+                        Ok(lags) => {
+                            for (topic, events) in lags {
+                                self.parts.metrics.lag(&self.name, topic.as_str(), events);
+                            }
+                        }
+                        // What cannot be counted may well be read; who was replaced learns it by reading.
+                        Err(error) => tracing::warn!(%error, consumer = self.name, "the lag is not known"),
                     }
                     lag_at = Instant::now() + LAG;
                 }
@@ -309,7 +316,8 @@ impl Consumer {
         match self.due(sweep).await {
             Ok((held, keys)) => {
                 let now = self.parts.clock.now();
-                let mut next = if held == Held::default() { SWEEP } else { poll };
+                let quiet = held.alive == 0 && held.dead == 0;
+                let mut next = if quiet { SWEEP } else { poll };
                 if keys.len() >= DUE {
                     next = DUE_PAUSE;
                 }

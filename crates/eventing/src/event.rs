@@ -72,6 +72,26 @@ impl Event {
         F::decode(wire).map_err(|error| malformed(error.to_string()))
     }
 
+    /// As Protobuf on the wire. What this process has no descriptor of stays as it is: every reader reads either.
+    pub(crate) fn into_protobuf(mut self) -> Self {
+        let Some(name) = self.topic.message(self.version).filter(|_| self.encoding == Encoding::Json) else {
+            return self;
+        };
+        match coreloop_transcode::message::from_json(&name, &self.payload) {
+            Ok(wire) => (self.encoding, self.payload) = (Encoding::Protobuf, wire),
+            Err(problem) => {
+                tracing::warn!(%problem, name, "a payload of the outbox is not its message; it travels as it is")
+            }
+        }
+        self
+    }
+
+    /// The payload for people: ProtoJSON, where it can be read.
+    pub(crate) fn shown(topic: &Topic, version: u32, encoding: Encoding, payload: Vec<u8>) -> Vec<u8> {
+        let Some(name) = topic.message(version).filter(|_| encoding == Encoding::Protobuf) else { return payload };
+        coreloop_transcode::message::to_json(&name, &payload).map_or(payload, |json| json.to_vec())
+    }
+
     /// Whether a database can keep it: a NUL is no text there, though a broker carries it.
     pub(crate) fn keepable(&self) -> bool {
         let texts = [&self.key, &self.source, &self.trace_id, &self.traceparent, &self.request_id];

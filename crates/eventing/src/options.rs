@@ -6,6 +6,8 @@ use coreloop_config::{Errors, Report, Section};
 use jiff::SignedDuration;
 use serde::Deserialize;
 
+use crate::Encoding;
+
 /// What was acted on is known for so long (chapter 06), and an event at least a day longer than a broker keeps it.
 pub(crate) const REMEMBER: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -17,7 +19,10 @@ pub struct Options {
     pub events: EventBroker,
     /// What carries commands.
     pub commands: CommandBroker,
-    /// The built-in relay publishes the outbox. Off where Debezium reads it: then it only drops rows whose time is over.
+    /// How the relay writes the payload of an event. Consumers read either.
+    pub payload: Encoding,
+    /// The built-in relay publishes the outbox. Off where Debezium reads it: then it only sends the commands that are written
+    /// there, and drops rows whose time is over.
     pub relay: bool,
     /// Most rows of one look at the outbox, published together.
     pub batch: u32,
@@ -86,6 +91,7 @@ impl Default for Options {
         Self {
             events: EventBroker::default(),
             commands: CommandBroker::default(),
+            payload: Encoding::default(),
             relay: true,
             batch: 1_000,
             poll_ms: 5_000,

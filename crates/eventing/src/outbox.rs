@@ -1,15 +1,24 @@
-//! The near end: an event is written in the transaction of the change it tells of.
+//! The near end: an event is written in the transaction of the change it tells of, and a command in that of the change
+//! that makes it due.
 
-use coreloop_core::{Fact, Ids};
+use coreloop_core::{Fact, Ids, Problem};
 use coreloop_service::Call;
 use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{Error, store, topic};
+use crate::{Error, Queue, store, topic};
 
 /// Largest payload of an event, as JSON.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+
+/// `aggregatetype` of a row that is a command; its `type` is the queue. No domain has this name.
+pub(crate) const COMMAND: &str = "cmd";
+/// What the payload of such a row holds.
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency_key";
+pub(crate) const PAYLOAD: &str = "payload";
 
 /// The outbox of one service.
 ///
@@ -21,7 +30,7 @@ pub struct Outbox {
     sql: store::outbox::Statements,
 }
 
-/// An event to write.
+/// An event or a command to write.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) id: Uuid,
@@ -32,7 +41,7 @@ pub(crate) struct Row {
     pub(crate) version: i32,
 }
 
-/// Facts about one aggregate, in order.
+/// Facts about one aggregate, and commands that it makes due, in order.
 #[derive(Debug, Default)]
 pub struct Facts {
     rows: Vec<Row>,
@@ -55,11 +64,37 @@ impl Facts {
         if json.len() > MAX_PAYLOAD_BYTES {
             return Err(Error::TooLarge(json.len()));
         }
-        let payload =
-            serde_json::from_slice(&json).map_err(|error| Error::Codec(coreloop_core::Problem::internal(error)))?;
+        let payload = serde_json::from_slice(&json).map_err(|error| Error::Codec(Problem::internal(error)))?;
         let (id, version) = (ids.uuid(), i32::try_from(kind.version).unwrap_or_default());
         self.rows.push(Row { id, domain: kind.domain, key: key.into(), event: kind.event, payload, version });
         Ok(id)
+    }
+
+    /// Adds a command, which the relay sends when the transaction is committed: as [`crate::Commands::send`] does, but never
+    /// without the change that makes it due, and never lost with a broker that was away. Commands of one key are sent in the
+    /// order in which they were written.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] for what is no JSON, [`Error::TooLarge`].
+    pub fn command(
+        &mut self,
+        ids: &dyn Ids,
+        queue: Queue,
+        key: impl Into<String>,
+        idempotency_key: Uuid,
+        payload: &impl Serialize,
+    ) -> Result<(), Error> {
+        let codec = |error| Error::Codec(Problem::internal(error));
+        let bytes = serde_json::to_vec(payload).map_err(codec)?.len();
+        if bytes > MAX_PAYLOAD_BYTES {
+            return Err(Error::TooLarge(bytes));
+        }
+        let payload = serde_json::to_value(payload).map_err(codec)?;
+        // The row has an id of its own: a command may be sent again while the row of the first time is kept.
+        let payload = json!({ IDEMPOTENCY_KEY: idempotency_key, PAYLOAD: payload });
+        let (domain, event) = (COMMAND.to_owned(), queue.name().to_owned());
+        self.rows.push(Row { id: ids.uuid(), domain, key: key.into(), event, payload, version: 1 });
+        Ok(())
     }
 }
 

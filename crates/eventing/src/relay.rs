@@ -12,6 +12,8 @@
 //! until those few have ended.
 
 pub(crate) mod cursor;
+mod send;
+mod sweep;
 mod watch;
 
 use std::{
@@ -24,14 +26,13 @@ use std::{
 
 use coreloop_db::lease::Lease;
 use coreloop_service::Worker;
-use jiff::{SignedDuration, Timestamp};
-use sqlx::postgres::PgListener;
+use sqlx::{Acquire as _, Connection as _, postgres::PgListener};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::{cursor::Cursor, watch::Watch};
-use crate::{Error, Parts, bus, store, topic};
+use crate::{CommandBus, Encoding, Error, Event, Parts, bus, store, topic};
 
 /// Between two sweeps of published rows.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -41,6 +42,8 @@ const RECORD: Duration = Duration::from_millis(50);
 const TELL: Duration = Duration::from_secs(5);
 /// A leader that stands still has led for so long, and a little more.
 const SILENCE: Duration = Duration::from_secs(10);
+/// The longest that Postgres is waited for: a connection that went silent says nothing of it.
+const ANSWER: Duration = Duration::from_secs(20);
 /// After a failure.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -49,6 +52,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct Relay {
     parts: Parts,
     sql: store::relay::Statements,
+    /// Where commands go.
+    commands: Option<Arc<dyn CommandBus>>,
     /// Rows that are published together: fewer after the broker took too long for as many.
     most: AtomicU32,
 }
@@ -86,7 +91,14 @@ impl Relay {
     pub fn new(parts: Parts) -> Result<Self, Error> {
         let sql = store::relay::Statements::of(topic::plain(&parts.schema)?);
         let most = AtomicU32::new(parts.options.batch);
-        Ok(Self { parts, sql, most })
+        Ok(Self { parts, sql, commands: None, most })
+    }
+
+    /// Sends the commands of the outbox to `bus`. A relay without one stops at the first, and holds up what is behind it.
+    #[must_use]
+    pub fn sending(mut self, bus: Arc<dyn CommandBus>) -> Self {
+        self.commands = Some(bus);
+        self
     }
 
     /// The loop, for the service to hand back.
@@ -131,7 +143,7 @@ impl Relay {
     async fn fall_behind(&self) {
         let behind = async {
             let mut connection = self.parts.db.acquire().await?;
-            store::relay::behind(&mut connection, &self.sql).await
+            answered(store::relay::behind(&mut connection, &self.sql)).await
         };
         if let Ok((events, since)) = behind.await {
             let now = self.parts.clock.now();
@@ -144,7 +156,7 @@ impl Relay {
     async fn serve(&self, stop: &CancellationToken) -> Result<(), Error> {
         let name = format!("{}.relay", self.parts.schema);
         let Some(mut lease) = Lease::try_take(&self.parts.db, &name).await? else { return Ok(()) };
-        if !self.parts.options.relay {
+        if !self.parts.options.relay && self.commands.is_none() {
             let outcome = tokio::select! {
                 () = stop.cancelled() => Ok(()),
                 outcome = self.only_sweep(&mut lease) => outcome,
@@ -166,34 +178,21 @@ impl Relay {
         outcome
     }
 
-    /// Another reads the outbox, out of the WAL (Debezium): commits wake nobody, and rows go when their time is over.
-    async fn only_sweep(&self, lease: &mut Lease) -> Result<(), Error> {
-        store::relay::wake(lease.connection(), &self.sql, false).await?;
-        loop {
-            let before = self.swept_before();
-            while store::relay::sweep(lease.connection(), &self.sql, (0, i64::MAX), before).await? > 0 {}
-            tokio::time::sleep(SWEEP).await;
-        }
-    }
-
-    /// Published rows of before this time have been kept long enough.
-    fn swept_before(&self) -> Timestamp {
-        let keep = SignedDuration::from_secs(self.parts.options.keep_published_secs.cast_signed());
-        let now = self.parts.clock.now();
-        now.checked_sub(keep).unwrap_or(now)
-    }
-
     /// Finds out where to go on: where the last leader was, or further back when the broker has lost what it was told.
     async fn begin(&self, mut lease: Lease) -> Result<Term, Error> {
-        store::relay::relax(lease.connection()).await?;
+        answered(store::relay::relax(lease.connection())).await?;
         // Asked every `poll_ms`, but for one answer of the broker.
         let options = &self.parts.options;
         lease.expire_after(SILENCE + Duration::from_millis(2 * options.poll_ms + options.broker_timeout_ms)).await?;
         let token = self.parts.ids.uuid();
-        let place = store::relay::load(lease.connection(), &self.sql).await?;
+        let place = answered(store::relay::load(lease.connection(), &self.sql)).await?;
         let mut cursor = Cursor::new(place.read_to, place.gaps);
         let known = bus::Mark { batches: place.batches, floor: cursor.floor() };
-        let told = self.parts.bus.lead(&self.parts.schema, token).await?.unwrap_or(known);
+        let told = match self.parts.options.relay {
+            true => self.parts.bus.lead(&self.parts.schema, token).await?,
+            false => None,
+        };
+        let told = told.unwrap_or(known);
         if told.batches < known.batches {
             tracing::warn!(
                 schema = self.parts.schema,
@@ -203,12 +202,12 @@ impl Relay {
             );
             self.parts.metrics.lost(&self.parts.schema);
             // The first row that is left, or an open transaction below it: what may still come is above the floor.
-            let first = store::relay::first(lease.connection(), &self.sql, told.floor).await?;
+            let first = answered(store::relay::first(lease.connection(), &self.sql, told.floor)).await?;
             let left = if first > 0 { known.floor.min(first - 1) } else { known.floor };
             cursor = Cursor::new(told.floor.max(left), Vec::new());
         }
         let now = Instant::now();
-        let swept = store::relay::first(lease.connection(), &self.sql, 0).await?.saturating_sub(1).max(0);
+        let swept = answered(store::relay::first(lease.connection(), &self.sql, 0)).await?.saturating_sub(1).max(0);
         let mut term = Term {
             lease,
             token,
@@ -234,12 +233,13 @@ impl Relay {
         loop {
             if !term.early.is_empty() {
                 let connection = term.lease.connection();
-                term.early = store::relay::writing(connection, &self.sql, Some(term.early.as_slice())).await?;
+                let among = Some(term.early.as_slice());
+                term.early = answered(store::relay::writing(connection, &self.sql, among)).await?;
             }
             let found = self.drain(term).await?;
             term.watch.looked(found, Instant::now());
             if term.watch.by_itself() && term.listening {
-                store::relay::wake(term.lease.connection(), &self.sql, false).await?;
+                answered(store::relay::wake(term.lease.connection(), &self.sql, false)).await?;
                 (term.listening, term.early) = (false, Vec::new());
             }
             if !term.watch.by_itself() && !term.listening {
@@ -265,6 +265,8 @@ impl Relay {
         loop {
             if term.heard_at.elapsed() >= poll {
                 self.ask(term).await?;
+                // Nothing else would tell that nobody can be heard any more: a way that forgets what is silent says nothing.
+                answered(async { news.acquire().await?.ping().await }).await?;
             }
             tokio::select! {
                 heard = news.try_recv() => {
@@ -285,10 +287,10 @@ impl Relay {
 
     /// Asks the broker what it knows, and Postgres whether it still leads.
     async fn ask(&self, term: &mut Term) -> Result<(), Error> {
-        if !term.lease.held().await {
+        if !matches!(tokio::time::timeout(ANSWER, term.lease.held()).await, Ok(true)) {
             return Err(Error::Fenced);
         }
-        let told = self.parts.bus.known(&self.parts.schema).await?;
+        let told = if self.parts.options.relay { self.parts.bus.known(&self.parts.schema).await? } else { None };
         term.heard_at = Instant::now();
         if told.is_some_and(|told| told.batches < term.batches) { Err(Error::Lost) } else { Ok(()) }
     }
@@ -297,8 +299,8 @@ impl Relay {
     async fn listen(&self, term: &mut Term) -> Result<(), Error> {
         self.record(term).await?;
         let connection = term.lease.connection();
-        store::relay::wake(connection, &self.sql, true).await?;
-        term.early = store::relay::writing(connection, &self.sql, None).await?;
+        answered(store::relay::wake(connection, &self.sql, true)).await?;
+        term.early = answered(store::relay::writing(connection, &self.sql, None)).await?;
         (term.listening, term.listens_since) = (true, Instant::now());
         Ok(())
     }
@@ -316,11 +318,11 @@ impl Relay {
                 let batch = self.batch(term, after.floor(), &seen.events);
                 let looking =
                     async { if seen.more { self.look(&mut term.lease, &after).await.map(Some) } else { Ok(None) } };
-                let (published, looked) = futures::join!(self.parts.bus.publish(batch), looking);
+                let (published, looked) = futures::join!(self.publish(batch), looking);
                 published?;
                 let most = self.most.load(Relaxed).saturating_mul(2).min(self.parts.options.batch);
                 self.most.store(most, Relaxed);
-                term.batches += 1;
+                term.batches += i64::from(self.parts.options.relay);
                 term.heard_at = Instant::now();
                 next = looked?;
             }
@@ -346,7 +348,11 @@ impl Relay {
 
     async fn look(&self, lease: &mut Lease, cursor: &Cursor) -> Result<store::relay::Seen, Error> {
         let most = i64::from(self.most.load(Relaxed));
-        let seen = store::relay::look(lease.connection(), &self.sql, cursor.read_to(), &cursor.gaps(), most).await?;
+        let (read_to, gaps) = (cursor.read_to(), cursor.gaps());
+        let mut seen = answered(store::relay::look(lease.connection(), &self.sql, read_to, &gaps, most)).await?;
+        if self.parts.options.payload == Encoding::Protobuf {
+            seen.events = seen.events.into_iter().map(Event::into_protobuf).collect();
+        }
         Ok(seen)
     }
 
@@ -363,25 +369,18 @@ impl Relay {
     /// Records how far it is.
     async fn record(&self, term: &mut Term) -> Result<(), Error> {
         let connection = term.lease.connection();
-        let below = store::relay::mark(connection, &self.sql, &term.cursor, term.batches).await?;
+        let below = answered(store::relay::mark(connection, &self.sql, &term.cursor, term.batches)).await?;
         term.cursor.bound(below);
         (term.recorded, term.recorded_at) = (term.cursor.clone(), Instant::now());
         Ok(())
     }
+}
 
-    /// Drops rows whose time is over, unless the broker needs them; false when there may be more.
-    async fn sweep(&self, term: &mut Term) -> Result<bool, Error> {
-        self.ask(term).await?;
-        let before = self.swept_before();
-        let connection = term.lease.connection();
-        let range = (term.swept, term.cursor.floor());
-        if store::relay::sweep(connection, &self.sql, range, before).await? > 0 {
-            let first = store::relay::first(connection, &self.sql, term.swept).await?;
-            term.swept = if first > 0 { first - 1 } else { term.cursor.floor() };
-            return Ok(false);
-        }
-        term.sweep_at = Instant::now() + SWEEP;
-        Ok(true)
+/// What Postgres answers, in time.
+async fn answered<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(ANSWER, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into()),
     }
 }
 

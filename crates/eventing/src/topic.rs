@@ -31,6 +31,25 @@ impl Topic {
         Self(format!("cmd:{}", queue.name()))
     }
 
+    /// The message type of the facts of `version` that travel there, if the committed descriptors have one.
+    pub(crate) fn message(&self, version: u32) -> Option<String> {
+        let event = self.0.strip_prefix("events.")?.split_once('.')?.1;
+        let (domain, event) = (camel(self.domain()), camel(event));
+        let shared = format!("coreloop.event.v{version}.{domain}{event}");
+        let own = format!("coreloop.{}.v{version}.{event}", self.domain());
+        let pool = coreloop_transcode::descriptor::pool();
+        [shared, own].into_iter().find(|name| {
+            let kind = Kind::of(name).ok();
+            kind.is_some_and(|kind| Self::named(&kind.domain, &kind.event) == *self)
+                && pool.get_message_by_name(name).is_some()
+        })
+    }
+
+    /// The queue whose commands travel there, if any do; by its name.
+    pub(crate) fn queue(&self) -> Option<&str> {
+        self.0.strip_prefix("cmd:")
+    }
+
     /// As it was written down.
     pub(crate) fn kept(name: String) -> Self {
         Self(name)
@@ -82,9 +101,17 @@ impl Kind {
             "event" => words.split_once('_').map(|(domain, event)| (domain.to_owned(), event.to_owned())),
             own => Some((own.to_owned(), words)),
         }
+        .filter(|(domain, _)| domain != crate::outbox::COMMAND)
         .ok_or_else(bad)?;
         Ok(Self { domain, event, version })
     }
+}
+
+fn camel(name: &str) -> String {
+    let capital = |word: &str| {
+        word.chars().take(1).map(|first| first.to_ascii_uppercase()).chain(word.chars().skip(1)).collect::<String>()
+    };
+    name.split('_').map(capital).collect()
 }
 
 fn snake(name: &str) -> String {
@@ -117,11 +144,27 @@ mod tests {
         assert_eq!(named("coreloop.auth.v1.UserRegistered").as_deref(), Some("events.auth.user_registered"));
         assert_eq!(named("coreloop.event.v1.ScanCompleted").as_deref(), Some("events.scan.completed"));
         assert_eq!(Kind::of("coreloop.auth.v2.UserRegistered").unwrap().version, 2);
-        for wrong in
-            ["", "coreloop.event.v1.Completed", "a.b.v1.C", "coreloop.auth.UserRegistered", "coreloop.auth.x.Y"]
-        {
+        for wrong in [
+            "",
+            "coreloop.cmd.v1.Do",
+            "coreloop.event.v1.Completed",
+            "a.b.v1.C",
+            "coreloop.auth.UserRegistered",
+            "coreloop.auth.x.Y",
+        ] {
             assert_eq!(named(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn topics_name_their_types() {
+        let message = |topic: &str, version| Topic(topic.into()).message(version);
+        let registered = Some("coreloop.event.v1.AuthUserRegistered".to_owned());
+        assert_eq!(message("events.auth.user_registered", 1), registered);
+        for nothing in ["events.auth.user_forgotten", "events.auth", "cmd:rewards.issue", ""] {
+            assert_eq!(message(nothing, 1), None, "{nothing}");
+        }
+        assert_eq!(message("events.auth.user_registered", 9), None);
     }
 
     #[test]

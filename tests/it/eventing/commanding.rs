@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,12 +35,14 @@ pub struct Issuing {
     pub mended: Arc<AtomicBool>,
     /// The vendor answers as many as there are permits.
     pub answers: Arc<Semaphore>,
+    /// So many times what follows from a death cannot be written.
+    pub grief: Arc<AtomicUsize>,
 }
 
 impl Issuing {
     pub fn new() -> Self {
         let answers = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Self { asked: Arc::default(), refused: BTreeSet::new(), mended: Arc::default(), answers }
+        Self { asked: Arc::default(), refused: BTreeSet::new(), mended: Arc::default(), answers, grief: Arc::default() }
     }
 
     pub fn asked(&self) -> Vec<Uuid> {
@@ -69,10 +71,23 @@ impl CommandHandler for Issuing {
             .await?;
         Ok(())
     }
+
+    async fn died(&self, tx: &mut Transaction, command: &Command, failure: &Failure) -> Result<(), Failure> {
+        let key = format!("{} died of {}", command.key, failure.reason());
+        sqlx::query("insert into auth.effects (key, number, event, late_ms) values ($1, $2, $3, 0)")
+            .bind(key)
+            .bind(command.decode::<i64>()?)
+            .bind(command.idempotency_key)
+            .execute(&mut **tx)
+            .await?;
+        // The effect comes first: what fails after it must leave nothing behind.
+        let left = self.grief.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() { Err(Failure::permanent("GRIEF", "as the test says")) } else { Ok(()) }
+    }
 }
 
 impl Stage {
-    async fn worker(&self, handler: &Issuing) -> Running {
+    pub async fn worker(&self, handler: &Issuing) -> Running {
         let bus = Arc::new(self.bus().await);
         Running::of(Consumer::working(QUEUE, bus, self.parts().await, handler.clone()).unwrap().worker())
     }
@@ -87,7 +102,7 @@ impl Stage {
         redis::cmd("XLEN").arg("cmd:rewards.issue").query_async(&mut redis).await.unwrap()
     }
 
-    async fn wait_for_an_empty_queue(&self) {
+    pub async fn wait_for_an_empty_queue(&self) {
         wait_until("the queue is empty", Duration::from_secs(20), async || self.queued().await == 0).await;
     }
 }
@@ -203,8 +218,9 @@ fn what_fails_is_tried_again_and_then_a_dead_letter_behind_which_its_key_goes_on
         for number in 1..=3 {
             commands.send(QUEUE, "a", SystemIds.uuid(), &number).await.unwrap();
         }
-        stage.wait_for_effects(2).await;
+        stage.wait_for_effects(3).await;
         assert_eq!(stage.effects().await["a"], [1, 3]);
+        assert_eq!(stage.effects().await["a died of VENDOR"], [2]);
         assert_eq!(handler.asked().len(), 1 + 4 + 1, "once, and three times more");
         let letters = DeadLetters::new("auth").unwrap();
         let all =
@@ -214,7 +230,7 @@ fn what_fails_is_tried_again_and_then_a_dead_letter_behind_which_its_key_goes_on
         assert_eq!((dead.len(), dead[0].topic.as_str()), (1, "cmd:rewards.issue"));
         handler.mended.store(true, Ordering::SeqCst);
         assert_eq!(letters.reprocess(&mut connection, &all, SystemClock.now()).await.unwrap(), 1);
-        stage.wait_for_effects(3).await;
+        stage.wait_for_effects(4).await;
         assert_eq!(stage.effects().await["a"], [1, 3, 2]);
     });
 }
@@ -241,9 +257,10 @@ fn a_queue_refuses_what_does_not_fit_and_buries_what_is_too_old() {
         bus.send(QUEUE, &[command(1, old), command(2, now)]).await.unwrap();
         let handler = Issuing::new();
         let _worker = stage.worker(&handler).await;
-        stage.wait_for_effects(1).await;
+        stage.wait_for_effects(2).await;
         stage.wait_for_an_empty_queue().await;
         assert_eq!(stage.effects().await["a"], [2]);
+        assert_eq!(stage.effects().await["a died of EXPIRED"], [1]);
         let dead = "select count(*) from auth.held_events where consumer = 'rewards.issue' and state = 'dead' and reason = 'EXPIRED'";
         assert_eq!(stage.db.count(dead).await, 1);
     });

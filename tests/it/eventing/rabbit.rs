@@ -75,6 +75,12 @@ impl Corner {
     }
 }
 
+/// The hash that says the lane of a key.
+fn fnv(key: &str) -> u64 {
+    key.bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
 fn ids(count: usize) -> Vec<Uuid> {
     (0..count).map(|_| SystemIds.uuid()).collect()
 }
@@ -172,12 +178,14 @@ fn what_rabbitmq_gives_up_is_a_dead_letter_of_the_consumer() {
         let handler = Issuing::new();
         let _worker = corner.worker(&stage, &handler).await;
         commands.send(QUEUE, "a", SystemIds.uuid(), &3).await.unwrap();
-        stage.wait_for_effects(1).await;
+        stage.wait_for_effects(3).await;
         for reason in ["DELIVERY_LIMIT", "EXPIRED"] {
             let dead = format!("select count(*) from auth.held_events where state = 'dead' and reason = '{reason}'");
             wait_until(reason, PATIENCE, async || stage.db.count(&dead).await == 1).await;
         }
-        assert_eq!(stage.effects().await["a"], [3]);
+        let effects = stage.effects().await;
+        assert_eq!(effects["a"], [3]);
+        assert_eq!((&effects["a died of DELIVERY_LIMIT"], &effects["b died of EXPIRED"]), (&vec![1], &vec![2]));
         assert_eq!(handler.asked().len(), 1, "what was given up was begun");
     });
 }
@@ -189,7 +197,11 @@ fn a_full_lane_of_rabbitmq_refuses_and_drops_nothing() {
         let (bus, queue) = (corner.bus(), Queue::CHAT_PIPELINE);
         let lane = queue.most().div_ceil(corner.options.lanes);
         let now = SystemClock.now();
-        let many: Vec<Command> = (0..250).map(|number| Command { queue, ..command(number, now) }).collect();
+        // Many keys of one lane: those of one key are sent one after the other.
+        let lanes = u64::from(corner.options.lanes);
+        let keys = (0..).map(|number| format!("a{number}")).filter(|key| fnv(key) % lanes == fnv("a") % lanes);
+        let many: Vec<Command> =
+            keys.zip(0..250).map(|(key, number)| Command { queue, key, ..command(number, now) }).collect();
         // The limit is felt a few commands late.
         let mut taken = 0;
         let refused = loop {
@@ -206,5 +218,39 @@ fn a_full_lane_of_rabbitmq_refuses_and_drops_nothing() {
         let other = Command { queue, key: "b".into(), payload: Bytes::from_static(b"1"), ..command(1, now) };
         // Of another lane.
         bus.send(queue, &[other]).await.unwrap();
+    });
+}
+
+/// Every command is sent until the broker has said that it has it; whoever works comes back by itself.
+#[test]
+fn rabbitmq_killed_loses_nothing_and_doubles_nothing() {
+    run(async {
+        let mut rabbit = TestRabbit::start().await;
+        let (stage, mut corner) = (Stage::set().await, Corner::of(&rabbit).await);
+        corner.options.lanes = 2;
+        corner.options.timeout_ms = 5_000;
+        let (commands, handler) = (corner.commands(), Issuing::new());
+        let _worker = corner.worker(&stage, &handler).await;
+        let ids = ids(24);
+        let send = async |numbers: std::ops::Range<usize>| {
+            for number in numbers {
+                let (key, id) = (format!("key{}", number % 4), ids[number]);
+                wait_for("a command is sent", PATIENCE, async || {
+                    commands.send(QUEUE, key.as_str(), id, &number).await.ok()
+                })
+                .await;
+            }
+        };
+        send(0..8).await;
+        stage.wait_for_effects_within(4, PATIENCE).await;
+        rabbit.registered(&[corner.lane(QUEUE, 0), corner.lane(QUEUE, 1)]).await;
+        rabbit.kill();
+        futures::join!(send(8..16), rabbit.resurrect());
+        send(16..24).await;
+        stage.wait_for_effects_within(24, PATIENCE).await;
+        wait_until("the queue is empty", PATIENCE, async || corner.waiting(QUEUE).await == 0).await;
+        let effects = stage.effects().await;
+        assert_eq!(effects.values().map(Vec::len).sum::<usize>(), 24);
+        assert!(effects.values().all(|numbers| numbers.len() == 6 && numbers.is_sorted()), "{effects:?}");
     });
 }

@@ -64,6 +64,12 @@ impl Queue {
         Self::REWARDS_ISSUE,
     ];
 
+    /// The queue of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|queue| queue.name == name)
+    }
+
     /// Name, as `scan.classify`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -94,5 +100,7 @@ mod tests {
                        notification.push eod.fetch settlement.compute points.award shop.settle rewards.issue";
         assert_eq!(names, chapter.split(' ').collect::<Vec<_>>());
         assert!(Queue::ALL.iter().all(|queue| queue.ttl_secs() >= MINUTE && queue.most() > 0));
+        assert!(Queue::ALL.into_iter().all(|queue| Queue::named(queue.name()) == Some(queue)));
+        assert_eq!(Queue::named("events"), None);
     }
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
-use super::turn::Turn;
+use super::{died::Hook, turn::Turn};
 use crate::{
     Encoding, Event, Failure, Topic,
     bus::Receipt,
@@ -47,9 +47,13 @@ impl Turn<'_> {
 
     /// Sets a failed event aside; answers when what is held is to be looked at.
     pub(super) async fn keep(&self, event: &Event, failure: &Failure) -> Option<Instant> {
-        let standing = self.standing(1, failure, event.topic.as_str());
-        let mut breath = self.breath();
-        while let Err(refused) = self.try_keep(event, &standing).await {
+        let mut standing = self.standing(1, failure, event.topic.as_str());
+        let (mut breath, mut hook) = (self.breath(), self.hook(failure));
+        while let Err(refused) = self.try_keep(event, &standing, &hook).await {
+            if hook.refused(&refused, &mut standing) {
+                breath.draw(&refused).await;
+                continue;
+            }
             if !matches!(refused, Failure::Transient(_)) && self.bury_as_shown(event, &refused).await {
                 break;
             }
@@ -62,7 +66,8 @@ impl Turn<'_> {
     /// Sets aside what an event looks like, which the database will not have as it is (as one whose key no index takes).
     async fn bury_as_shown(&self, event: &Event, refused: &Failure) -> bool {
         let failure = Failure::permanent("UNREADABLE", refused.to_string());
-        self.try_keep(&self.bare(event), &self.standing(1, &failure, event.topic.as_str())).await.is_ok()
+        let standing = self.standing(1, &failure, event.topic.as_str());
+        self.try_keep(&self.bare(event), &standing, &Hook::none()).await.is_ok()
     }
 
     pub(super) fn standing(&self, failures: u32, failure: &Failure, topic: &str) -> Standing {
@@ -90,10 +95,14 @@ impl Turn<'_> {
         }
     }
 
-    async fn try_keep(&self, event: &Event, standing: &Standing) -> Result<(), Failure> {
-        let mut connection = self.consumer.parts.db.acquire().await?;
+    async fn try_keep(&self, event: &Event, standing: &Standing, hook: &Hook) -> Result<(), Failure> {
         let (sql, name) = (&self.consumer.sql, &self.consumer.name);
-        Ok(store::inbox::hold(&mut connection, sql, name, event, standing).await?)
+        let mut transaction = coreloop_db::begin(&self.consumer.parts.db).await?;
+        // Kept before, its hook was called before.
+        if store::inbox::hold(&mut transaction, sql, name, event, standing).await? && standing.state == "dead" {
+            self.mourn(&mut transaction, event, hook).await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
     /// The first that the key holds: the event, its failures, and when it is due.
@@ -118,22 +127,28 @@ impl Turn<'_> {
     }
 
     /// Notes one more failure of a held event.
-    pub(super) async fn settle(&self, event: &Event, standing: &Standing) {
-        let mut breath = self.breath();
-        while let Err(failure) = self.try_settle(event, standing).await {
-            breath.draw(&failure).await;
+    pub(super) async fn settle(&self, event: &Event, mut standing: Standing, failure: &Failure) {
+        let (mut breath, mut hook) = (self.breath(), self.hook(failure));
+        while let Err(refused) = self.try_settle(event, &standing, &hook).await {
+            hook.refused(&refused, &mut standing);
+            breath.draw(&refused).await;
         }
     }
 
-    async fn try_settle(&self, event: &Event, standing: &Standing) -> Result<(), Failure> {
-        let mut connection = self.consumer.parts.db.acquire().await?;
+    async fn try_settle(&self, event: &Event, standing: &Standing, hook: &Hook) -> Result<(), Failure> {
         let (sql, name) = (&self.consumer.sql, &self.consumer.name);
-        Ok(store::inbox::settle(&mut connection, sql, name, event.id, standing).await?)
+        let mut transaction = coreloop_db::begin(&self.consumer.parts.db).await?;
+        store::inbox::settle(&mut transaction, sql, name, event.id, standing).await?;
+        if standing.state == "dead" {
+            self.mourn(&mut transaction, event, hook).await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
-    /// What cannot be read as an event, as one that can be kept: the same however often it comes.
+    /// What cannot be read as an event, as one that can be kept: the same however often it comes. Where a broker has places that
+    /// last, what it shows tells them apart; a delivery's number is none.
     pub(super) fn unreadable(&self, receipt: &Receipt, shown: &str) -> Event {
-        let id = Uuid::from_u128(fingerprint(&[receipt.topic.as_str(), &receipt.position, shown]));
+        let id = Uuid::from_u128(fingerprint(&[receipt.topic.as_str(), shown]));
         self.shown(receipt.topic.clone(), id, shown)
     }
 
@@ -161,7 +176,7 @@ impl Turn<'_> {
 }
 
 /// As a database keeps it, and no longer than anybody reads.
-fn text(of: &str) -> String {
+pub(super) fn text(of: &str) -> String {
     of.replace('\0', "\u{fffd}").chars().take(2_000).collect()
 }
 

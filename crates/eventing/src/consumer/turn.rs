@@ -128,9 +128,10 @@ impl Turn<'_> {
             }
             if let Outcome::Failed(failure) = self.decide(&event, true).await {
                 let standing = self.standing(failures + 1, &failure, "");
-                self.settle(&event, &standing).await;
-                if standing.state == "retry" {
-                    return Some(Instant::now() + super::until(standing.now, standing.due));
+                let again = (standing.state == "retry").then(|| super::until(standing.now, standing.due));
+                self.settle(&event, standing, &failure).await;
+                if let Some(pause) = again {
+                    return Some(Instant::now() + pause);
                 }
             }
         }
@@ -194,7 +195,7 @@ impl Turn<'_> {
                     now,
                     due: now,
                 };
-                store::inbox::hold(&mut transaction, sql, name, event, &waiting).await?;
+                let _kept_before_is_as_good = store::inbox::hold(&mut transaction, sql, name, event, &waiting).await?;
                 Outcome::Behind
             }
         };
@@ -243,11 +244,11 @@ impl Turn<'_> {
     }
 
     /// Longest time of one handling.
-    fn limit(&self) -> Duration {
+    pub(super) fn limit(&self) -> Duration {
         Duration::from_millis(self.consumer.parts.options.handler_timeout_ms)
     }
 
-    fn call(&self, event: &Event) -> Arc<Call> {
+    pub(super) fn call(&self, event: &Event) -> Arc<Call> {
         let span = self.consumer.parts.ids.uuid().as_u128() as u64 | 1;
         let trace = event.context().child(span.to_be_bytes());
         let request_id = HeaderValue::try_from(event.request_id.as_str())
@@ -267,7 +268,11 @@ impl Turn<'_> {
 
 /// Work as a call of its own in the event's trace, bounded in time; its panic is a failure like another. No `async fn`:
 /// one that takes a future holds it twice.
-fn bounded<T, F>(limit: Duration, call: &Arc<Call>, work: F) -> impl Future<Output = Result<T, Failure>> + use<T, F>
+pub(super) fn bounded<T, F>(
+    limit: Duration,
+    call: &Arc<Call>,
+    work: F,
+) -> impl Future<Output = Result<T, Failure>> + use<T, F>
 where
     F: Future<Output = Result<T, Failure>>,
 {

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
+use serde::Deserialize;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use crate::dead::{DeadLetter, Depth, Filter};
+use crate::{
+    Encoding, Event, Topic,
+    dead::{DeadLetter, Depth, Filter},
+};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Statements {
@@ -66,6 +70,14 @@ impl Statements {
     }
 }
 
+/// How a payload that is kept is written.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Written {
+    version: u32,
+    encoding: Encoding,
+}
+
 pub(crate) async fn list(
     connection: &mut PgConnection,
     sql: &Statements,
@@ -82,17 +94,20 @@ pub(crate) async fn list(
     rows.iter()
         .map(|row| {
             let held_at: jiff_sqlx::Timestamp = row.try_get(7)?;
+            let (topic, envelope): (String, String) = (row.try_get(1)?, row.try_get(8)?);
+            let written: Written = serde_json::from_str(&envelope).unwrap_or_default();
+            let payload = Event::shown(&Topic::kept(topic.clone()), written.version, written.encoding, row.try_get(9)?);
             Ok(DeadLetter {
                 id: row.try_get(0)?,
-                topic: row.try_get(1)?,
+                topic,
                 key: row.try_get(2)?,
                 archived: row.try_get(3)?,
                 failures: row.try_get::<i32, _>(4)?.cast_unsigned(),
                 reason: row.try_get(5)?,
                 error: row.try_get(6)?,
                 died_at: held_at.to_jiff(),
-                envelope: row.try_get(8)?,
-                payload: row.try_get(9)?,
+                envelope,
+                payload,
                 position: row.try_get(10)?,
             })
         })

@@ -252,14 +252,14 @@ pub(crate) struct Standing {
     pub(crate) due: Timestamp,
 }
 
-/// Keeps an event; one that is kept already stays as it is.
+/// Keeps an event, and answers true; one that is kept already stays as it is.
 pub(crate) async fn hold(
     connection: &mut PgConnection,
     sql: &Statements,
     consumer: &str,
     event: &Event,
     standing: &Standing,
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     let envelope = Envelope {
         id: event.id,
         sequence: event.sequence,
@@ -271,7 +271,7 @@ pub(crate) async fn hold(
         created_at: event.created_at,
         encoding: event.encoding,
     };
-    sqlx::query(AssertSqlSafe(Arc::clone(&sql.hold)))
+    let kept = sqlx::query(AssertSqlSafe(Arc::clone(&sql.hold)))
         .bind(consumer)
         .bind(event.id)
         .bind(event.topic.as_str())
@@ -286,7 +286,7 @@ pub(crate) async fn hold(
         .bind(standing.due.to_sqlx())
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(kept.rows_affected() > 0)
 }
 
 /// The first of a key that is held and not dead: the event, its failures, and when it is due.

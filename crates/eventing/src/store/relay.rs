@@ -6,10 +6,12 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
+use serde::Deserialize;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _, postgres::PgRow, types::JsonRawValue};
+use uuid::Uuid;
 
 use crate::{
-    Encoding, Event, Topic,
+    Encoding, Event, Topic, outbox,
     relay::cursor::{Cursor, Range},
 };
 
@@ -144,17 +146,33 @@ pub(crate) async fn look(
     Ok(seen)
 }
 
+/// The payload of a row that is a command.
+#[derive(Deserialize)]
+struct Commanded<'a> {
+    idempotency_key: Uuid,
+    #[serde(borrow)]
+    payload: &'a JsonRawValue,
+}
+
 fn event(row: &PgRow) -> Result<Option<Event>, sqlx::Error> {
     let Some(sequence) = row.try_get::<Option<i64>, _>(1)? else { return Ok(None) };
     let payload: &JsonRawValue = row.try_get(6)?;
     let created_at: jiff_sqlx::Timestamp = row.try_get(10)?;
+    let (domain, what): (String, String) = (row.try_get(3)?, row.try_get(5)?);
+    let command = if domain == outbox::COMMAND {
+        let read = serde_json::from_str::<Commanded<'_>>(payload.get());
+        Some(read.map_err(|error| sqlx::Error::ColumnDecode { index: "payload".into(), source: error.into() })?)
+    } else {
+        None
+    };
+    let payload = command.as_ref().map_or(payload, |command| command.payload);
     let mut event = Event {
-        topic: Topic::named(row.try_get(3)?, row.try_get(5)?),
+        topic: if command.is_some() { Topic::kept(format!("cmd:{what}")) } else { Topic::named(&domain, &what) },
         key: row.try_get(4)?,
-        id: row.try_get(2)?,
+        id: command.map_or_else(|| row.try_get(2), |command| Ok(command.idempotency_key))?,
         sequence,
         version: row.try_get::<i32, _>(11)?.try_into().unwrap_or_default(),
-        source: row.try_get(3)?,
+        source: domain,
         trace_id: row.try_get(7)?,
         traceparent: row.try_get(8)?,
         request_id: row.try_get(9)?,
