@@ -48,16 +48,19 @@ pub async fn receive_payment(
         let payment_id = notice.payment_id.as_str();
         let verdict = Verdict { state, said_by: "webhook", payment_id, reason, detail: &detail, next_at: now };
         // What was decided before stays so: the first word counts.
-        let first = payments::decide(&mut *tx, notice.reference, &verdict).await?.is_some();
-        let before = known.verdict.unwrap_or(known.state);
-        if !first && before != state {
-            // Points and GOLD no longer agree, as after a chargeback: a person has to look.
-            app.metrics.contradiction();
-            tracing::error!(purchase = %known.id, ?before, said = ?state, "the payment service takes back its word");
-        }
+        payments::decide(&mut *tx, notice.reference, &verdict).await?;
     }
     tx.commit().await?;
     app.woken.notify_one();
+    if let (Some(said), Ok(seen)) = (notice.verdict(), app.again(notice.reference).await) {
+        let first = seen.verdict.unwrap_or(seen.state);
+        let paid = v1::PurchaseState::Confirmed;
+        if (first == paid) != (said == paid) {
+            // Points and GOLD do not agree, as after a chargeback: a person has to look.
+            app.metrics.contradiction();
+            tracing::error!(purchase = %seen.id, ?first, ?said, "the payment service said otherwise before");
+        }
+    }
     Ok(Response::new(v1::ReceivePaymentResponse {}))
 }
 
