@@ -1,8 +1,11 @@
 //! `coreloop verify`: recomputes what must hold. Works on the databases, so it works while no service runs; the same is
 //! asked for over REST by `POST /admin/maintenance/integrity-check`.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use coreloop_config::Settings;
+use coreloop_core::Problem;
 use coreloop_ops_api::integrity::Report;
 
 /// What to look at. Exit code 1 when something does not fit.
@@ -12,7 +15,11 @@ pub(crate) enum Command {
     Ledger,
     /// The audit of administrators: its places, its chain, and the ends that earlier checks saw.
     Audit,
-    /// Both.
+    /// Purchases: what they took, what their items did, what the wallet moved for them.
+    Shop,
+    /// Grants and redemptions: what the wallet moved for them, and what campaigns have given.
+    Rewards,
+    /// All of them.
     All,
 }
 
@@ -32,8 +39,30 @@ pub(crate) async fn run(settings: &Settings, command: &Command) -> anyhow::Resul
         let seen = coreloop_ops::integrity::verify(&db).await.context("the audit cannot be read")?;
         findings += print("ops.audit", seen.report);
     }
+    if matches!(command, Command::Shop | Command::All) {
+        let (db, books) = (database(settings, "shop")?, books(settings, "shop")?);
+        let report = coreloop_shop::integrity::verify(&db, &books).await.context("purchases cannot be read")?;
+        findings += print("shop.purchases", report);
+    }
+    if matches!(command, Command::Rewards | Command::All) {
+        let (db, books) = (database(settings, "rewards")?, books(settings, "rewards")?);
+        let report = coreloop_rewards::integrity::verify(&db, &books).await.context("rewards cannot be read")?;
+        findings += print("rewards.ended", report);
+    }
     anyhow::ensure!(findings == 0, "{findings} findings");
     Ok(())
+}
+
+/// What a service has posted at the wallet.
+fn books(settings: &Settings, service: &'static str) -> anyhow::Result<coreloop_shop::integrity::Books> {
+    let db = database(settings, "wallet")?;
+    Ok(Arc::new(move |keys| {
+        let db = db.clone();
+        Box::pin(async move {
+            let found = coreloop_wallet::grpc::find::found(&db, service, keys).await;
+            found.map_err(Problem::internal)
+        })
+    }))
 }
 
 /// The database of a service, in its own role.

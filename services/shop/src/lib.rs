@@ -28,6 +28,7 @@ pub mod error;
 pub mod facts;
 pub mod fraud;
 pub mod grpc;
+pub mod integrity;
 pub mod keys;
 pub mod metrics;
 pub mod module;

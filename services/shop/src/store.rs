@@ -2,6 +2,7 @@
 
 pub mod close;
 pub mod fraud;
+pub mod integrity;
 pub mod keys;
 pub mod open;
 pub mod payments;

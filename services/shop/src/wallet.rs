@@ -3,8 +3,8 @@
 use coreloop_auth_api::machine::Machine;
 use coreloop_shop_api::v1::ShopReason;
 use coreloop_wallet_api::v1::{
-    self, Account, BatchPosting, Currency, Funds, House, Movement, Posting, account::Owner, batch_result::Outcome,
-    wallet_internal_service_client::WalletInternalServiceClient,
+    self, Account, BatchPosting, Currency, Funds, House, KeyedPosting, Movement, Posting, account::Owner,
+    batch_result::Outcome, wallet_internal_service_client::WalletInternalServiceClient,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -113,6 +113,17 @@ impl Wallet {
     /// When it is not known what has happened.
     pub async fn claw(&self, purchase: &Purchase, amount: i64) -> Result<Moved, Error> {
         self.spend(purchase, amount, Some(House::Mint.into()), "shop.voided", "claw").await
+    }
+
+    /// What was posted under keys.
+    ///
+    /// # Errors
+    /// When the wallet does not answer.
+    pub async fn posted(&self, idempotency_keys: Vec<String>) -> Result<Vec<KeyedPosting>, Error> {
+        let asked = v1::FindPostingsRequest { idempotency_keys };
+        let request = self.0.request(asked).await.map_err(|status| away(&status))?;
+        let answer = self.client().find_postings(request).await.map_err(|status| away(&status))?;
+        Ok(answer.into_inner().postings)
     }
 
     async fn spend(

@@ -1,6 +1,6 @@
 //! What every handler works with.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use coreloop_core::{Clock, UserId};
 use coreloop_db::Coalesced;
@@ -79,18 +79,10 @@ impl App {
         let made = self.postings.find(id).await?.filter(|made| made.caller == caller);
         read(&*made.ok_or(unknown)?)
     }
-
-    /// Those of `ids` that `caller` made.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn postings_of(&self, caller: &str, ids: &[Uuid]) -> Result<HashMap<Uuid, v1::Posting>, Error> {
-        let made = store::postings::made(&self.db, ids).await?;
-        made.into_iter().filter(|(_, made)| made.caller == caller).map(|(id, made)| Ok((id, read(&made)?))).collect()
-    }
 }
 
-fn read(made: &Made) -> Result<v1::Posting, Error> {
+/// The posting as it was answered.
+pub(crate) fn read(made: &Made) -> Result<v1::Posting, Error> {
     v1::Posting::decode(made.answer.as_slice()).map_err(|_| Error::Corrupt("an answer that cannot be read"))
 }
 

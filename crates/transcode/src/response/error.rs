@@ -57,7 +57,9 @@ pub(super) fn reply(shapes: &Shapes, code: i32, message: &str, details: &[u8], l
     let _ = scalar::string(message.as_bytes(), &mut body);
     body.extend_from_slice(b",\"details\":[");
     body.extend_from_slice(&list);
-    body.extend_from_slice(b"]}");
+    // A purchase that still runs is answered as chapter 03 says, besides.
+    let end: &[u8] = if known.reason == "IN_PROGRESS" { b"],\"success\":false}" } else { b"]}" };
+    body.extend_from_slice(end);
     ErrorReply {
         http_status: http_status(code, &known.reason),
         body: body.into(),

@@ -18,9 +18,10 @@ fn small(number: i32) -> i16 {
 /// # Errors
 /// When the database fails.
 pub async fn rules(db: impl PgExecutor<'_>) -> Result<Vec<FraudRule>, sqlx::Error> {
-    let rows = sqlx::query!("select id, category, kind, subject, window_secs, most, mode from shop.fraud_rules order by id")
-        .fetch_all(db)
-        .await?;
+    let rows =
+        sqlx::query!("select id, category, kind, subject, window_secs, most, mode from shop.fraud_rules order by id")
+            .fetch_all(db)
+            .await?;
     let rules = rows.into_iter().map(|row| FraudRule {
         rule_id: row.id,
         category: row.category.into(),
