@@ -2,6 +2,9 @@
 //! whatever is asked again, cut or killed; what is limited is not oversold; a payment is settled once.
 
 mod buying;
+mod fraud;
+mod full;
+pub mod integrity;
 mod interrupted;
 mod limited;
 mod promises;

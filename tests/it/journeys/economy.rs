@@ -107,10 +107,21 @@ fn what_the_vendor_refuses_comes_back() {
         let failed = settled(&alice, id).await;
         assert_eq!(failed["state"], "REDEMPTION_STATE_FAILED", "{failed}");
         assert_eq!((points_of(&alice).await, shelf.stock(&mesh).await), (100, 1));
-        let names =
-            ["POST /v1/rewards/{sku}/redeem", "RewardsService/Redeem", "WalletInternalService/", "rewards.issue"];
-        whole(&mesh, &trace, &names).await;
-        // What is given back is done by the recovery, outside of it.
+        let names = [
+            "POST /v1/rewards/{sku}/redeem",
+            "RewardsService/Redeem",
+            "WalletInternalService/Spend",
+            "rewards.issue",
+            "WalletInternalService/Reverse",
+        ];
+        let spans = whole(&mesh, &trace, &names).await;
+        // What is given back is done by the recovery, later, and hangs below the request that it is for.
+        let asked = spans.iter().find(|it| it.span.name.contains("RewardsService/Redeem")).unwrap();
+        let refund = spans.iter().find(|it| it.span.name.contains("WalletInternalService/Reverse")).unwrap();
+        assert_eq!(refund.span.parent_span_id, asked.span.span_id);
+        let told =
+            format!("select count(*) from rewards.outbox where trace_id = '{trace}' and type = 'redemption_failed'");
+        assert_eq!(mesh.db.count(&told).await, 1);
         for schema in ["rewards", "wallet"] {
             let told = format!("select count(*) from {schema}.outbox where trace_id = '{trace}'");
             assert!(mesh.db.count(&told).await >= 1, "what {schema} told of it is of the same trace");
