@@ -1,16 +1,21 @@
-//! Asking the wallet, as a service of the mesh does.
+//! Asking the wallet, as a service of the mesh does, and the market, as people do.
 
 use std::time::Duration;
 
+use coreloop_rewards_api::v1::RewardsReason;
+use coreloop_shop_api::v1::ShopReason;
 use coreloop_testkit::rpc;
 use coreloop_wallet_api::v1::{self, BatchPosting, Movement, WalletReason, account::Owner};
 use prost::Message;
 use tonic::{Status, transport::Channel};
 
-use crate::journal::{Act, Journal, Said};
+use crate::{
+    journal::{Act, Journal, Said},
+    market::Market,
+};
 
 /// The services that ask. They use the same keys, each for its own acts.
-pub(crate) const CALLERS: [&str; 2] = ["shop", "rewards"];
+pub(crate) const CALLERS: [&str; 2] = ["game", "predict"];
 
 /// Longest wait for an answer. What is frozen is asked again elsewhere.
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -22,6 +27,8 @@ pub(crate) struct Front {
     pub(crate) replicas: Vec<Channel>,
     /// Caller and header.
     pub(crate) bearers: Vec<(&'static str, String)>,
+    /// The shop and rewards.
+    pub(crate) market: Market,
 }
 
 impl Front {
@@ -29,13 +36,7 @@ impl Front {
         let path = format!("/coreloop.wallet.v1.WalletInternalService/{}", asked.rpc);
         let channel = &self.replicas[replica % self.replicas.len()];
         let bearer = self.bearers.iter().find(|(name, _)| *name == caller).map_or("", |(_, bearer)| bearer.as_str());
-        let metadata = [("authorization", bearer)];
-        let calling = rpc::call_within(DEADLINE, channel, &path, &asked.message, &metadata);
-        match tokio::time::timeout(DEADLINE + Duration::from_millis(500), calling).await {
-            Ok(Ok(answer)) => A::decode(answer).map_err(|error| Said::Unknown(error.to_string())),
-            Ok(Err(status)) => Err(told(&status)),
-            Err(_) => Err(Said::Unknown("no answer".to_owned())),
-        }
+        call(channel, &path, bearer, &asked.message).await
     }
 
     /// Asks a replica about deeds, in one call if they are more than one, and notes what it says.
@@ -59,6 +60,9 @@ impl Front {
     }
 
     async fn one(&self, replica: usize, caller: &str, key: &str, act: &Act) -> Said {
+        if let Act::Buy { .. } | Act::Redeem { .. } = act {
+            return self.market.ask(replica, key, act).await;
+        }
         if let Act::Batch { .. } = act {
             let mut said = self.batch(replica, caller, vec![batch(key, act)]).await;
             return said.pop().unwrap_or_else(|| Said::Unknown("no result".to_owned()));
@@ -78,6 +82,22 @@ impl Front {
             Ok(answer) => answer.results.into_iter().map(result).collect(),
             Err(said) => vec![said; count],
         }
+    }
+}
+
+/// Calls, and reads what is told.
+pub(crate) async fn call<A: Message + Default>(
+    channel: &Channel,
+    path: &str,
+    bearer: &str,
+    message: &[u8],
+) -> Result<A, Said> {
+    let metadata = [("authorization", bearer)];
+    let calling = rpc::call_within(DEADLINE, channel, path, message, &metadata);
+    match tokio::time::timeout(DEADLINE + Duration::from_millis(500), calling).await {
+        Ok(Ok(answer)) => A::decode(answer).map_err(|error| Said::Unknown(error.to_string())),
+        Ok(Err(status)) => Err(told(&status)),
+        Err(_) => Err(Said::Unknown("no answer".to_owned())),
     }
 }
 
@@ -130,6 +150,7 @@ fn asked(act: &Act, key: &str) -> Asked {
         Act::Reverse { posting: posting_id, amount } => {
             Asked::of("Reverse", &v1::ReverseRequest { posting_id, amount, reason, reference, idempotency_key })
         }
+        Act::Buy { .. } | Act::Redeem { .. } => Asked { rpc: "", message: Vec::new() },
     }
 }
 
@@ -161,8 +182,9 @@ fn told(status: &Status) -> Said {
 
 /// What the contract names as a refusal has not happened; anything else tells nothing.
 fn refused(reason: String, message: String) -> Said {
-    let name = format!("WALLET_REASON_{reason}");
-    let known = WalletReason::from_str_name(&name).is_some()
+    let known = WalletReason::from_str_name(&format!("WALLET_REASON_{reason}")).is_some()
+        || ShopReason::from_str_name(&format!("SHOP_REASON_{reason}")).is_some()
+        || RewardsReason::from_str_name(&format!("REWARDS_REASON_{reason}")).is_some()
         || ["IDEMPOTENCY_KEY_REUSED", "VALIDATION_FAILED"].contains(&reason.as_str());
     if known { Said::Refused(reason) } else { Said::Unknown(format!("{reason} {message}")) }
 }

@@ -8,26 +8,28 @@ use crate::{
     chaos::Blow,
     check::Kind as Found,
     load::{Kind, Mix, everything},
-    run::Plan,
+    run::{End, Plan},
 };
 
-/// Nothing comes any more when nothing has come for so long.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A mesh that does not come to rest for so long never will.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The run that is to find a bug.
 pub(crate) fn plan(bug: Bug, seed: u64) -> Plan {
     let (mix, blows) = (mix(bug), blows(bug));
-    Plan { name: bug.to_string(), seed, mix, blows, bug: Some(bug), quiet_loss: false, patience: PATIENCE }
+    let end = if bug == Bug::NoInbox { End::TellAgain } else { End::Calm };
+    Plan { name: bug.to_string(), seed, mix, blows, bug: Some(bug), end, patience: PATIENCE }
 }
 
 /// What a bug must be found by: anything else may come of a slow machine.
 pub(crate) fn signs(bug: Bug) -> &'static [Found] {
     match bug {
         Bug::NoRowLock => &[Found::Order],
-        Bug::KeyForgotten | Bug::EarlyEvent | Bug::NoInbox => &[Found::Doubled],
+        Bug::KeyForgotten | Bug::EarlyEvent | Bug::NoInbox | Bug::UnscopedKey => &[Found::Doubled],
         Bug::SharedKey => &[Found::Lost, Found::Doubled],
-        Bug::EarlyReply | Bug::LostRow | Bug::IdOrder | Bug::EarlyAck => &[Found::Lost],
-        Bug::NoEntry | Bug::LateCapture => &[Found::Books],
+        Bug::EarlyReply => &[Found::Lost],
+        Bug::LostRow | Bug::IdOrder | Bug::EarlyAck => &[Found::Untold],
+        Bug::NoEntry | Bug::LateCapture | Bug::CheckThenAct | Bug::PieceTwice => &[Found::Books],
         Bug::DoubleRelease => &[Found::Doubled, Found::Books],
     }
 }
@@ -40,7 +42,13 @@ fn mix(bug: Bug) -> Mix {
         Bug::DoubleRelease => of(8, 8, &[(K::Grant, 4), (K::Hold, 4), (K::Release, 3), (K::ReleaseAgain, 2)]),
         // Few people, so that their events are close to each other.
         Bug::NoRowLock => of(16, 2, &[(K::Grant, 3), (K::Spend, 2)]),
-        Bug::IdOrder | Bug::LostRow | Bug::EarlyEvent => of(16, 12, &[(K::Grant, 3), (K::Spend, 2)]),
+        // More people than pieces, all at once.
+        Bug::CheckThenAct => of(24, 48, &[(K::Grant, 3), (K::BuyLimited, 5)]),
+        Bug::UnscopedKey => of(8, 8, &[(K::Grant, 3), (K::Buy, 3), (K::BuyLimited, 3)]),
+        Bug::PieceTwice => of(8, 8, &[(K::Grant, 3), (K::Redeem, 5)]),
+        Bug::NoInbox | Bug::EarlyReply | Bug::IdOrder | Bug::LostRow | Bug::EarlyEvent => {
+            of(16, 12, &[(K::Grant, 3), (K::Spend, 2)])
+        }
         _ => everything(),
     }
 }
@@ -57,18 +65,19 @@ fn blows(bug: Bug) -> Vec<Blow> {
     match bug {
         Bug::NoRowLock | Bug::IdOrder => [slow(&["wallet-0>postgres"], 15), again(WORK, 8)].concat(),
         Bug::EarlyEvent => [slow(&["wallet-0>postgres"], 40), again(Blow::Kill("wallet-0", SOON), 10)].concat(),
-        // Any commit that waits for the disk takes the others along.
+        // Any commit that waits for the disk takes the others along; who waits for none has seconds before they are written.
         Bug::EarlyReply => {
             let quiet = slow(&["witness-0>postgres", "witness-1>postgres"], 2_000);
-            [quiet, again(Blow::CrashPostgres(SOON), 3)].concat()
+            [quiet, again(Blow::CrashPostgres(SOON), 5)].concat()
         }
         Bug::LostRow => {
             let cut = |way| Blow::Cut(way, Duration::from_millis(5));
-            [cut("wallet-0>postgres"), cut("wallet-1>postgres")].repeat(6)
+            [cut("wallet-0>postgres"), cut("wallet-1>postgres")].repeat(20)
         }
         Bug::EarlyAck => [slow(&["witness-0>postgres", "witness-1>postgres"], 20), witnesses].concat(),
-        // What it lost is told again, all of it: when some of it has had its effect.
-        Bug::NoInbox => [WORK, WORK, Blow::KillRedis(SOON)].repeat(3),
+        Bug::NoInbox => vec![WORK],
+        Bug::CheckThenAct => [slow(&["market-0>postgres", "market-1>postgres"], 40), again(WORK, 10)].concat(),
+        Bug::UnscopedKey | Bug::PieceTwice => again(WORK, 5),
         Bug::KeyForgotten => vec![WORK, Blow::Cut("client>wallet-0", SOON)],
         Bug::LateCapture => again(WORK, 12),
         Bug::SharedKey | Bug::NoEntry | Bug::DoubleRelease => again(WORK, 2),

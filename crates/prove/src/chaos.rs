@@ -58,6 +58,8 @@ pub(crate) struct Done {
     pub(crate) kills: u32,
     /// What else.
     pub(crate) others: u32,
+    /// Times that a process ended by itself.
+    pub(crate) ended: u32,
     /// Times that Redis or Postgres were away.
     pub(crate) outages: Vec<Outage>,
 }
@@ -77,19 +79,28 @@ pub(crate) fn plan(seed: u64, kills: u32) -> Vec<Blow> {
 
 fn kill(random: &mut StdRng) -> Blow {
     let down = Duration::from_millis(random.random_range(0..1_000));
-    match random.random_range(0..20) {
-        0..5 => Blow::Kill("wallet-0", down),
-        5..10 => Blow::Kill("wallet-1", down),
-        10..12 => Blow::Kill("witness-0", down),
-        12..14 => Blow::Kill("witness-1", down),
-        14 => Blow::Kill("auth", down),
-        15..17 => Blow::KillRedis(down),
+    match random.random_range(0..24) {
+        0..4 => Blow::Kill("wallet-0", down),
+        4..8 => Blow::Kill("wallet-1", down),
+        8..11 => Blow::Kill("market-0", down),
+        11..14 => Blow::Kill("market-1", down),
+        14..16 => Blow::Kill("witness-0", down),
+        16..18 => Blow::Kill("witness-1", down),
+        18 => Blow::Kill("auth", down),
+        19..21 => Blow::KillRedis(down),
         _ => Blow::CrashPostgres(down),
     }
 }
 
 fn disturbance(random: &mut StdRng) -> Blow {
-    const WAYS: [&str; 10] = [
+    const WAYS: [&str; 17] = [
+        "market-0>postgres",
+        "market-1>postgres",
+        "market-0>redis",
+        "market-0>wallet",
+        "market-1>wallet",
+        "client>shop-0",
+        "payment>market-0",
         "wallet-0>postgres",
         "wallet-1>postgres",
         "wallet-0>redis",
@@ -101,7 +112,7 @@ fn disturbance(random: &mut StdRng) -> Blow {
         "witness-0>redis",
         "witness-1>redis",
     ];
-    const FROZEN: [&str; 4] = ["wallet-0", "wallet-1", "witness-0", "witness-1"];
+    const FROZEN: [&str; 6] = ["wallet-0", "wallet-1", "market-0", "market-1", "witness-0", "witness-1"];
     let (way, long) = (WAYS[random.random_range(0..WAYS.len())], Duration::from_millis(random.random_range(20..1_500)));
     match random.random_range(0..3) {
         0 => Blow::Cut(way, long),
@@ -147,6 +158,15 @@ pub(crate) async fn lose_unread(world: &mut World<'_>, journal: &Journal, load: 
     fall(world, journal, &Blow::KillRedis(Duration::ZERO), done).await?;
     done.kills += 1;
     Ok(())
+}
+
+/// Kills Redis when there is nothing to do any more: all that it was ever told is told again.
+///
+/// # Errors
+/// When it does not come back.
+pub(crate) async fn lose_all(world: &mut World<'_>, journal: &Journal, done: &mut Done) -> Result<()> {
+    done.kills += 1;
+    fall(world, journal, &Blow::KillRedis(Duration::ZERO), done).await
 }
 
 /// Waits until so much more was answered. What ended by itself is started again meanwhile.

@@ -2,14 +2,21 @@
 //!
 //! It believes no reply and no table by itself: what was acknowledged must be there once, as it was acknowledged; what was
 //! refused must not; what is there must have been asked for. The books are added up from their entries, and each entry of a
-//! user must have had its effect at the witness once, in order.
+//! user must have had its effect at the witness once, in order. Purchases and redemptions must have moved what they say, once,
+//! and their partners must say the same.
 
 mod books;
 mod deeds;
 mod events;
+mod market;
+mod redemptions;
+mod sales;
 mod state;
 
+use std::{collections::HashSet, fs, path::Path};
+
 use anyhow::Result;
+use coreloop_testkit::StandIns;
 use sqlx::PgConnection;
 
 use crate::journal::Deed;
@@ -32,14 +39,20 @@ pub(crate) struct Violation {
 pub(crate) enum Kind {
     /// What was acknowledged, or committed, is not there.
     Lost,
+    /// What was committed has had no effect, and never will.
+    Untold,
     /// It is there twice, or there where it should not be.
     Doubled,
     /// The books do not balance, or a rule of them is broken.
     Books,
     /// Events out of order.
     Order,
-    /// Nobody can tell what became of a deed.
+    /// Nobody can tell what became of a deed, or it never ends.
     Open,
+    /// A process has panicked.
+    Panic,
+    /// Something was never done, so nothing is proven of it.
+    Idle,
 }
 
 /// What was looked at, and what does not fit.
@@ -51,6 +64,10 @@ pub(crate) struct Findings {
     pub(crate) entries: usize,
     /// Effects at the witness.
     pub(crate) effects: usize,
+    /// Purchases.
+    pub(crate) sales: usize,
+    /// Redemptions.
+    pub(crate) redemptions: usize,
     /// What does not fit.
     pub(crate) violations: Vec<Violation>,
 }
@@ -71,10 +88,15 @@ impl Findings {
 
     /// `25 kills, 0 lost, 0 doubled, books balance`, and what else there is to say.
     pub(crate) fn verdict(&self, kills: u32) -> String {
-        let (lost, doubled) = (self.count(Kind::Lost), self.count(Kind::Doubled));
+        let (lost, doubled) = (self.count(Kind::Lost) + self.count(Kind::Untold), self.count(Kind::Doubled));
         let books = if self.count(Kind::Books) == 0 { "books balance" } else { "books DO NOT balance" };
         let mut verdict = format!("{kills} kills, {lost} lost, {doubled} doubled, {books}");
-        for (kind, what) in [(Kind::Order, "out of order"), (Kind::Open, "without an answer")] {
+        for (kind, what) in [
+            (Kind::Order, "out of order"),
+            (Kind::Open, "without an end"),
+            (Kind::Panic, "panics"),
+            (Kind::Idle, "never done"),
+        ] {
             if self.count(kind) > 0 {
                 verdict.push_str(&format!(", {} {what}", self.count(kind)));
             }
@@ -87,17 +109,68 @@ impl Findings {
 ///
 /// # Errors
 /// When the database cannot be read.
-pub(crate) async fn look(database: &mut PgConnection, url: &str, journal: &[Deed]) -> Result<Findings> {
-    let state = State::read(database).await?;
+pub(crate) async fn look(
+    database: &mut PgConnection,
+    url: &str,
+    journal: &[Deed],
+    others: &StandIns,
+) -> Result<Findings> {
+    let mut state = State::read(database).await?;
+    state.market.ask(others).await;
     let mut findings = Findings {
         postings: state.postings.len(),
         entries: state.entries.len(),
         effects: state.effects.len(),
+        sales: state.market.sales.len(),
+        redemptions: state.market.redemptions.len(),
         violations: Vec::new(),
     };
-    deeds::look(&state, journal, &mut findings);
-    books::look(&state, &mut findings);
+    compare(&state, journal, &mut findings);
     books::chains(url, &mut findings).await?;
-    events::look(&state, &mut findings);
     Ok(findings)
 }
+
+fn compare(state: &State, journal: &[Deed], findings: &mut Findings) {
+    deeds::look(state, journal, findings);
+    books::look(state, findings);
+    events::look(state, findings);
+    market::look(state, journal, findings);
+}
+
+/// Looks for panics in what the processes said.
+///
+/// # Errors
+/// When a log cannot be read.
+pub(crate) fn panics(folder: &Path, findings: &mut Findings) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|kind| kind != "log") {
+            continue;
+        }
+        let said = fs::read(&path)?;
+        if let Some(line) = String::from_utf8_lossy(&said).lines().find(|line| line.contains("panicked")) {
+            findings.add(Kind::Panic, format!("{}: {line}", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Everything that clients ask for must have been done at least once, and a third of all that they asked: of what is only
+/// refused, nothing is proven.
+pub(crate) fn worked(journal: &[Deed], findings: &mut Findings) {
+    let name = |deed: &Deed| format!("{:?}", deed.act).split(' ').next().unwrap_or_default().to_owned();
+    let honest = || journal.iter().filter(|deed| !deed.forged);
+    let done: HashSet<String> = honest().filter(|deed| deed.taken()).map(name).collect();
+    for act in ["Grant", "Spend", "Transfer", "Hold", "Capture", "Release", "Reverse", "Batch", "Buy", "Redeem"] {
+        if !done.contains(act) {
+            findings.add(Kind::Idle, format!("no {act} was done"));
+        }
+    }
+    let (taken, all) = (honest().filter(|deed| deed.taken()).count(), honest().count());
+    if taken * 3 < all {
+        findings.add(Kind::Idle, format!("{taken} of {all} deeds were done"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use anyhow::Result;
 use coreloop_wallet_api::v1::Posting;
 use serde_json::json;
 
-/// What is asked of the wallet.
+/// What is asked of the wallet, and of those who move value by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Act {
     /// With the second in which it expires, if it does.
@@ -62,6 +62,17 @@ pub(crate) enum Act {
         currency: i32,
         amount: i64,
     },
+    /// By the way of limited packages, or by the plain one with what is paid with.
+    Buy {
+        user: String,
+        product: String,
+        limited: bool,
+        handle: String,
+    },
+    Redeem {
+        user: String,
+        sku: String,
+    },
 }
 
 /// What was told.
@@ -69,6 +80,13 @@ pub(crate) enum Act {
 pub(crate) enum Said {
     /// It has happened.
     Done(Box<Posting>),
+    /// It is written down, and so far: a purchase or a redemption.
+    Taken {
+        /// Its id.
+        id: String,
+        /// Its state, as its contract numbers it.
+        state: i32,
+    },
     /// It has not, and why.
     Refused(String),
     /// Nobody said which.
@@ -108,6 +126,11 @@ impl Deed {
             Said::Done(posting) => Some(&**posting),
             _ => None,
         })
+    }
+
+    /// It has happened, or is on its way.
+    pub(crate) fn taken(&self) -> bool {
+        self.replies.iter().any(|reply| matches!(reply.said, Said::Done(_) | Said::Taken { .. }))
     }
 
     /// Somebody did not say what happened, at least once.
@@ -203,6 +226,7 @@ fn ms(at: Duration) -> u64 {
 pub(crate) fn line(number: usize, deed: &Deed) -> String {
     let said = |reply: &Reply| match &reply.said {
         Said::Done(posting) => format!("done {}", posting.posting_id),
+        Said::Taken { id, state } => format!("taken {id}, state {state}"),
         Said::Refused(reason) => format!("refused {reason}"),
         Said::Unknown(why) => format!("unknown ({why})"),
     };

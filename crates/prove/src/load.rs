@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use rand::{Rng, RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -14,6 +14,7 @@ use tokio::{
 use crate::{
     ask::{CALLERS, Front},
     journal::{Act, Journal},
+    market::{CONVERSIONS, HANDLES, ITEMS, LIMITED, REWARDS},
 };
 
 /// Times that a deed is asked about before it is left for the end.
@@ -48,6 +49,14 @@ pub(crate) enum Kind {
     ReleaseAgain,
     Reverse,
     Batch,
+    /// An item.
+    Buy,
+    /// A limited package.
+    BuyLimited,
+    /// GOLD for external points.
+    Convert,
+    /// A reward for points.
+    Redeem,
     /// What was done is asked again, of another replica.
     Repeat,
     /// The same is asked of both replicas at once.
@@ -72,6 +81,10 @@ pub(crate) fn everything() -> Mix {
         (K::ReleaseAgain, 2),
         (K::Reverse, 4),
         (K::Batch, 5),
+        (K::Buy, 5),
+        (K::BuyLimited, 8),
+        (K::Convert, 6),
+        (K::Redeem, 8),
         (K::Repeat, 4),
         (K::Twin, 4),
         (K::Forge, 2),
@@ -91,6 +104,7 @@ impl Load {
     pub(crate) fn start(mix: &Mix, seed: u64, front: &Front, journal: &Arc<Journal>) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let people: Arc<[String]> = (0..mix.people).map(|_| id(&mut random)).collect();
+        let asked: Arc<[AtomicU32]> = people.iter().map(|_| AtomicU32::new(0)).collect();
         let (stop, mut clients) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
         for number in 0..mix.clients {
             let client = Client {
@@ -98,6 +112,7 @@ impl Load {
                 caller: CALLERS[number % CALLERS.len()],
                 random: StdRng::seed_from_u64(random.next_u64()),
                 people: Arc::clone(&people),
+                asked: Arc::clone(&asked),
                 kinds: mix.kinds.clone(),
                 front: front.clone(),
                 journal: Arc::clone(journal),
@@ -131,6 +146,8 @@ struct Client {
     caller: &'static str,
     random: StdRng,
     people: Arc<[String]>,
+    /// Times that each of them asked the market.
+    asked: Arc<[AtomicU32]>,
     kinds: Vec<(Kind, u32)>,
     front: Front,
     journal: Arc<Journal>,
@@ -150,7 +167,9 @@ impl Client {
                 Kind::Repeat => self.repeat().await,
                 Kind::Forge => self.forge().await,
                 Kind::Twin => {
-                    let act = self.spend();
+                    let kinds = [Kind::Spend, Kind::Spend, Kind::BuyLimited, Kind::Redeem];
+                    let kind = kinds[self.random.random_range(0..kinds.len())];
+                    let Some(act) = self.act(kind) else { continue };
                     self.twin(act).await;
                 }
                 Kind::Batch => self.batch(stop).await,
@@ -182,6 +201,10 @@ impl Client {
 
     fn currency(&mut self) -> i32 {
         if self.random.random_bool(0.6) { 1 } else { 2 }
+    }
+
+    fn one_of(&mut self, of: &[&str]) -> String {
+        of[self.random.random_range(0..of.len())].to_owned()
     }
 
     fn spend(&mut self) -> Act {
@@ -228,6 +251,17 @@ impl Client {
                 }
                 Act::Reverse { posting: deed.done()?.posting_id.clone(), amount: 0 }
             }
+            Kind::Buy => {
+                Act::Buy { product: self.one_of(&ITEMS), user: self.person(), limited: false, handle: String::new() }
+            }
+            Kind::BuyLimited => {
+                Act::Buy { product: self.one_of(&LIMITED), user: self.person(), limited: true, handle: String::new() }
+            }
+            Kind::Convert => {
+                let (product, handle) = (self.one_of(&CONVERSIONS), self.one_of(&HANDLES));
+                Act::Buy { user: self.person(), product, limited: false, handle }
+            }
+            Kind::Redeem => Act::Redeem { sku: self.one_of(&REWARDS), user: self.person() },
             _ => self.spend(),
         })
     }
@@ -247,14 +281,19 @@ impl Client {
         self.done.get(place).copied()
     }
 
-    /// Clients of different services share their numbers, and so their keys.
-    fn key(&mut self) -> String {
+    /// Clients of different services share their numbers, and so their keys. People have keys of their own, and count all from
+    /// one, so that many have the same.
+    fn key(&mut self, act: &Act) -> String {
+        if let Act::Buy { user, .. } | Act::Redeem { user, .. } = act {
+            let place = self.people.iter().position(|person| person == user).unwrap_or_default();
+            return self.asked[place].fetch_add(1, Ordering::SeqCst).to_string();
+        }
         self.next += 1;
         format!("{}-{}", self.number / CALLERS.len(), self.next)
     }
 
     fn note(&mut self, act: Act) -> usize {
-        let key = self.key();
+        let key = self.key(&act);
         self.journal.note(self.caller, key, act, false)
     }
 
@@ -268,10 +307,10 @@ impl Client {
             let held = &mut self.held;
             open.retain(|number| {
                 let deed = journal.deed(*number);
-                if let (Some(posting), false) = (deed.done(), deed.open()) {
+                if deed.taken() && !deed.open() {
                     done.push(*number);
-                    if let Act::Hold { amount, .. } = deed.act {
-                        held.push((posting.posting_id.clone(), amount));
+                    if let (Some(posting), Act::Hold { amount, .. }) = (deed.done(), &deed.act) {
+                        held.push((posting.posting_id.clone(), *amount));
                     }
                 }
                 deed.open()
@@ -309,7 +348,7 @@ impl Client {
         let deeds = [deed];
         let asking = (0..self.front.replicas.len()).map(|replica| self.front.ask(&self.journal, replica, &deeds));
         futures::future::join_all(asking).await;
-        if self.journal.deed(deed).done().is_some() {
+        if self.journal.deed(deed).taken() {
             self.done.push(deed);
         }
     }
@@ -317,8 +356,16 @@ impl Client {
     async fn forge(&mut self) {
         let Some(number) = self.some_done() else { return };
         let deed = self.journal.deed(number);
-        let (user, currency) = (self.person(), self.currency());
-        let act = Act::Grant { user, currency, amount: 1_000_000, expires_at: None };
+        let act = match deed.act {
+            Act::Buy { user, product, .. } => Act::Buy { user, product, limited: false, handle: "forged".to_owned() },
+            Act::Redeem { user, sku } => {
+                Act::Redeem { user, sku: if sku == "coffee" { "rare" } else { "coffee" }.to_owned() }
+            }
+            _ => {
+                let (user, currency) = (self.person(), self.currency());
+                Act::Grant { user, currency, amount: 1_000_000, expires_at: None }
+            }
+        };
         let forged = self.journal.note(deed.caller, deed.key, act, true);
         let replica = self.random.random_range(0..self.front.replicas.len());
         self.front.ask(&self.journal, replica, &[forged]).await;

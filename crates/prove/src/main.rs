@@ -23,6 +23,7 @@ mod chaos;
 mod check;
 mod journal;
 mod load;
+mod market;
 mod postgres;
 mod report;
 mod run;
@@ -61,12 +62,9 @@ struct Arguments {
     /// The `coreloop` that is proven.
     #[arg(long)]
     product: PathBuf,
-    /// A `coreloop` that can have bugs, and this program of the same build.
-    #[arg(long, requires = "planted_prove")]
-    planted_product: Option<PathBuf>,
-    /// See `--planted-product`.
+    /// A `coreloop` that can have bugs; this program is of the same build then.
     #[arg(long)]
-    planted_prove: Option<PathBuf>,
+    planted_product: Option<PathBuf>,
     /// How Postgres is started on a cluster that is made: program and arguments, as JSON.
     #[arg(long)]
     postgres_command: String,
@@ -114,13 +112,13 @@ async fn prove(arguments: &Arguments) -> Result<()> {
             // The last falls into the quiet.
             blows: chaos::plan(part_of(seed, 3), kills - 1),
             bug: None,
-            quiet_loss: true,
+            end: run::End::LoseUnread,
             patience: Duration::from_secs(45),
         };
         report.leg(&run::run(&mut ground, &build, &plan).await?);
     }
-    if let (Some(product), Some(prove)) = (&arguments.planted_product, &arguments.planted_prove) {
-        let build = Build { product: product.clone(), prove: prove.clone() };
+    if let Some(product) = &arguments.planted_product {
+        let build = Build { product: product.clone(), ..build };
         for bug in chosen(&arguments.bugs)? {
             let plan = bugs::plan(bug, part_of(arguments.seed, 1_000 + bug as u64));
             // A mesh that stops answering is noticed as well.

@@ -1,5 +1,7 @@
 //! What is said at the end: the figures, what contradicts them with its line of the journal, and the verdict.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use coreloop_planted::Bug;
 
@@ -28,7 +30,8 @@ impl Report {
         let findings = &outcome.findings;
         self.kills += outcome.done.kills;
         println!(
-            "{} kills and {} other disturbances in {:.0} s: {} deeds, {} postings, {} entries, {} effects, caught up in {:.1} s",
+            "{} kills and {} other disturbances in {:.0} s: {} deeds, {} postings, {} entries, {} effects, {} purchases, \
+             {} redemptions, caught up in {:.1} s",
             outcome.done.kills,
             outcome.done.others,
             outcome.took.as_secs_f64(),
@@ -36,8 +39,11 @@ impl Report {
             findings.postings,
             findings.entries,
             findings.effects,
+            findings.sales,
+            findings.redemptions,
             outcome.caught_up.as_secs_f64(),
         );
+        println!("  {} times a process ended by itself", outcome.done.ended);
         for what in ["redis", "postgres"] {
             println!("{}", while_away(outcome, what));
         }
@@ -115,13 +121,13 @@ fn while_away(outcome: &Outcome, what: &str) -> String {
     for reply in outcome.deeds.iter().flat_map(|deed| &deed.replies) {
         if outages.iter().any(|outage| reply.asked >= outage.from && reply.heard <= outage.to) {
             match reply.said {
-                Said::Done(_) => done += 1,
+                Said::Done(_) | Said::Taken { .. } => done += 1,
                 Said::Refused(_) => refused += 1,
                 Said::Unknown(_) => unknown += 1,
             }
         }
     }
-    let away: f64 = outages.iter().map(|outage| (outage.to - outage.from).as_secs_f64()).sum();
+    let away = outages.iter().map(|outage| outage.to - outage.from).sum::<Duration>().as_secs_f64();
     format!(
         "  {what} away {} times, {away:.1} s in all: {done} acknowledged, {refused} refused, {unknown} unknown",
         outages.len()

@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::Result;
 use coreloop_planted::Bug;
+use coreloop_testkit::TestRedis;
+use redis::streams::{StreamInfoGroup, StreamInfoGroupsReply, StreamInfoStreamReply};
 use sqlx::PgConnection;
 use tokio::time::sleep;
 
@@ -21,6 +23,25 @@ use crate::{
 /// Longest time in which what nobody knows is asked again, when everything is back.
 const ANSWERS: Duration = Duration::from_secs(30);
 
+/// The topic that the witness hears.
+const TOPIC: &str = "events.wallet.posted";
+/// What was told and has had no effect for so long is lost.
+const REST: Duration = Duration::from_secs(3);
+
+/// A consumer that is told everything once more has so long to show what it makes of it.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The clients end, and nothing is done any more.
+    Calm,
+    /// When the clients have ended, the broker loses what nobody has read yet.
+    LoseUnread,
+    /// When all has had its effect, the broker loses everything, and is told all of it again.
+    TellAgain,
+}
+
 /// What is run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -34,8 +55,8 @@ pub(crate) struct Plan {
     pub(crate) blows: Vec<Blow>,
     /// The bug it has.
     pub(crate) bug: Option<Bug>,
-    /// When the clients have ended, the broker loses what nobody has read yet.
-    pub(crate) quiet_loss: bool,
+    /// What happens when the clients have ended.
+    pub(crate) end: End,
     /// Longest wait for effects to come.
     pub(crate) patience: Duration,
 }
@@ -65,7 +86,7 @@ pub(crate) async fn run(ground: &mut Ground, build: &Build, plan: &Plan) -> Resu
     let journal = Arc::new(Journal::begin(&world.folder.join("journal.jsonl"))?);
     let load = Load::start(&plan.mix, part_of(plan.seed, 1), &world.front, &journal);
     let mut done = chaos::rage(&mut world, &journal, &plan.blows, part_of(plan.seed, 2)).await?;
-    if plan.quiet_loss {
+    if plan.end == End::LoseUnread {
         chaos::lose_unread(&mut world, &journal, load, &mut done).await?;
     } else {
         load.stop().await;
@@ -74,11 +95,20 @@ pub(crate) async fn run(ground: &mut Ground, build: &Build, plan: &Plan) -> Resu
     ask_again(&world, &journal).await;
     let healed = Instant::now();
     let mut database = world.ground.postgres.connect(&world.database).await?;
-    wait_for_effects(&mut database, plan.patience).await?;
+    wait_for_effects(&mut database, &world.ground.redis, plan.patience).await?;
+    if plan.end == End::TellAgain {
+        chaos::lose_all(&mut world, &journal, &mut done).await?;
+        wait_for_second_effects(&mut database).await?;
+    }
     let caught_up = healed.elapsed();
     let url = world.ground.postgres.url_of(world.ground.postgres.address(), &world.database);
     let deeds = journal.all();
-    let findings = check::look(&mut database, &url, &deeds).await?;
+    let mut findings = check::look(&mut database, &url, &deeds, &world.others).await?;
+    check::panics(&world.folder, &mut findings)?;
+    if plan.bug.is_none() {
+        check::worked(&deeds, &mut findings);
+    }
+    done.ended = world.services.iter().map(|service| service.ended).sum();
     Ok(Outcome { done, findings, deeds, took: began.elapsed(), caught_up })
 }
 
@@ -104,13 +134,29 @@ async fn ask_again(world: &World<'_>, journal: &Journal) {
     }
 }
 
-/// Waits until nothing is due any more and every entry of a user has had an effect, or nothing has come for a while.
-async fn wait_for_effects(database: &mut PgConnection, patience: Duration) -> Result<()> {
+/// Waits until something has had its effect twice, or has had every chance to.
+async fn wait_for_second_effects(database: &mut PgConnection) -> Result<()> {
+    let end = Instant::now() + AGAIN;
+    let twice = "select exists (select from witness.effects group by event having count(*) > 1)";
+    while !sqlx::query_scalar(twice).fetch_one(&mut *database).await? && Instant::now() < end {
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// Waits until nothing is due any more and every entry of a user has had an effect; or until nothing more can come: all was told,
+/// and the witness has answered for all that it was told. What is missing then is lost, not late.
+///
+/// # Errors
+/// When the mesh does not come to rest.
+async fn wait_for_effects(database: &mut PgConnection, redis: &TestRedis, patience: Duration) -> Result<()> {
     let (mut last, mut since) = ((-1, -1, -1), Instant::now());
     loop {
         let now: (i64, i64, i64) = sqlx::query_as(
             "select (select count(*) from wallet.holds where state = 'held' and expires_at < now() + interval '10 s')
-                  + (select count(*) from wallet.lots where expires_at < now() + interval '10 s'),
+                  + (select count(*) from wallet.lots where expires_at < now() + interval '10 s')
+                  + (select count(*) from shop.purchases where next_at is not null)
+                  + (select count(*) from rewards.redemptions where state in (1, 2, 4)),
                  (select count(*) from wallet.entries where owner > '00000000-0000-0000-0000-000000010000'),
                  (select count(*) from witness.effects)",
         )
@@ -122,10 +168,41 @@ async fn wait_for_effects(database: &mut PgConnection, patience: Duration) -> Re
         let (due, entries, effects) = now;
         let quiet = since.elapsed();
         // A little longer, for what comes twice.
-        let all_there = due == 0 && entries <= effects && quiet > Duration::from_millis(700);
-        if all_there || quiet > patience {
+        if due == 0 && entries <= effects && quiet > Duration::from_millis(700) {
+            return Ok(());
+        }
+        if due == 0 && quiet > REST && told_all(database, redis).await? {
+            return Ok(());
+        }
+        if quiet > patience {
+            // What is still due is for the checker to find.
+            anyhow::ensure!(
+                told_all(database, redis).await?,
+                "events do not come to rest: {entries} entries, {effects} effects"
+            );
             return Ok(());
         }
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Whether the relay has told of every row, and the witness has answered for all that it was told.
+async fn told_all(database: &mut PgConnection, redis: &TestRedis) -> Result<bool> {
+    let told: bool = sqlx::query_scalar(
+        "select r.read_to >= (select coalesce(max(seq), 0) from wallet.outbox) and cardinality(r.gaps_from) = 0
+                and not exists (select from witness.held_events where state in ('retry', 'waiting'))
+           from wallet.outbox_relay r",
+    )
+    .fetch_one(database)
+    .await?;
+    let mut connection = redis.connect().await;
+    let stream = redis::cmd("XINFO").arg("STREAM").arg(TOPIC).query_async(&mut connection).await;
+    let groups = redis::cmd("XINFO").arg("GROUPS").arg(TOPIC).query_async(&mut connection).await;
+    let (Ok(stream), Ok(groups)): (Result<StreamInfoStreamReply, _>, Result<StreamInfoGroupsReply, _>) =
+        (stream, groups)
+    else {
+        return Ok(false);
+    };
+    let heard = |group: &StreamInfoGroup| group.pending == 0 && group.last_delivered_id == stream.last_generated_id;
+    Ok(told && !groups.groups.is_empty() && groups.groups.iter().all(heard))
 }

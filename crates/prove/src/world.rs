@@ -3,13 +3,15 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
+use coreloop_access::testing::Issuer;
 use coreloop_planted::Bug;
 use coreloop_testkit::{
-    FaultProxy, TestRedis,
+    FaultProxy, StandIns, TestRedis,
     mesh::{MASTER_KEY, MESH_SECRET},
     port, roles, rpc,
     wait::wait_for,
@@ -17,12 +19,13 @@ use coreloop_testkit::{
 
 use crate::{
     ask::{CALLERS, Front},
+    market::{GOODS, Market},
     postgres::Postgres,
     service::Service,
     witness,
 };
 
-/// Replicas of the wallet, and of the witness.
+/// Replicas of the wallet, of the market, and of the witness.
 const REPLICAS: usize = 2;
 /// A process that starts has so long: two cores may have other work.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,6 +52,8 @@ pub(crate) struct Ground {
     pub(crate) redis: TestRedis,
     /// The auth service.
     pub(crate) auth: Service,
+    /// Who signs the tokens of people: auth publishes its keys.
+    issuer: Arc<Issuer>,
     auth_port: u16,
     folder: PathBuf,
 }
@@ -67,16 +72,19 @@ pub(crate) struct Line {
 pub(crate) struct World<'a> {
     /// What it stands on.
     pub(crate) ground: &'a mut Ground,
-    /// The wallet's replicas and the witnesses.
+    /// Replicas of the wallet and the market, and the witnesses.
     pub(crate) services: Vec<Service>,
     /// Ways.
     pub(crate) lines: Vec<Line>,
+    wallets: Vec<u16>,
     /// Its database.
     pub(crate) database: String,
     /// Its folder: journal, logs.
     pub(crate) folder: PathBuf,
-    /// The wallet, as clients reach it.
+    /// The wallet and the market, as clients reach them.
     pub(crate) front: Front,
+    /// The vendor and the payment service: other people's, and never away.
+    pub(crate) others: StandIns,
 }
 
 impl Ground {
@@ -102,8 +110,10 @@ impl Ground {
         }
         let witness =
             format!("create schema witness; {} {}", witness::TABLES.replace("{{schema}}", "witness"), witness::EFFECTS);
-        postgres.execute(TEMPLATE, &witness).await?;
+        postgres.execute(TEMPLATE, &format!("{witness}; {GOODS}")).await?;
         postgres.execute("postgres", &format!("create database {AUTH} template {TEMPLATE}")).await?;
+        let issuer = Arc::new(Issuer::new()?);
+        postgres.execute(AUTH, &roles::publishing(&issuer)).await?;
         let auth_port = port::free();
         let settings = folder.join("auth.toml");
         let own = format!("[server.ports]\nauth = {auth_port}\n");
@@ -111,22 +121,27 @@ impl Ground {
             &settings,
             settings_of(&Place { database: AUTH, address: &address, bug: None }, &postgres, &redis.url(), &own),
         )?;
-        let mut auth = served("auth", "auth", build, &settings, folder, None);
+        let mut auth = served("auth", &["auth"], build, &settings, folder, None);
         auth.start()?;
-        let mut ground = Self { postgres, redis, auth, auth_port, folder: folder.to_owned() };
+        let mut ground = Self { postgres, redis, auth, issuer, auth_port, folder: folder.to_owned() };
         wait_for("auth serves", PATIENCE, async || ground.auth.serves().unwrap_or(false).then_some(())).await;
         Ok(ground)
     }
 }
 
 /// A process of the product.
-fn served(name: &str, module: &str, build: &Build, settings: &Path, folder: &Path, bug: Option<Bug>) -> Service {
+fn served(name: &str, modules: &[&str], build: &Build, settings: &Path, folder: &Path, bug: Option<Bug>) -> Service {
     let (settings, ready) =
         (settings.display().to_string(), folder.join(format!("{name}.ready")).display().to_string());
-    let mut arguments = vec!["--config".to_owned(), settings, "serve".to_owned(), module.to_owned()];
+    let mut arguments = vec!["--config".to_owned(), settings, "serve".to_owned()];
+    arguments.extend(modules.iter().map(|module| (*module).to_owned()));
     arguments.extend(["--ready-file".to_owned(), ready]);
     arguments.extend(bug.into_iter().flat_map(|bug| ["--planted".to_owned(), bug.to_string()]));
     Service::new(name, &build.product.display().to_string(), arguments, folder)
+}
+
+fn here(port: u16) -> String {
+    format!("127.0.0.1:{port}")
 }
 
 /// Whose settings: its database, how it reaches Postgres, its bug.
@@ -169,10 +184,22 @@ impl<'a> World<'a> {
         for caller in CALLERS {
             bearers.push((caller, format!("Bearer {}", roles::mint(&auth, caller, "wallet", roles::unix_now()).await)));
         }
-        let front = Front { replicas: Vec::new(), bearers };
-        let mut world = Self { ground, services: Vec::new(), lines: Vec::new(), database, folder, front };
+        let market = Market { shops: Vec::new(), rewards: Vec::new(), issuer: Arc::clone(&ground.issuer) };
+        let front = Front { replicas: Vec::new(), bearers, market };
+        let others = StandIns::start().await;
+        let mut world = Self {
+            ground,
+            services: Vec::new(),
+            lines: Vec::new(),
+            wallets: Vec::new(),
+            database,
+            folder,
+            front,
+            others,
+        };
         for replica in 0..REPLICAS {
             world.wallet(replica, build, bug).await?;
+            world.market(replica, build, bug).await?;
             world.witness(replica, build, bug).await?;
         }
         for service in &mut world.services {
@@ -191,19 +218,59 @@ impl<'a> World<'a> {
 
     async fn wallet(&mut self, replica: usize, build: &Build, bug: Option<Bug>) -> Result<()> {
         let (name, port) = (format!("wallet-{replica}"), port::free());
+        self.wallets.push(port);
+        let auth = self.line(format!("{name}>auth"), &here(self.ground.auth_port)).await;
+        let own = format!("[server.ports]\nwallet = {port}\n[peers]\nauth = \"http://{auth}\"\n");
+        self.product(&name, &["wallet"], build, bug, &own).await?;
+        let front = self.line(format!("client>{name}"), &here(port)).await;
+        self.front.replicas.push(rpc::channel(&format!("http://{front}")));
+        Ok(())
+    }
+
+    /// The shop and rewards, with an edge that takes the payment service's webhooks. They call the wallet of their number.
+    async fn market(&mut self, replica: usize, build: &Build, bug: Option<Bug>) -> Result<()> {
+        let name = format!("market-{replica}");
+        let (shop, rewards, edge) = (port::free(), port::free(), port::free());
+        let auth = self.line(format!("{name}>auth"), &here(self.ground.auth_port)).await;
+        let wallet = self.line(format!("{name}>wallet"), &here(self.wallets[replica])).await;
+        let webhooks = self.line(format!("payment>{name}"), &here(edge)).await;
+        // One gives GOLD when it is paid for, the other at once.
+        let own = format!(
+            "[server.ports]\nshop = {shop}\nrewards = {rewards}\ngateway = {edge}\n[peers]\nauth = \"http://{auth}\"\n\
+             wallet = \"http://{wallet}\"\n[rewards]\nrecover_after_secs = 11\nrecover_every_ms = 300\nresend_after_secs = 2\n\
+             give_up_secs = 20\n{}[shop]\nlease_secs = 4\nsettle_first = {}\n[shop.payment]\npoll_secs = 1\n\
+             poll_most_secs = 2\ncallback_url = \"http://{webhooks}/api/shop/webhook\"\n{}",
+            self.others.vendor_settings(),
+            replica == 0,
+            self.others.payment_settings(),
+        );
+        self.product(&name, &["shop", "rewards", "edge"], build, bug, &own).await?;
+        for (to, port) in [("shop", shop), ("rewards", rewards)] {
+            let front = self.line(format!("client>{to}-{replica}"), &here(port)).await;
+            let channel = rpc::channel(&format!("http://{front}"));
+            if to == "shop" { &mut self.front.market.shops } else { &mut self.front.market.rewards }.push(channel);
+        }
+        Ok(())
+    }
+
+    /// A process of the product, with ways of its own to Postgres and Redis.
+    async fn product(
+        &mut self,
+        name: &str,
+        modules: &[&str],
+        build: &Build,
+        bug: Option<Bug>,
+        own: &str,
+    ) -> Result<()> {
         let postgres = self.ground.postgres.address().to_owned();
         let postgres = self.line(format!("{name}>postgres"), &postgres).await;
         let redis = self.ground.redis.address();
         let redis = self.line(format!("{name}>redis"), &redis).await;
-        let auth = self.line(format!("{name}>auth"), &format!("127.0.0.1:{}", self.ground.auth_port)).await;
-        let own = format!("[server.ports]\nwallet = {port}\n[peers]\nauth = \"http://{auth}\"\n");
         let settings = self.folder.join(format!("{name}.toml"));
         let redis = format!("redis://{redis}");
         let place = Place { database: &self.database, address: &postgres, bug };
-        fs::write(&settings, settings_of(&place, &self.ground.postgres, &redis, &own))?;
-        self.services.push(served(&name, "wallet", build, &settings, &self.folder, bug));
-        let front = self.line(format!("client>{name}"), &format!("127.0.0.1:{port}")).await;
-        self.front.replicas.push(rpc::channel(&format!("http://{front}")));
+        fs::write(&settings, settings_of(&place, &self.ground.postgres, &redis, own))?;
+        self.services.push(served(name, modules, build, &settings, &self.folder, bug));
         Ok(())
     }
 

@@ -79,20 +79,19 @@ impl TestMesh {
         let secret = vault::random::<20>().expect("randomness").to_vec();
         let sealed = Vault::new(&key).and_then(|vault| vault.seal(id, &secret)).expect("sealed");
         let recovery_codes: Vec<String> = (0..8).map(|n| format!("recover-{n}-{}", &id[24..])).collect();
-        self.db.execute(&format!("update auth.users set roles = '{{STANDARD,ADMIN}}' where id = '{id}'")).await;
+        let hashes: Vec<String> =
+            recovery_codes.iter().map(|code| format!("'\\x{}'::bytea", hex(&totp::recovery_hash(code)))).collect();
         self.db
             .execute(&format!(
-                "insert into auth.totp_secrets (user_id, secret, created_at) values ('{id}', '\\x{}', now())",
-                hex(&sealed)
+                "with made as (update auth.users set roles = '{{STANDARD,ADMIN}}' where id = '{id}'),
+                      secret as (insert into auth.totp_secrets (user_id, secret, created_at)
+                                 values ('{id}', '\\x{}', now()))
+                 insert into auth.recovery_codes (user_id, code_hash, created_at)
+                 select '{id}', hash, now() from unnest(array[{}]) hash",
+                hex(&sealed),
+                hashes.join(",")
             ))
             .await;
-        for code in &recovery_codes {
-            let hash = hex(&totp::recovery_hash(code));
-            let sql = format!(
-                "insert into auth.recovery_codes (user_id, code_hash, created_at) values ('{id}', '\\x{hash}', now())"
-            );
-            self.db.execute(&sql).await;
-        }
         Admin { visitor: persona.visitor, user_id: persona.user_id, recovery_codes, secret }
     }
 
@@ -138,8 +137,17 @@ pub async fn mint(auth: &Channel, service: &str, audience: &str, now: i64) -> St
     coreloop_auth_api::v1::MintInternalTokenResponse::decode(answer).expect("an answer").token
 }
 
-/// Puts the keys of an issuer among those that auth publishes: as retired ones, which still verify.
+/// Puts the keys of an issuer among those that auth publishes.
 pub(crate) async fn publish(db: &TestDb, issuer: &Issuer) {
+    db.execute(&publishing(issuer)).await;
+}
+
+/// Statements for the database of auth, after which it publishes the keys of an issuer: as retired ones, which still verify.
+///
+/// # Panics
+/// Never: the keys are good.
+#[must_use]
+pub fn publishing(issuer: &Issuer) -> String {
     let key = vault::parse_key(&SecretString::from(MASTER_KEY.to_owned())).expect("a key");
     let vault = Vault::new(&key).expect("a vault");
     let signers = [
@@ -149,17 +157,17 @@ pub(crate) async fn publish(db: &TestDb, issuer: &Issuer) {
         ("admin", "RS256", &issuer.admin),
         ("internal", "ES256", &issuer.internal),
     ];
-    for (purpose, algorithm, signer) in signers {
+    let statements = signers.map(|(purpose, algorithm, signer)| {
         let kid = signer.kid();
         let sealed = hex(&vault.seal(kid, &signer.to_pkcs8().expect("a key")).expect("sealed"));
         let jwk = serde_json::to_string(&signer.jwk().expect("a key")).expect("JSON");
-        let sql = format!(
+        format!(
             "insert into auth.signing_keys
                (kid, purpose, alg, state, private_key, public_jwk, created_at, activated_at, retired_at, expires_at)
              values ('{kid}', '{purpose}', '{algorithm}', 'retired', '\\x{sealed}', '{jwk}', now(), now(), now(), now() + interval '1 day')"
-        );
-        db.execute(&sql).await;
-    }
+        )
+    });
+    statements.join(";")
 }
 
 /// Lower-case hex.

@@ -77,14 +77,25 @@ impl StandIns {
     /// Settings by which services use them.
     #[must_use]
     pub fn settings(&self) -> String {
-        let (options, base) = (Options::default(), &self.base);
-        let (secret, key) = (options.age_webhook_secret, options.vendor_api_key);
-        let payment = options.payment_webhook_secret;
+        let (secret, base) = (Options::default().age_webhook_secret, &self.base);
         format!(
-            "[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{base}\"\n\
-             [rewards]\nvendor_url = \"{base}/vendor\"\nvendor_api_key = \"{key}\"\n\
-             [shop.payment]\nendpoint = \"{base}/payment\"\nwebhook_secret = \"{payment}\"\n"
+            "[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{base}\"\n[rewards]\n{}[shop.payment]\n{}",
+            self.vendor_settings(),
+            self.payment_settings()
         )
+    }
+
+    /// What rewards must know of the vendor.
+    #[must_use]
+    pub fn vendor_settings(&self) -> String {
+        format!("vendor_url = \"{}/vendor\"\nvendor_api_key = \"{}\"\n", self.base, Options::default().vendor_api_key)
+    }
+
+    /// What the shop must know of the payment service.
+    #[must_use]
+    pub fn payment_settings(&self) -> String {
+        let secret = Options::default().payment_webhook_secret;
+        format!("endpoint = \"{}/payment\"\nwebhook_secret = \"{secret}\"\n", self.base)
     }
 
     /// A client of theirs.

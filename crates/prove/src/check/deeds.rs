@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use coreloop_wallet_api::v1::{Posting, account::Owner};
+use coreloop_wallet_api::v1::{House, Posting, account::Owner};
 
 use super::{Findings, Kind, State, state::Row};
 use crate::{
@@ -18,7 +18,8 @@ pub(super) fn look(state: &State, journal: &[Deed], findings: &mut Findings) {
         }
     }
     let mut known = HashSet::new();
-    for (number, deed) in journal.iter().enumerate() {
+    let of_wallet = |deed: &Deed| !matches!(deed.act, Act::Buy { .. } | Act::Redeem { .. });
+    for (number, deed) in journal.iter().enumerate().filter(|(_, deed)| of_wallet(deed)) {
         if deed.forged {
             if deed.done().is_some() {
                 findings.of_deed(Kind::Doubled, number, "a key was taken for another request than it named");
@@ -36,6 +37,43 @@ pub(super) fn look(state: &State, journal: &[Deed], findings: &mut Findings) {
         }
     }
     once(state, findings);
+    amounts(state, journal, findings);
+}
+
+/// What ends a hold ends all of it, and takes what was asked; what reverses a posting gives back what it took.
+fn amounts(state: &State, journal: &[Deed], findings: &mut Findings) {
+    let holds: HashMap<String, i64> = state.holds.iter().map(|hold| (hold.id.to_string(), hold.amount)).collect();
+    let postings: HashMap<String, &Posting> =
+        state.postings.iter().map(|row| (row.id.to_string(), &row.answer)).collect();
+    for (number, deed) in journal.iter().enumerate().filter(|(_, deed)| !deed.forged) {
+        let Some(answer) = deed.done() else { continue };
+        let (took, let_go) = houses(answer);
+        let fits = match &deed.act {
+            Act::Capture { hold, amount } => {
+                let held = holds.get(hold).copied().unwrap_or_default();
+                let_go == -held && took == if *amount == 0 { held } else { *amount }
+            }
+            Act::Release { hold } => let_go == -holds.get(hold).copied().unwrap_or_default(),
+            Act::Reverse { posting, .. } => postings.get(posting).is_some_and(|original| took == -houses(original).0),
+            _ => true,
+        };
+        if !fits {
+            findings.of_deed(Kind::Books, number, format!("moved {took} to houses and {let_go} to escrow"));
+        }
+    }
+}
+
+/// What a posting moved to houses but for escrow, and to escrow.
+fn houses(posting: &Posting) -> (i64, i64) {
+    let (mut houses, mut escrow) = (0, 0);
+    for leg in &posting.legs {
+        match leg.account.as_ref().and_then(|account| account.owner.as_ref()) {
+            Some(Owner::House(house)) if *house == i32::from(House::Escrow) => escrow += leg.delta,
+            Some(Owner::House(_)) => houses += leg.delta,
+            _ => {}
+        }
+    }
+    (houses, escrow)
 }
 
 fn one(number: usize, deed: &Deed, rows: &[&Row], findings: &mut Findings) {
@@ -45,6 +83,13 @@ fn one(number: usize, deed: &Deed, rows: &[&Row], findings: &mut Findings) {
     let used = |reply: &Reply| matches!(&reply.said, Said::Refused(reason) if reason == "IDEMPOTENCY_KEY_REUSED");
     if deed.replies.iter().any(used) {
         findings.of_deed(Kind::Doubled, number, "was refused for a key that its caller had not used");
+    }
+    let first_done =
+        deed.replies.iter().filter(|reply| matches!(reply.said, Said::Done(_))).map(|reply| reply.heard).min();
+    let unsaid =
+        |reply: &Reply| matches!(reply.said, Said::Refused(_)) && first_done.is_some_and(|heard| reply.asked > heard);
+    if deed.replies.iter().any(unsaid) {
+        findings.of_deed(Kind::Doubled, number, "was done, and refused when it was asked again");
     }
     let answers: Vec<&Posting> = deed
         .replies
@@ -97,6 +142,7 @@ fn fits(act: &Act, answer: &Posting) -> bool {
         Act::Transfer { from, to, currency, amount } => of(from, *currency) == -*amount && of(to, *currency) == *amount,
         Act::Capture { hold, .. } | Act::Release { hold } => answer.hold_id == *hold,
         Act::Reverse { posting, .. } => answer.reverses == *posting,
+        Act::Buy { .. } | Act::Redeem { .. } => true,
     }
 }
 
@@ -110,6 +156,12 @@ fn once(state: &State, findings: &mut Findings) {
         let over = holds.get(&row.answer.hold_id).is_some_and(|expires_at| row.posted_at >= *expires_at);
         if row.kind == 5 && over {
             findings.add(Kind::Books, format!("posting {} captures a hold whose time was over", row.id));
+        }
+    }
+    // What the wallet does by itself it does for a reason.
+    for row in state.postings.iter().filter(|row| !row.caller.starts_with("service:")) {
+        if holds.get(&row.answer.hold_id).is_some_and(|expires_at| row.posted_at < *expires_at) {
+            findings.add(Kind::Books, format!("posting {} ends a hold before its time", row.id));
         }
     }
     for (hold, times) in ended.iter().filter(|(_, times)| **times > 1) {

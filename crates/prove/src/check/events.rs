@@ -36,7 +36,7 @@ pub(super) fn look(state: &State, findings: &mut Findings) {
         let owner = entry.owner.to_string();
         let of = |what: &str| format!("user {owner}: entry {} of currency {} {what}", entry.seq, entry.currency);
         match told.remove(&(owner.clone(), entry.currency, entry.seq)) {
-            None => findings.add(Kind::Lost, of("had no effect")),
+            None => findings.add(Kind::Untold, of("had no effect")),
             Some((delta, balance_after, _)) if (delta, balance_after) != (entry.delta, entry.balance_after) => {
                 findings.add(Kind::Doubled, of("was told as something else"));
             }

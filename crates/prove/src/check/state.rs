@@ -6,6 +6,8 @@ use prost::Message as _;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
+use super::market::Market;
+
 /// A posting.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
@@ -15,6 +17,8 @@ pub(crate) struct Row {
     pub(crate) key: String,
     pub(crate) answer: v1::Posting,
     pub(crate) reverses: Option<Uuid>,
+    /// What it belongs to.
+    pub(crate) reference: String,
     /// Microseconds.
     pub(crate) posted_at: i64,
 }
@@ -72,6 +76,8 @@ pub(crate) struct State {
     pub(crate) holds: Vec<Hold>,
     /// In the order in which they came to be.
     pub(crate) effects: Vec<Effect>,
+    /// Of the shop and rewards.
+    pub(crate) market: Market,
 }
 
 impl State {
@@ -81,17 +87,17 @@ impl State {
     /// When the database fails.
     pub(crate) async fn read(database: &mut PgConnection) -> Result<Self> {
         let mut tx = database.begin_with("begin isolation level repeatable read read only").await?;
-        type Raw = (Uuid, i16, String, String, Vec<u8>, Option<Uuid>, i64);
+        type Raw = (Uuid, i16, String, String, Vec<u8>, Option<Uuid>, String, i64);
         let raw: Vec<Raw> = sqlx::query_as(
-            "select id, kind, caller, key, answer, reverses, (extract(epoch from posted_at) * 1000000)::bigint
+            "select id, kind, caller, key, answer, reverses, reference, (extract(epoch from posted_at) * 1000000)::bigint
              from wallet.postings",
         )
         .fetch_all(&mut *tx)
         .await?;
         let mut postings = Vec::with_capacity(raw.len());
-        for (id, kind, caller, key, answer, reverses, posted_at) in raw {
+        for (id, kind, caller, key, answer, reverses, reference, posted_at) in raw {
             let answer = v1::Posting::decode(answer.as_slice())?;
-            postings.push(Row { id, kind, caller, key, answer, reverses, posted_at });
+            postings.push(Row { id, kind, caller, key, answer, reverses, reference, posted_at });
         }
         let entries = sqlx::query_as(
             "select owner, currency, seq, posting, delta, balance_after from wallet.entries order by owner, currency, seq",
@@ -111,7 +117,8 @@ impl State {
         )
         .fetch_all(&mut *tx)
         .await?;
+        let market = Market::read(&mut tx).await?;
         tx.rollback().await?;
-        Ok(Self { postings, entries, accounts, holds, effects })
+        Ok(Self { postings, entries, accounts, holds, effects, market })
     }
 }
