@@ -74,11 +74,14 @@ pub(crate) fn openapi(root: &Path, check: bool) -> Result<()> {
     fs::write(&path, format!("{current}\n")).with_context(|| format!("{}", path.display()))
 }
 
-/// Builds the product and answers where it is. The whole workspace is named, so that features are those of the tests
-/// and nothing is built twice.
+/// What makes dependencies have the features that they have in tests, besides naming the whole workspace: without it almost all
+/// would be built twice.
+pub(crate) const AS_TESTED: [&str; 2] = ["--features", "coreloop-prove/as-tested"];
+
+/// Builds the product and answers where it is. Features are those of the tests, so that nothing is built twice.
 pub(crate) fn binary(root: &Path, release: bool) -> Result<PathBuf> {
     let mut args = vec!["build", "--workspace", "--bin", "coreloop"];
-    args.extend(release.then_some("--release"));
+    args.extend(if release { &["--release"][..] } else { &AS_TESTED });
     cargo(root, &args)?;
     let metadata = MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps().exec()?;
     let profile = if release { "release" } else { "debug" };

@@ -96,7 +96,7 @@ enum Task {
     /// Kill and cut a mesh under load and find planted bugs, then run the tests of the promises with the figures of chapter 09
     /// (about two hours; `--short` ten minutes). What is chosen comes from seeds that are printed.
     Prove(prove::Options),
-    /// What continuous integration runs: lint, then test.
+    /// What continuous integration runs: lint, test, then the short form of `prove`.
     Ci,
 }
 
@@ -128,6 +128,8 @@ fn run(task: Task) -> Result<()> {
         Task::NewRpc { domain, rpc } => scaffold::rpc(&root, &domain, &rpc),
         Task::Bench { args } => bench::run(&root, &args),
         Task::Prove(options) => prove::run(&root, &options),
-        Task::Ci => lint::run(&root).and_then(|()| test::run(&root, None, &[])),
+        Task::Ci => lint::run(&root)
+            .and_then(|()| test::run(&root, None, &[]))
+            .and_then(|()| prove::run(&root, &prove::Options::short())),
     }
 }

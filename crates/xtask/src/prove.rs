@@ -38,6 +38,13 @@ pub(crate) struct Options {
     bugs: Vec<String>,
 }
 
+impl Options {
+    /// What continuous integration runs.
+    pub(crate) fn short() -> Self {
+        Self { filter: None, short: true, seed: None, kills: None, bugs: Vec::new() }
+    }
+}
+
 /// Proves what was asked for.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     match &options.filter {

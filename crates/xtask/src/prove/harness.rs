@@ -12,7 +12,9 @@ use anyhow::{Context as _, Result, bail};
 
 use super::Options;
 use crate::{
-    child, packages, place,
+    child,
+    lint::AS_TESTED,
+    packages, place,
     postgres::{self, Plan},
     progress::say,
     state,
@@ -29,20 +31,21 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(&folder)?;
-    let planted = options.bugs.iter().all(|bug| bug != "none").then(|| planted(root, &folder)).transpose()?;
-    let (product, prove) = built(root, &[])?;
+    let programs = programs(root, &folder, options.bugs.iter().all(|bug| bug != "none"))?;
     packages::ensure_servers(&[], &private.join("logs"))?;
     let name = format!("prove-{}-pg", std::process::id());
     let port = state::any_free(&[]).context("no free port")?;
     let mut postgres = postgres::start(&Plan { root, name: &name, port, durable: true })?;
     // The harness starts it again itself, for it kills it.
     postgres.server.stop(Duration::from_secs(20))?;
+    // What nobody waits for stays in memory for as long as may be: who takes it for written is found out by a crash.
+    postgres.command.extend(["-c", "wal_writer_delay=10s"].map(str::to_owned));
     let seed = options.seed.unwrap_or_else(|| RandomState::new().hash_one("prove") >> 32);
     let kills = options.kills.unwrap_or(if options.short { KILLS.0 } else { KILLS.1 });
-    let mut command = Command::new(prove);
-    command.current_dir(root).arg("run").arg("--product").arg(product).arg("--folder").arg(&folder);
-    if let Some((product, prove)) = planted {
-        command.arg("--planted-product").arg(product).arg("--planted-prove").arg(prove);
+    let mut command = Command::new(&programs.prove);
+    command.current_dir(root).arg("run").arg("--product").arg(&programs.product).arg("--folder").arg(&folder);
+    if let Some(product) = &programs.planted {
+        command.arg("--planted-product").arg(product);
     }
     command.args(["--postgres-command", &serde_json::to_string(&postgres.command)?]);
     command.args(["--postgres-url", &postgres.url, "--seed", &seed.to_string(), "--kills", &kills.to_string()]);
@@ -60,23 +63,45 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
     bail!("not proven (above); again: cargo xtask prove{} --seed {seed}", if options.short { " --short" } else { "" })
 }
 
-/// The product and the harness that can have bugs, moved to where no other build finds them.
-fn planted(root: &Path, folder: &Path) -> Result<(PathBuf, PathBuf)> {
-    let (product, prove) = built(root, &["--features", "coreloop/planted,coreloop-prove/planted"])?;
-    let (to_product, to_prove) = (folder.join("coreloop-planted"), folder.join("coreloop-prove-planted"));
-    fs::copy(&product, &to_product).with_context(|| product.display().to_string())?;
-    fs::copy(&prove, &to_prove).with_context(|| prove.display().to_string())?;
-    Ok((to_product, to_prove))
+/// What is built.
+struct Programs {
+    product: PathBuf,
+    /// The product that can have bugs.
+    planted: Option<PathBuf>,
+    /// The harness, which can have those of a consumer.
+    prove: PathBuf,
 }
 
-/// Builds both programs, with the features of the whole workspace, so that little is built twice.
-fn built(root: &Path, more: &[&str]) -> Result<(PathBuf, PathBuf)> {
+/// Builds them. What can have bugs is built first and moved to where no other build finds it; the product last, so that what is
+/// left behind is what is shipped.
+fn programs(root: &Path, folder: &Path, bugs: bool) -> Result<Programs> {
+    if !bugs {
+        let debug = built(root, &["coreloop", "coreloop-prove"], false)?;
+        return Ok(Programs { product: debug.join("coreloop"), planted: None, prove: debug.join("coreloop-prove") });
+    }
+    let debug = built(root, &["coreloop", "coreloop-prove"], true)?;
+    let moved = |name: &str| -> Result<PathBuf> {
+        let to = folder.join(format!("{name}-planted"));
+        fs::copy(debug.join(name), &to).with_context(|| format!("{name} was built"))?;
+        Ok(to)
+    };
+    let (planted, prove) = (Some(moved("coreloop")?), moved("coreloop-prove")?);
+    Ok(Programs { product: built(root, &["coreloop"], false)?.join("coreloop"), planted, prove })
+}
+
+/// Builds programs; answers where they are. With the features of the tests, so that next to nothing is built after them.
+fn built(root: &Path, names: &[&str], planted: bool) -> Result<PathBuf> {
     let mut build = Command::new("cargo");
-    build.current_dir(root).args(["build", "--workspace", "--bin", "coreloop", "--bin", "coreloop-prove"]).args(more);
+    build.current_dir(root).args(["build", "--workspace"]).args(names.iter().flat_map(|name| ["--bin", name]));
+    build.args(AS_TESTED);
+    if planted {
+        build.args(["--features", "coreloop/planted,coreloop-prove/planted"]);
+        // What is built once for a run gains nothing from it, and pays for it.
+        build.env("CARGO_INCREMENTAL", "0");
+    }
     if !child::run(&mut build)?.success() {
         bail!("the build failed (above)");
     }
     let target = cargo_metadata::MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps().exec()?;
-    let debug = target.target_directory.into_std_path_buf().join("debug");
-    Ok((debug.join("coreloop"), debug.join("coreloop-prove")))
+    Ok(target.target_directory.into_std_path_buf().join("debug"))
 }
