@@ -12,6 +12,7 @@ mod promises;
 mod rabbit;
 mod recorded;
 mod relaying;
+mod sqs;
 pub mod stage;
 mod tables;
 mod travelling;

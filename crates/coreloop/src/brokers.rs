@@ -18,6 +18,14 @@ pub(crate) fn read(section: &Section) -> Result<Brokers, Errors> {
     let kafka = errors.absorb(section.sub("kafka").read_with(coreloop_eventing_kafka::Options::check));
     #[cfg(feature = "kafka")]
     let retention_secs = options.as_ref().map_or(0, |options| options.retention_secs);
+    #[cfg(feature = "sqs")]
+    let sqs = errors.absorb(section.sub("sqs").read_with(coreloop_eventing_sqs::Options::check));
+    let with_sqs = options.as_ref().is_some_and(|options| options.commands == CommandBroker::Sqs);
+    if with_sqs && !cfg!(feature = "sqs") {
+        errors.absorb(section.read_with(|_: &Options, report| {
+            report.refuse("commands", "this binary was built without the feature `sqs`".to_owned());
+        }));
+    }
     let with_kafka = options.as_ref().is_some_and(|options| options.events == EventBroker::Kafka);
     if with_kafka && !cfg!(feature = "kafka") {
         errors.absorb(section.read_with(|_: &Options, report| {
@@ -28,6 +36,11 @@ pub(crate) fn read(section: &Section) -> Result<Brokers, Errors> {
     let mut brokers = Brokers::default();
     if options.is_some_and(|options| options.commands == CommandBroker::RabbitMq) {
         brokers.commands = rabbitmq.map(|options| Arc::new(RabbitBus::new(&options)) as _);
+    }
+    #[cfg(feature = "sqs")]
+    if with_sqs {
+        let clock = Arc::new(coreloop_core::SystemClock);
+        brokers.commands = sqs.map(|options| Arc::new(coreloop_eventing_sqs::SqsBus::new(&options, clock)) as _);
     }
     #[cfg(feature = "kafka")]
     if with_kafka {
@@ -58,6 +71,12 @@ mod tests {
         for wrong in ["[eventing]\ncommands = \"carrier pigeon\"\n", "[eventing.rabbitmq]\nlanes = 0\n"] {
             assert!(chosen(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn sqs_carries_commands_where_it_is_built_in() {
+        let chosen = chosen("[eventing]\ncommands = \"sqs\"\n");
+        assert_eq!(chosen.is_ok_and(|brokers| brokers.commands.is_some()), cfg!(feature = "sqs"));
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Options {
     pub rabbitmq: Elsewhere,
     /// Where Kafka is.
     pub kafka: Elsewhere,
+    /// Where SQS is.
+    pub sqs: Elsewhere,
 }
 
 /// What carries events.
@@ -73,6 +75,8 @@ pub enum CommandBroker {
     Redis,
     /// RabbitMQ.
     RabbitMq,
+    /// Amazon SQS.
+    Sqs,
 }
 
 /// Settings of a transport, which its own room reads.
@@ -106,6 +110,7 @@ impl Default for Options {
             handler_timeout_ms: 30_000,
             rabbitmq: Elsewhere,
             kafka: Elsewhere,
+            sqs: Elsewhere,
         }
     }
 }

@@ -30,6 +30,12 @@ pub fn kafka_jars() -> String {
     required("CORELOOP_TEST_KAFKA")
 }
 
+/// Folder of the jars of ElasticMQ: `CORELOOP_TEST_ELASTICMQ`.
+#[must_use]
+pub fn elasticmq_jars() -> String {
+    required("CORELOOP_TEST_ELASTICMQ")
+}
+
 #[allow(clippy::disallowed_methods, reason = "the one place where tests read their environment")]
 fn required(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))

@@ -23,6 +23,7 @@ pub(crate) struct Surroundings {
     root: PathBuf,
     name: String,
     kafka: PathBuf,
+    elasticmq: PathBuf,
     postgres: Option<Postgres>,
     redis: Option<Redis>,
 }
@@ -32,9 +33,10 @@ impl Surroundings {
     pub(crate) fn start(root: &Path, durable: bool) -> Result<Self> {
         let logs = place::private(root)?.join("logs");
         packages::ensure_servers(&["rabbitmq-server"], &logs)?;
-        let kafka = jars::kafka(root)?;
+        let (kafka, elasticmq) = (jars::kafka(root)?, jars::elasticmq(root)?);
         let name = format!("test-{}", std::process::id());
-        let mut started = Self { root: root.to_owned(), name: name.clone(), kafka, postgres: None, redis: None };
+        let mut started =
+            Self { root: root.to_owned(), name: name.clone(), kafka, elasticmq, postgres: None, redis: None };
         let step = Step::begin("PostgreSQL and Redis for this run");
         let port = state::any_free(&[]).context("no free port")?;
         let plan = Plan { root, name: &format!("{name}-pg"), port, durable };
@@ -49,6 +51,7 @@ impl Surroundings {
         let mut variables = vec![
             ("CORELOOP_TEST_ENVOY", envoy.display().to_string()),
             ("CORELOOP_TEST_KAFKA", self.kafka.display().to_string()),
+            ("CORELOOP_TEST_ELASTICMQ", self.elasticmq.display().to_string()),
         ];
         if let Some(postgres) = &self.postgres {
             variables.push(("CORELOOP_TEST_DATABASE_URL", postgres.url.clone()));

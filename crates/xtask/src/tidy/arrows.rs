@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["coreloop-service"],
     &["coreloop-eventing", "coreloop-eventstore"],
-    &["coreloop-eventing-kafka", "coreloop-eventing-rabbitmq"],
+    &["coreloop-eventing-kafka", "coreloop-eventing-rabbitmq", "coreloop-eventing-sqs"],
     &["<api>"],
     &["coreloop-facts"],
     &["<domain>", "coreloop-gateway"],

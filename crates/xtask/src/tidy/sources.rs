@@ -107,6 +107,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "saying goodbye to the broker takes an answer, and a drop cannot wait for one",
     ),
     (
+        "crates/eventing-sqs/src/reader.rs",
+        "runtime.spawn(async move {",
+        "asks for more time while commands are worked on, or gives them back; ends with the reader, or its one request",
+    ),
+    (
         "services/auth/src/revoke.rs",
         "tokio::spawn(",
         "the task is waited for; it is one so that publishing goes on when the caller goes away",
