@@ -321,3 +321,30 @@ fn many_are_acknowledged_together_and_none_before_its_commit() {
         assert!(calls.load(Ordering::SeqCst) <= 10, "{calls:?} round trips");
     });
 }
+
+/// An outbox holds JSON; what travels may be the wire form, and people are shown JSON again.
+#[test]
+fn a_payload_may_travel_as_protobuf_and_is_shown_as_json_when_it_dies() {
+    run(async {
+        let mut stage = Stage::set().await;
+        stage.options.payload = coreloop_eventing::Encoding::Protobuf;
+        stage.options.retry_delays_secs = Vec::new();
+        let (_relay, _consumer) = (stage.relay().await, stage.consumer(Poisoned::of([("bad", 1)])).await);
+        stage.tell("good", &[1, 2]).await;
+        stage.tell("bad", &[1]).await;
+        stage.wait_for_effects(2).await;
+        let mut redis = stage.redis.connect().await;
+        let mut ask = redis::cmd("XRANGE");
+        ask.arg("events.auth.user_logged_in").arg("-").arg("+");
+        let entries: redis::streams::StreamRangeReply = ask.query_async(&mut redis).await.unwrap();
+        let encodings: Vec<String> = entries.ids.iter().map(|entry| entry.get("encoding").unwrap()).collect();
+        assert!(encodings.iter().all(|encoding| encoding == "protobuf"), "{encodings:?}");
+        let dead = "select count(*) from auth.held_events where state = 'dead'";
+        wait_until("it is dead", Duration::from_secs(20), async || stage.db.count(dead).await == 1).await;
+        let letters = DeadLetters::new("auth").unwrap();
+        let all = Filter { consumer: CONSUMER.into(), reason: None, id: None, after: 0, count: 10 };
+        let shown = letters.list(&mut *stage.pool.acquire().await.unwrap(), &all).await.unwrap();
+        let shown: serde_json::Value = serde_json::from_slice(&shown[0].payload).unwrap();
+        assert_eq!((&shown["user_id"], &shown["session_id"]), (&"bad".into(), &"1".into()));
+    });
+}
