@@ -122,8 +122,9 @@ fn what_is_refused_to_one_does_not_end_what_another_has_taken_up() {
         let (alice, k) = (Buyer::with(mesh, 10).await, key());
         // The wallet cannot answer yet.
         let mut held = mesh.db.connect().await;
-        let lock = format!("begin; select from wallet.accounts where owner = '{}' for update", alice.id);
-        sqlx::raw_sql(&lock).execute(&mut held).await.unwrap();
+        sqlx::query("begin").execute(&mut held).await.unwrap();
+        let lock = "select from wallet.accounts where owner = $1::uuid for update";
+        sqlx::query(lock).bind(&alice.id).execute(&mut held).await.unwrap();
         let asked = tokio::spawn({
             let (alice, k) = (alice.clone(), k.clone());
             async move { alice.buy("spins-5", &k).await }
@@ -132,16 +133,17 @@ fn what_is_refused_to_one_does_not_end_what_another_has_taken_up() {
         let written = format!("select count(*) from shop.purchases {of}");
         wait_until("it is written down", RECOVERY, async || mesh.db.count(&written).await == 1).await;
         // Another takes it up, for an hour.
-        let taken = format!("update shop.purchases set tries = tries + 1, next_at = next_at + interval '1 h' {of}");
-        sqlx::raw_sql(&taken).execute(&mut mesh.db.connect().await).await.unwrap();
-        sqlx::raw_sql("rollback").execute(&mut held).await.unwrap();
+        let taken =
+            "update shop.purchases set tries = tries + 1, next_at = next_at + interval '1 h' where user_id = $1::uuid";
+        sqlx::query(taken).bind(&alice.id).execute(&mut mesh.db.connect().await).await.unwrap();
+        sqlx::query("rollback").execute(&mut held).await.unwrap();
         asked.await.unwrap().refused(409, "IN_PROGRESS");
         let open = format!("select count(*) from shop.purchases {of} and state = 1");
         assert_eq!(mesh.db.count(&open).await, 1, "it is not for who was refused to say how it ends");
         // For the other there is enough.
         give(mesh, &alice.id, 90).await;
-        let due = format!("update shop.purchases set next_at = to_timestamp(0) {of}");
-        sqlx::raw_sql(&due).execute(&mut mesh.db.connect().await).await.unwrap();
+        let due = "update shop.purchases set next_at = to_timestamp(0) where user_id = $1::uuid";
+        sqlx::query(due).bind(&alice.id).execute(&mut mesh.db.connect().await).await.unwrap();
         let over = format!("select count(*) from shop.purchases {of} and state = 3");
         wait_until("it is bought", RECOVERY, async || mesh.db.count(&over).await == 1).await;
         assert_eq!(alice.buy("spins-5", &k).await.expect(200)["balance"], 20);

@@ -207,6 +207,12 @@ async fn paid(mesh: &TestMesh, payment: &str) -> Value {
     mesh.stand_ins.as_ref().unwrap().rest().get(&format!("/_sandbox/payments/{payment}")).send().await.expect(200)
 }
 
+/// The one purchase of a buyer, and what its payment is called.
+async fn bought(mesh: &TestMesh, buyer: &Buyer) -> (String, String) {
+    let sql = "select id::text, payment_id from shop.purchases where user_id = $1::uuid";
+    sqlx::query_as(sql).bind(&buyer.id).fetch_one(&mut mesh.db.connect().await).await.unwrap()
+}
+
 #[test]
 fn what_is_paid_for_and_cannot_be_given_is_paid_back() {
     run(async {
@@ -219,9 +225,7 @@ fn what_is_paid_for_and_cannot_be_given_is_paid_back() {
             alice.convert(&k, "card").await.refused(400, "BALANCE_LIMIT");
         }
         assert_eq!(gold(mesh, &alice.id).await, full);
-        let sql = format!("select payment_id from shop.purchases where user_id = '{}'", alice.id);
-        let payment: String = sqlx::query_scalar(&sql).fetch_one(&mut mesh.db.connect().await).await.unwrap();
-        assert_eq!(paid(mesh, &payment).await["status"], "voided");
+        assert_eq!(paid(mesh, &bought(mesh, &alice).await.1).await["status"], "voided");
         nothing_is_amiss(mesh, &format!("p.user_id = '{}'", alice.id)).await;
     });
 }
@@ -241,10 +245,9 @@ fn what_an_operator_voids_is_paid_back() {
         let fault = json!({"provider": "payment", "endpoint": "pay", "kind": "lost", "times": 3});
         mesh.stand_ins.as_ref().unwrap().fault(&fault).await;
         assert_eq!(bob.convert(&key(), "pending").await.status, 503);
-        let sql = format!("select id from shop.purchases where user_id = '{}'", bob.id);
-        let id: uuid::Uuid = sqlx::query_scalar(&sql).fetch_one(&mut mesh.db.connect().await).await.unwrap();
-        admin.post(&settle(&id.to_string()), &void).await.expect(200);
-        let seen = bob.settled(&id.to_string(), "VOIDED").await;
+        let (id, _) = bought(&mesh, &bob).await;
+        admin.post(&settle(&id), &void).await.expect(200);
+        let seen = bob.settled(&id, "VOIDED").await;
         assert_eq!(paid(&mesh, seen["payment_id"].as_str().unwrap()).await["status"], "voided");
         assert_eq!((gold(&mesh, &alice.id).await, gold(&mesh, &bob.id).await), (0, 0));
         nothing_is_amiss(&mesh, "true").await;
