@@ -36,6 +36,7 @@ pub async fn bent(mesh: &TestMesh, admin: &Persona, (check, what): (&str, &str),
     sound(admin, check).await;
 }
 
+/// `RunCheck`, which asks the wallet by `FindPostings`.
 #[test]
 fn a_row_that_is_bent_is_found() {
     run(async {
