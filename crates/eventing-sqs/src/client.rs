@@ -115,6 +115,11 @@ impl Client {
     }
 }
 
+/// What an answer says at `path`, as `/Attributes/QueueArn`; null where it says nothing.
+pub(crate) fn at<'a>(answer: &'a Value, path: &str) -> &'a Value {
+    answer.pointer(path).unwrap_or(&Value::Null)
+}
+
 fn broker(error: reqwest::Error) -> Error {
     if error.is_timeout() { Error::Timeout } else { Error::Broker(error.into()) }
 }

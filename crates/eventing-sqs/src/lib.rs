@@ -105,7 +105,7 @@ impl SqsBus {
             }
             let asked = json!({ "QueueUrl": place.commands, "Entries": entries });
             let told = self.client.must("SendMessageBatch", &asked, Duration::ZERO).await?;
-            if let Some(failed) = told["Failed"].as_array().and_then(|failed| failed.first()) {
+            if let Some(failed) = client::at(&told, "/Failed").as_array().and_then(|failed| failed.first()) {
                 return Err(Error::Broker(format!("it does not take a command: {failed}").into()));
             }
             left = later;

@@ -6,7 +6,10 @@ use coreloop_eventing::{Error, Queue};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
-use crate::{Options, client::Client};
+use crate::{
+    Options,
+    client::{Client, at},
+};
 
 /// The longest that SQS keeps anything: what is older it drops without a word, which a reader is to do before it.
 const RETENTION_SECS: &str = "1209600";
@@ -49,7 +52,7 @@ impl Queues {
         let asked = json!({ "QueueUrl": dead, "AttributeNames": ["QueueArn"] });
         let told = self.client.must("GetQueueAttributes", &asked, Duration::ZERO).await?;
         let redrive = json!({
-            "deadLetterTargetArn": told["Attributes"]["QueueArn"],
+            "deadLetterTargetArn": at(&told, "/Attributes/QueueArn"),
             "maxReceiveCount": self.options.delivery_limit.to_string(),
         });
         shape.insert("RedrivePolicy".to_owned(), redrive.to_string().into());
@@ -76,7 +79,8 @@ impl Queues {
             }
             Err(refusal) => return Err(Error::Broker(refusal.into())),
         };
-        let url = made["QueueUrl"].as_str().ok_or_else(|| Error::Broker(format!("no address of {name}").into()))?;
+        let url =
+            at(&made, "/QueueUrl").as_str().ok_or_else(|| Error::Broker(format!("no address of {name}").into()))?;
         Ok(url.to_owned())
     }
 
@@ -85,7 +89,8 @@ impl Queues {
         let names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
         let asked = json!({ "QueueUrl": place.commands, "AttributeNames": names });
         let told = self.client.must("GetQueueAttributes", &asked, Duration::ZERO).await?;
-        let [waiting, given] = names.map(|name| told["Attributes"][name].as_str().and_then(|count| count.parse().ok()));
+        let [waiting, given] =
+            names.map(|name| at(&told, &format!("/Attributes/{name}")).as_str().and_then(|count| count.parse().ok()));
         Ok((waiting.unwrap_or_default(), given.unwrap_or_default()))
     }
 }

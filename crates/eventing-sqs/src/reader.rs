@@ -17,7 +17,7 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     TOGETHER,
-    client::Client,
+    client::{Client, at},
     queues::{Place, Queues},
 };
 
@@ -67,18 +67,18 @@ impl Messages {
             "AttributeNames": ["ApproximateReceiveCount"],
         });
         let told = self.client.must("ReceiveMessage", &asked, wait).await?;
-        let messages = told["Messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let messages = at(&told, "/Messages").as_array().map(Vec::as_slice).unwrap_or_default();
         Ok(messages.iter().filter_map(|message| self.delivery(url, message)).collect())
     }
 
     fn delivery(&self, url: &str, message: &Value) -> Option<Delivery> {
-        let (topic, handle) = (Topic::of_queue(self.queue), message["ReceiptHandle"].as_str()?);
-        let body = message["Body"].as_str().unwrap_or_default();
-        let id = message["MessageId"].as_str().unwrap_or_default();
+        let (topic, handle) = (Topic::of_queue(self.queue), at(message, "/ReceiptHandle").as_str()?);
+        let body = at(message, "/Body").as_str().unwrap_or_default();
+        let id = at(message, "/MessageId").as_str().unwrap_or_default();
         let shown = || format!("{topic} {id}: {body}");
         let event = Command::from_json(self.queue, body.as_bytes()).map(Command::into_event).ok_or_else(shown);
         let times =
-            message["Attributes"]["ApproximateReceiveCount"].as_str().and_then(|times| times.parse::<u32>().ok());
+            at(message, "/Attributes/ApproximateReceiveCount").as_str().and_then(|times| times.parse::<u32>().ok());
         held(&self.open).insert((url.to_owned(), handle.to_owned()));
         let dead = url == self.place.dead;
         let position = format!("{}{handle}", if dead { 'd' } else { 'q' });
@@ -143,8 +143,8 @@ impl Reader for Messages {
                     .client
                     .must("DeleteMessageBatch", &json!({ "QueueUrl": url, "Entries": entries }), Duration::ZERO)
                     .await?;
-                if told["Failed"].as_array().is_some_and(|failed| !failed.is_empty()) {
-                    tracing::warn!(queue = self.queue.name(), failed = %told["Failed"], "commands that are done are not deleted");
+                if at(&told, "/Failed").as_array().is_some_and(|failed| !failed.is_empty()) {
+                    tracing::warn!(queue = self.queue.name(), failed = %at(&told, "/Failed"), "commands that are done are not deleted");
                 }
                 let mut open = held(&self.open);
                 for handle in some {
