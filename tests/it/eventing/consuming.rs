@@ -343,7 +343,7 @@ fn a_payload_may_travel_as_protobuf_and_is_shown_as_json_when_it_dies() {
         wait_until("it is dead", Duration::from_secs(20), async || stage.db.count(dead).await == 1).await;
         let letters = DeadLetters::new("auth").unwrap();
         let all = Filter { consumer: CONSUMER.into(), reason: None, id: None, after: 0, count: 10 };
-        let shown = letters.list(&mut *stage.pool.acquire().await.unwrap(), &all).await.unwrap();
+        let shown = letters.list(&mut stage.pool.acquire().await.unwrap(), &all).await.unwrap();
         let shown: serde_json::Value = serde_json::from_slice(&shown[0].payload).unwrap();
         assert_eq!((&shown["user_id"], &shown["session_id"]), (&"bad".into(), &"1".into()));
     });
