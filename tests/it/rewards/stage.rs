@@ -27,10 +27,9 @@ static ADMINS: Mutex<Option<HashMap<String, Persona>>> = Mutex::const_new(None);
 pub async fn admin(mesh: &TestMesh) -> Persona {
     let mut admins = ADMINS.lock().await;
     let admins = admins.get_or_insert_default();
-    if let Some(known) = admins.get(&mesh.db.url()) {
-        if known.claims()["exp"].as_i64().is_some_and(|exp| exp > mesh.now() + 150) {
-            return known.clone();
-        }
+    let good = |known: &&Persona| known.claims()["exp"].as_i64().is_some_and(|exp| exp > mesh.now() + 150);
+    if let Some(known) = admins.get(&mesh.db.url()).filter(good) {
+        return known.clone();
     }
     let admin = mesh.admin().await;
     admins.insert(mesh.db.url(), admin.clone());
