@@ -13,6 +13,7 @@
     reason = "a tool: it prints its table, counts in floats, and times with the machine's own clock"
 )]
 
+mod carried;
 mod check;
 mod child;
 mod cpu;
@@ -130,6 +131,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wanted("P15") {
         add(events::rows(rounds).await?);
+        add(carried::rows(rounds).await?);
     }
     if wanted("P18") {
         use coreloop_testkit::surroundings::{database_url, redis_url};
