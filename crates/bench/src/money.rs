@@ -1,13 +1,17 @@
-//! P8 to P11, P13: a purchase (a Spend, through gRPC) beside the same in raw SQL by pgbench, on one Postgres with fsync on.
+//! P8 to P11, P13, P19: a purchase (a Spend, through gRPC) beside the same in raw SQL by pgbench, on one Postgres with fsync on.
 //!
 //! The raw forms do the least that is a purchase at all: a key that is taken once, a balance that is not below zero, a line.
 //! They write no event, no chain and no other side of the entry. pgbench is given the number of clients that suits it best.
+
+mod quiet;
+mod shop;
+mod size;
 
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result};
@@ -35,6 +39,10 @@ const BALANCE: &str = "/coreloop.wallet.v1.WalletService/GetBalance";
 const PEOPLE: u64 = 20_000;
 /// Wallets of the hot row.
 const HOT: u64 = 10;
+/// People who are signed in.
+const BUYERS: usize = 64;
+/// Of them, who look at what they have.
+const READERS: usize = 16;
 /// Purchases of one turn.
 const CALLS: u64 = 20_000;
 const IN_FLIGHT: usize = 512;
@@ -75,8 +83,10 @@ fn one(people: u64) -> String {
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Where {
     wallet: String,
+    shop: String,
     machine: String,
-    people: Vec<String>,
+    /// Ids and tokens.
+    people: Vec<(String, String)>,
     database: String,
 }
 
@@ -92,11 +102,13 @@ pub(crate) async fn start() -> Result<(TestMesh, String)> {
         .start()
         .await;
     let mut people = Vec::new();
-    for number in 0..16 {
-        people.push(mesh.persona(&format!("bench{number}")).await.access_token);
+    for number in 0..BUYERS {
+        let person = mesh.persona(&format!("bench{number}")).await;
+        people.push((person.user_id, person.access_token));
     }
     let at = Where {
         wallet: mesh.address_on(0, "wallet"),
+        shop: mesh.address_on(0, "shop"),
         machine: mesh.machine_token("bench", "wallet").await,
         people,
         database: mesh.db.url(),
@@ -108,6 +120,7 @@ pub(crate) async fn start() -> Result<(TestMesh, String)> {
 struct Place {
     at: Where,
     channels: Vec<Channel>,
+    shops: Vec<Channel>,
     folder: PathBuf,
     postgres: u32,
     _part: Part,
@@ -127,11 +140,11 @@ struct Turn {
     selects: f64,
 }
 
-/// All rows.
+/// All rows; with `larger`, P19 too.
 ///
 /// # Errors
 /// When a purchase fails or pgbench is not there.
-pub(crate) async fn rows(rounds: usize) -> Result<Vec<Row>> {
+pub(crate) async fn rows(rounds: usize, larger: bool) -> Result<Vec<Row>> {
     let place = Place::take().await?;
     let mut turns = Vec::new();
     for round in 0..=rounds {
@@ -151,6 +164,10 @@ pub(crate) async fn rows(rounds: usize) -> Result<Vec<Row>> {
         met: tail <= 1.3,
         detail: format!("{:.1} ms beside {:.1} ms", p99 / 1e3, one_p99 / 1e3),
     });
+    rows.extend(place.purchases(rounds, one_p99).await?);
+    if larger {
+        rows.push(place.larger(rounds).await?);
+    }
     Ok(rows)
 }
 
@@ -203,11 +220,13 @@ impl Place {
         let (backend,): (i32,) = sqlx::query_as("select pg_backend_pid()").fetch_one(&mut connection).await?;
         let postgres = field(u32::try_from(backend)?, 4)?;
         let channels = load::connect(&at.wallet, 4).await?;
+        let shops = load::connect(&at.shop, 4).await?;
         let folder = std::env::temp_dir().join(format!("coreloop-money-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
-        let place = Self { at, channels, folder, postgres: u32::try_from(postgres)?, _part: part };
+        let place = Self { at, channels, shops, folder, postgres: u32::try_from(postgres)?, _part: part };
         let seen = load::grpc(&place.channels, BATCH, 4, PEOPLE / 500, Some(&place.at.machine), seed).await;
         anyhow::ensure!(seen.errors == 0, "{} of the batches that seed failed", seen.errors);
+        place.give().await?;
         for statement in ["vacuum analyze", "checkpoint"] {
             connection.execute(sqlx::raw_sql(statement)).await?;
         }
@@ -218,7 +237,7 @@ impl Place {
     async fn turn(&self, round: usize) -> Result<Turn> {
         let select = format!("\\set id random(1, {PEOPLE})\nselect balance from raw.accounts where id = :id;\n");
         let (six, six_cpu) = self.raw(&six(PEOPLE))?;
-        let (ours, ours_cpu) = self.ours(round, PEOPLE).await?;
+        let (ours, ours_cpu) = self.ours("spend", round, PEOPLE).await?;
         Ok(Turn {
             ours,
             six,
@@ -226,18 +245,18 @@ impl Place {
             six_cpu,
             one: self.raw(&one(PEOPLE))?.0,
             one_hot: self.raw(&one(HOT))?.0,
-            ours_hot: self.ours(round, HOT).await?.0,
+            ours_hot: self.ours("spend", round, HOT).await?.0,
             reads: self.read().await?,
             selects: self.raw(&select)?.0,
         })
     }
 
     /// Purchases a second, and CPU of Postgres for each in microseconds.
-    async fn ours(&self, round: usize, people: u64) -> Result<(f64, f64)> {
+    async fn ours(&self, name: &'static str, round: usize, people: u64) -> Result<(f64, f64)> {
         let (cpu, begun) = (self.cpu()?, Instant::now());
         let machine = Some(self.at.machine.as_str());
         let seen = load::grpc(&self.channels, SPEND, IN_FLIGHT, CALLS, machine, move |call| {
-            spend(call.wrapping_mul(7_919) % people, format!("{people}-{round}-{call}"))
+            spend(call.wrapping_mul(7_919) % people, format!("{name}-{people}-{round}-{call}"))
         })
         .await;
         anyhow::ensure!(seen.errors == 0, "{} of {CALLS} purchases failed", seen.errors);
@@ -249,54 +268,13 @@ impl Place {
         let request =
             Bytes::from(GetBalanceRequest { currency: Some(Currency::Gold.into()), at: None }.encode_to_vec());
         let begun = Instant::now();
-        let readers = self.at.people.iter().map(|token| {
+        let readers = self.at.people.iter().take(READERS).map(|(_, token)| {
             let request = request.clone();
             load::grpc(&self.channels, BALANCE, 16, READS, Some(token), move |_| request.clone())
         });
         let seen = futures::future::join_all(readers).await;
         anyhow::ensure!(seen.iter().all(|seen| seen.errors == 0), "reads failed");
-        Ok((READS * self.at.people.len() as u64) as f64 / begun.elapsed().as_secs_f64())
-    }
-
-    /// p99 of purchases that come at a steady pace, whatever became of those before.
-    async fn quiet(&self) -> Result<f64> {
-        let pause = Duration::from_secs(1) / QUIET;
-        let mut pace = tokio::time::interval(pause);
-        let mut calls = Vec::new();
-        for call in 0..u64::from(QUIET * 2 * SECONDS) {
-            pace.tick().await;
-            let (channels, machine) = (self.channels.clone(), self.at.machine.clone());
-            calls.push(tokio::spawn(async move {
-                load::grpc(&channels, SPEND, 1, 1, Some(&machine), move |_| {
-                    spend(call % PEOPLE, format!("quiet-{call}"))
-                })
-                .await
-            }));
-        }
-        let mut micros = Vec::new();
-        for call in calls {
-            let seen = call.await?;
-            anyhow::ensure!(seen.errors == 0, "a purchase failed");
-            micros.extend(seen.micros);
-        }
-        Ok(p99(micros))
-    }
-
-    fn quiet_raw(&self) -> Result<f64> {
-        let log = self.folder.join("quiet");
-        let rate = QUIET.to_string();
-        let prefix = log.to_string_lossy().into_owned();
-        let seconds = (2 * SECONDS).to_string();
-        self.pgbench(&one(PEOPLE), &["-R", &rate, "-c", "32", "-T", &seconds, "-l", "--log-prefix", &prefix])?;
-        let mut micros = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("quiet.")) {
-                let text = fs::read_to_string(path)?;
-                micros.extend(text.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<u32>().ok()));
-            }
-        }
-        Ok(p99(micros))
+        Ok((READS * READERS as u64) as f64 / begun.elapsed().as_secs_f64())
     }
 
     /// Transactions a second of a script, and CPU of Postgres for each in microseconds.
@@ -350,11 +328,6 @@ fn program() -> Result<PathBuf> {
     let newest = (13..=18).rev().map(|version| format!("/usr/lib/postgresql/{version}/bin/pgbench"));
     let found = newest.map(PathBuf::from).find(|path| Path::exists(path));
     found.context("pgbench is not installed (Debian: postgresql)")
-}
-
-fn p99(mut micros: Vec<u32>) -> f64 {
-    micros.sort_unstable();
-    micros.get(micros.len() * 99 / 100).copied().map_or(f64::NAN, f64::from)
 }
 
 fn user(number: u64) -> String {
