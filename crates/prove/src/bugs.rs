@@ -42,8 +42,7 @@ fn mix(bug: Bug) -> Mix {
         Bug::DoubleRelease => of(8, 8, &[(K::Grant, 4), (K::Hold, 4), (K::Release, 3), (K::ReleaseAgain, 2)]),
         // Few people, so that their events are close to each other.
         Bug::NoRowLock => of(16, 2, &[(K::Grant, 3), (K::Spend, 2)]),
-        // More people than pieces, all at once.
-        Bug::CheckThenAct => of(24, 48, &[(K::Grant, 3), (K::BuyLimited, 5)]),
+        Bug::CheckThenAct => of(24, 24, &[(K::Grant, 3), (K::BuyLast, 6)]),
         Bug::UnscopedKey => of(8, 8, &[(K::Grant, 3), (K::Buy, 3), (K::BuyLimited, 3)]),
         Bug::PieceTwice => of(8, 8, &[(K::Grant, 3), (K::Redeem, 5)]),
         Bug::NoInbox | Bug::EarlyReply | Bug::IdOrder | Bug::LostRow | Bug::EarlyEvent => {

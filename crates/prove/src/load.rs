@@ -14,9 +14,11 @@ use tokio::{
 use crate::{
     ask::{CALLERS, Front},
     journal::{Act, Journal},
-    market::{CONVERSIONS, HANDLES, ITEMS, LIMITED, REWARDS},
+    market::{CONVERSIONS, HANDLES, ITEMS, LAST, LIMITED, REWARDS},
 };
 
+/// How many ask for the same last piece.
+const RIVALS: u32 = 8;
 /// Times that a deed is asked about before it is left for the end.
 const TRIES: u32 = 6;
 
@@ -53,6 +55,8 @@ pub(crate) enum Kind {
     Buy,
     /// A limited package.
     BuyLimited,
+    /// A package of which there is one, when others ask for it.
+    BuyLast,
     /// GOLD for external points.
     Convert,
     /// A reward for points.
@@ -82,7 +86,8 @@ pub(crate) fn everything() -> Mix {
         (K::Reverse, 4),
         (K::Batch, 5),
         (K::Buy, 5),
-        (K::BuyLimited, 8),
+        (K::BuyLimited, 6),
+        (K::BuyLast, 4),
         (K::Convert, 6),
         (K::Redeem, 8),
         (K::Repeat, 4),
@@ -104,7 +109,7 @@ impl Load {
     pub(crate) fn start(mix: &Mix, seed: u64, front: &Front, journal: &Arc<Journal>) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let people: Arc<[String]> = (0..mix.people).map(|_| id(&mut random)).collect();
-        let asked: Arc<[AtomicU32]> = people.iter().map(|_| AtomicU32::new(0)).collect();
+        let asked: Arc<[AtomicU32]> = (0..=mix.people).map(|_| AtomicU32::new(0)).collect();
         let (stop, mut clients) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
         for number in 0..mix.clients {
             let client = Client {
@@ -146,7 +151,7 @@ struct Client {
     caller: &'static str,
     random: StdRng,
     people: Arc<[String]>,
-    /// Times that each of them asked the market.
+    /// Times that each of them asked the market, and that somebody asked for a last piece.
     asked: Arc<[AtomicU32]>,
     kinds: Vec<(Kind, u32)>,
     front: Front,
@@ -256,6 +261,11 @@ impl Client {
             }
             Kind::BuyLimited => {
                 Act::Buy { product: self.one_of(&LIMITED), user: self.person(), limited: true, handle: String::new() }
+            }
+            Kind::BuyLast => {
+                let round = self.asked[self.people.len()].fetch_add(1, Ordering::SeqCst) / RIVALS;
+                let product = format!("last-{}", round % LAST);
+                Act::Buy { user: self.person(), product, limited: true, handle: String::new() }
             }
             Kind::Convert => {
                 let (product, handle) = (self.one_of(&CONVERSIONS), self.one_of(&HANDLES));

@@ -44,8 +44,8 @@ use crate::{
     world::{Build, Ground},
 };
 
-/// Kills between two looks of the checker.
-const LEG: u32 = 100;
+/// Kills between two looks of the checker. A broker that lost its data is told all of a run again, so a run is no longer.
+const LEG: u32 = 25;
 
 #[derive(Parser)]
 #[command(about = "Kills and cuts a real mesh under load, then reads the databases.")]

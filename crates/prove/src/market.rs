@@ -27,12 +27,17 @@ pub(crate) const GOODS: &str = "
         ('few', 2, 'Few', 5, 'SPINS', 1, 3, false, 'epoch'), ('some', 2, 'Some', 11, 'SPINS', 2, 0, false, 'epoch'),
         ('many', 2, 'Many', 60, 'STREAK_SHIELD', 1, 0, false, 'epoch');
     insert into shop.stock (product_id, total) values ('few', 30), ('some', 60), ('many', 2000);
+    insert into shop.products (id, category, name, price, effect, effect_amount, updated_at)
+        select 'last-' || n, 2, 'Last', 5, 'SPINS', 1, 'epoch' from generate_series(0, 199) n;
+    insert into shop.stock (product_id, total) select 'last-' || n, 1 from generate_series(0, 199) n;
     insert into rewards.inventory (sku, title, description, vendor_sku, price, stock, state, updated_at, updated_by) values
         ('coffee', 'Coffee', '', 'coffee-5000', 8, 100000, 1, 'epoch', 'prove'),
         ('rare', 'Rare', '', 'rare-1', 4, 40, 1, 'epoch', 'prove'),
         ('tea', 'Tea', '', 'refused-tea', 6, 3, 1, 'epoch', 'prove');
     create table witness.shelf as select sku, stock from rewards.inventory";
 
+/// Products of which there is one piece each: `last-0` and on.
+pub(crate) const LAST: u32 = 200;
 /// Products that are sold as limited packages, plain items, and conversions.
 pub(crate) const LIMITED: [&str; 3] = ["few", "some", "many"];
 pub(crate) const ITEMS: [&str; 3] = ["trinket", "trinket", "once"];

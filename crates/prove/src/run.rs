@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use coreloop_planted::Bug;
 use coreloop_testkit::TestRedis;
-use redis::streams::{StreamInfoGroup, StreamInfoGroupsReply, StreamInfoStreamReply};
+use redis::streams::{StreamInfoGroupsReply, StreamInfoStreamReply};
 use sqlx::PgConnection;
 use tokio::time::sleep;
 
@@ -150,7 +150,7 @@ async fn wait_for_second_effects(database: &mut PgConnection) -> Result<()> {
 /// # Errors
 /// When the mesh does not come to rest.
 async fn wait_for_effects(database: &mut PgConnection, redis: &TestRedis, patience: Duration) -> Result<()> {
-    let (mut last, mut since) = ((-1, -1, -1), Instant::now());
+    let (mut last, mut since) = (None, Instant::now());
     loop {
         let now: (i64, i64, i64) = sqlx::query_as(
             "select (select count(*) from wallet.holds where state = 'held' and expires_at < now() + interval '10 s')
@@ -162,8 +162,10 @@ async fn wait_for_effects(database: &mut PgConnection, redis: &TestRedis, patien
         )
         .fetch_one(&mut *database)
         .await?;
-        if now != last {
-            (last, since) = (now, Instant::now());
+        // Who hears again what had its effect comes nearer too.
+        let heard = heard(redis).await.map(|(groups, _)| groups);
+        if last.as_ref() != Some(&(now, heard.clone())) {
+            (last, since) = (Some((now, heard)), Instant::now());
         }
         let (due, entries, effects) = now;
         let quiet = since.elapsed();
@@ -195,14 +197,17 @@ async fn told_all(database: &mut PgConnection, redis: &TestRedis) -> Result<bool
     )
     .fetch_one(database)
     .await?;
+    Ok(told && heard(redis).await.is_some_and(|(_, all)| all))
+}
+
+/// How far the witness has heard, and whether that is all of it.
+async fn heard(redis: &TestRedis) -> Option<(Vec<(usize, String)>, bool)> {
     let mut connection = redis.connect().await;
-    let stream = redis::cmd("XINFO").arg("STREAM").arg(TOPIC).query_async(&mut connection).await;
-    let groups = redis::cmd("XINFO").arg("GROUPS").arg(TOPIC).query_async(&mut connection).await;
-    let (Ok(stream), Ok(groups)): (Result<StreamInfoStreamReply, _>, Result<StreamInfoGroupsReply, _>) =
-        (stream, groups)
-    else {
-        return Ok(false);
-    };
-    let heard = |group: &StreamInfoGroup| group.pending == 0 && group.last_delivered_id == stream.last_generated_id;
-    Ok(told && !groups.groups.is_empty() && groups.groups.iter().all(heard))
+    let stream: StreamInfoStreamReply =
+        redis::cmd("XINFO").arg("STREAM").arg(TOPIC).query_async(&mut connection).await.ok()?;
+    let groups: StreamInfoGroupsReply =
+        redis::cmd("XINFO").arg("GROUPS").arg(TOPIC).query_async(&mut connection).await.ok()?;
+    let heard: Vec<_> = groups.groups.into_iter().map(|group| (group.pending, group.last_delivered_id)).collect();
+    let all = heard.iter().all(|(pending, last)| *pending == 0 && *last == stream.last_generated_id);
+    Some((heard.clone(), all && !heard.is_empty()))
 }
