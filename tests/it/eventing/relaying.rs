@@ -116,7 +116,9 @@ fn of_two_replicas_one_publishes_and_the_other_takes_over() {
         let first = stage.relay().await;
         let _second = stage.relay().await;
         stage.tell("a", &[1]).await;
-        stage.wait_for_published(1).await;
+        // Killed before it has recorded that, the other would publish it again.
+        let recorded = async || stage.db.count("select read_to from auth.outbox_relay").await == 1;
+        wait_until("it is recorded", Duration::from_secs(20), recorded).await;
         first.kill().await;
         stage.tell("a", &[2]).await;
         stage.wait_for_published(2).await;
