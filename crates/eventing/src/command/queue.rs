@@ -43,7 +43,8 @@ impl Queue {
     pub const SETTLEMENT_COMPUTE: Self = prompt("settlement.compute", DAY);
     /// Award the points of a settlement.
     pub const POINTS_AWARD: Self = owed("points.award", 7 * DAY);
-    /// Settle a purchase with the payment provider.
+    /// Settle a purchase with the payment provider. The chapter names it and nobody uses it: the shop finds what is open in its own
+    /// table, so that no command can be lost.
     pub const SHOP_SETTLE: Self = owed("shop.settle", 7 * DAY);
     /// Have a vendor issue a reward.
     pub const REWARDS_ISSUE: Self = owed("rewards.issue", DAY);
