@@ -257,14 +257,15 @@ fn what_an_operator_voids_is_paid_back() {
 #[test]
 fn a_payment_service_that_is_away_is_asked_less_and_less() {
     run(async {
-        let mesh = mesh().setting("shop.payment.poll_most_secs", 60_i64).start().await;
+        let (first, most) = ("shop.payment.poll_secs", "shop.payment.poll_most_secs");
+        let mesh = mesh().setting(first, 5_i64).setting(most, 60_i64).start().await;
         let (alice, k, stand_ins) = (Buyer::new(&mesh), key(), mesh.stand_ins.as_ref().unwrap());
         stand_ins.fault(&json!({"provider": "payment", "kind": "error"})).await;
         assert_eq!(alice.convert(&k, "card").await.status, 503);
         // Longer than a lease.
         wait_until("it is left alone for a while", RECOVERY, async || {
             let alone = format!(
-                "select count(*) from shop.purchases where state = 1 and next_at > to_timestamp({}) + interval '6 s'",
+                "select count(*) from shop.purchases where state = 1 and next_at > to_timestamp({}) + interval '15 s'",
                 mesh.now()
             );
             mesh.db.count(&alone).await == 1

@@ -31,7 +31,8 @@ pub fn mesh() -> Builder {
         .replicas(2)
         .stand_ins()
         .issuer(issuer())
-        .setting("shop.lease_secs", 4_i64)
+        // A buyer waits for a second less: long enough on a machine that has much else to do.
+        .setting("shop.lease_secs", 10_i64)
         .setting("shop.payment.poll_secs", 1_i64)
         .setting("shop.payment.poll_most_secs", 1_i64)
 }
