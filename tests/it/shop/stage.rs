@@ -32,7 +32,7 @@ pub fn mesh() -> Builder {
         .stand_ins()
         .issuer(issuer())
         // A buyer waits for a second less: long enough on a machine that has much else to do.
-        .setting("shop.lease_secs", 10_i64)
+        .setting("shop.lease_secs", 6_i64)
         .setting("shop.payment.poll_secs", 1_i64)
         .setting("shop.payment.poll_most_secs", 1_i64)
 }
