@@ -97,8 +97,8 @@ impl Hand {
     async fn attempt(&self, ended: &[Box<Purchase>]) -> Result<Vec<Outcome>, Error> {
         let now = self.clock.now();
         let facts: Vec<_> = ended.iter().flat_map(|one| facts::ended(one, one.closed_at.unwrap_or(now))).collect();
-        let for_nothing = |one: &&Box<Purchase>| matches!(one.state, PurchaseState::Failed | PurchaseState::Voided);
-        let back: Vec<_> = ended.iter().filter(for_nothing).map(|one| one.id).collect();
+        let for_nothing = ended.iter().filter(|one| matches!(one.state, PurchaseState::Failed | PurchaseState::Voided));
+        let back: Vec<_> = for_nothing.map(|one| one.id).collect();
         let written = if back.is_empty() {
             close::write(&self.db, ended, &facts, now).await?
         } else {

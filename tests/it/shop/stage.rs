@@ -174,83 +174,70 @@ pub fn own(name: &str) -> String {
     format!("{name}-{}", &Uuid::new_v4().simple().to_string()[..12])
 }
 
-/// No purchase was paid for and not given, given and not paid for, or moved twice; none is open. `what` limits it.
+/// What must not be, of the purchases `{of}`.
+const AMISS: &[(&str, &str)] = &[
+    ("open", "select count(*) from shop.purchases p where {of} and p.next_at is not null"),
+    (
+        "an item that was not charged once, at its price",
+        "select count(*) from shop.purchases p
+          where {of} and p.category = 2 and p.state = 3 and p.price is distinct from
+                (select -sum(e.delta) from wallet.postings w join wallet.entries e on e.posting = w.id
+                  where w.reference = p.id::text and e.owner = p.user_id)",
+    ),
+    (
+        "an item that does nothing, or twice",
+        "select count(*) from shop.purchases p
+          where {of} and p.category = 2 and p.state = 3
+            and (select count(*) from shop.effects e where e.purchase_id = p.id) <> 1",
+    ),
+    (
+        "a conversion that was not given once",
+        "select count(*) from shop.purchases p
+          where {of} and p.category = 1 and p.state = 3 and p.gold + p.bonus is distinct from
+                (select sum(e.delta) from wallet.postings w join wallet.entries e on e.posting = w.id
+                  where w.reference = p.id::text and e.owner = p.user_id)",
+    ),
+    (
+        "a voided conversion that is not taken back but for what is owed",
+        "select count(*) from shop.purchases p
+          where {of} and p.category = 1 and p.state = 4 and p.owed <>
+                (select coalesce(sum(e.delta), 0) from wallet.postings w join wallet.entries e on e.posting = w.id
+                  where w.reference = p.id::text and e.owner = p.user_id)",
+    ),
+    (
+        "stock that is not what was sold",
+        "select count(*) from shop.stock s
+          where s.product_id in (select p.product_id from shop.purchases p where {of}) and s.taken <>
+                (select count(*) from shop.purchases q
+                  where q.product_id = s.product_id and q.took_stock and q.state <= 3)",
+    ),
+    (
+        "places that are not what was bought",
+        "select count(*) from shop.holdings h
+          where exists (select from shop.purchases p
+                         where {of} and p.user_id = h.user_id and p.product_id = h.product_id)
+            and h.taken <>
+                (select count(*) from shop.purchases q
+                  where q.user_id = h.user_id and q.product_id = h.product_id and q.took_holding and q.state <= 3)",
+    ),
+    (
+        "something moved for what failed",
+        "select count(*) from shop.purchases p
+          where {of} and p.state = 5
+            and exists (select from wallet.postings w where w.reference = p.id::text)",
+    ),
+    (
+        "an end without its event, or with two",
+        "select count(*) from shop.purchases p
+          where {of} and (select count(*) from shop.outbox o
+                           where o.payload->'purchase_update'->>'transaction_id' = p.id::text
+                             and o.type in ('purchase_completed', 'purchase_failed', 'settlement_voided')) <> 1",
+    ),
+];
+
+/// No purchase was paid for and not given, given and not paid for, or moved twice; none is open. `of` limits it.
 pub async fn nothing_is_amiss(mesh: &TestMesh, of: &str) {
-    for (what, sql) in [
-        ("open", format!("select count(*) from shop.purchases p where {of} and p.next_at is not null")),
-        (
-            "an item that was not charged once, at its price",
-            format!(
-                "select count(*) from shop.purchases p
-                  where {of} and p.category = 2 and p.state = 3 and p.price is distinct from
-                        (select -sum(e.delta) from wallet.postings w join wallet.entries e on e.posting = w.id
-                          where w.reference = p.id::text and e.owner = p.user_id)"
-            ),
-        ),
-        (
-            "an item that does nothing, or twice",
-            format!(
-                "select count(*) from shop.purchases p
-                  where {of} and p.category = 2 and p.state = 3
-                    and (select count(*) from shop.effects e where e.purchase_id = p.id) <> 1"
-            ),
-        ),
-        (
-            "a conversion that was not given once",
-            format!(
-                "select count(*) from shop.purchases p
-                  where {of} and p.category = 1 and p.state = 3 and p.gold + p.bonus is distinct from
-                        (select sum(e.delta) from wallet.postings w join wallet.entries e on e.posting = w.id
-                          where w.reference = p.id::text and e.owner = p.user_id)"
-            ),
-        ),
-        (
-            "a voided conversion that is not taken back but for what is owed",
-            format!(
-                "select count(*) from shop.purchases p
-                  where {of} and p.category = 1 and p.state = 4 and p.owed <>
-                        (select coalesce(sum(e.delta), 0) from wallet.postings w join wallet.entries e on e.posting = w.id
-                          where w.reference = p.id::text and e.owner = p.user_id)"
-            ),
-        ),
-        (
-            "stock that is not what was sold",
-            format!(
-                "select count(*) from shop.stock s
-                  where s.product_id in (select p.product_id from shop.purchases p where {of}) and s.taken <>
-                        (select count(*) from shop.purchases q
-                          where q.product_id = s.product_id and q.took_stock and q.state <= 3)"
-            ),
-        ),
-        (
-            "places that are not what was bought",
-            format!(
-                "select count(*) from shop.holdings h
-                  where exists (select from shop.purchases p
-                                 where {of} and p.user_id = h.user_id and p.product_id = h.product_id)
-                    and h.taken <>
-                        (select count(*) from shop.purchases q
-                          where q.user_id = h.user_id and q.product_id = h.product_id and q.took_holding and q.state <= 3)"
-            ),
-        ),
-        (
-            "something moved for what failed",
-            format!(
-                "select count(*) from shop.purchases p
-                  where {of} and p.state = 5
-                    and exists (select from wallet.postings w where w.reference = p.id::text)"
-            ),
-        ),
-        (
-            "an end without its event, or with two",
-            format!(
-                "select count(*) from shop.purchases p
-                  where {of} and (select count(*) from shop.outbox o
-                                   where o.payload->'purchase_update'->>'transaction_id' = p.id::text
-                                     and o.type in ('purchase_completed', 'purchase_failed', 'settlement_voided')) <> 1"
-            ),
-        ),
-    ] {
-        assert_eq!(mesh.db.count(&sql).await, 0, "{what}");
+    for (what, sql) in AMISS {
+        assert_eq!(mesh.db.count(&sql.replace("{of}", of)).await, 0, "{what}");
     }
 }

@@ -138,7 +138,9 @@ fn each_rule_is_held_by_the_smallest_change() {
     type Change = (&'static str, Kind, fn(&mut Case));
     let changes: &[Change] = &[
         ("an entry is changed", Kind::Books, |case| case.state.entries[0].delta += 1),
-        ("an entry is gone", Kind::Books, |case| drop(case.state.entries.remove(0))),
+        ("an entry is gone", Kind::Books, |case| {
+            case.state.entries.remove(0);
+        }),
         ("an account is changed", Kind::Books, |case| case.state.accounts[0].balance += 1),
         ("an account is below zero", Kind::Books, |case| case.state.accounts[0].balance = -1),
         ("a hold is not in escrow", Kind::Books, |case| {

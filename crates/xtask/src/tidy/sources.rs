@@ -98,7 +98,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ),
     (
         "crates/db/src/grouped.rs",
-        "tokio::spawn(Arc::clone(&self.0).drain(lane))",
+        "tokio::spawn(Arc::clone(self).drain(lane))",
         "a batch is of many callers: it goes on when one of them goes away, and ends when nothing waits",
     ),
     (

@@ -13,7 +13,7 @@ use crate::{
     Error,
     decide::{Known, Loaded, Promo, Stock, Terms},
     facts::Fact,
-    fraud::Seen,
+    fraud::{Seen, Watch},
     order::Order,
     purchase::Purchase,
 };
@@ -87,30 +87,45 @@ pub async fn load(conn: &mut PgConnection, needs: &Needs, now: Timestamp) -> Res
             ("use", [used]) => {
                 loaded.uses.insert((id, name), *used);
             }
-            ("rule", [category, kind, subject, window_secs, most, mode]) => {
-                let small = |number: &i64| i32::try_from(*number).unwrap_or_default();
-                loaded.watch.rules.push(FraudRule {
-                    rule_id: name,
-                    category: small(category),
-                    kind: small(kind),
-                    subject: small(subject),
-                    window_secs: small(window_secs),
-                    most: small(most),
-                    mode: small(mode),
-                });
-            }
-            ("seen", [count]) => {
-                let mut words = row.words.unwrap_or_default().into_iter();
-                let subject = words.next().unwrap_or_default();
-                loaded.watch.seen.insert((name, subject), Seen { count: *count, handles: words.collect() });
-            }
-            ("excused", _) => {
-                loaded.watch.excused.insert(id);
-            }
-            _ => return Err(Error::Corrupt("an unknown row of shop.open")),
+            (what, numbers) => watched(&mut loaded.watch, what, id, name, numbers, row.words.unwrap_or_default())?,
         }
     }
     Ok(loaded)
+}
+
+/// A row of what is watched for fraud.
+fn watched(
+    watch: &mut Watch,
+    what: &str,
+    id: Uuid,
+    name: String,
+    numbers: &[i64],
+    words: Vec<String>,
+) -> Result<(), Error> {
+    match (what, numbers) {
+        ("rule", [category, kind, subject, window_secs, most, mode]) => {
+            let small = |number: &i64| i32::try_from(*number).unwrap_or_default();
+            watch.rules.push(FraudRule {
+                rule_id: name,
+                category: small(category),
+                kind: small(kind),
+                subject: small(subject),
+                window_secs: small(window_secs),
+                most: small(most),
+                mode: small(mode),
+            });
+        }
+        ("seen", [count]) => {
+            let mut words = words.into_iter();
+            let subject = words.next().unwrap_or_default();
+            watch.seen.insert((name, subject), Seen { count: *count, handles: words.collect() });
+        }
+        ("excused", _) => {
+            watch.excused.insert(id);
+        }
+        _ => return Err(Error::Corrupt("an unknown row of shop.open")),
+    }
+    Ok(())
 }
 
 /// An order that may be, what it is sold for, and the purchase that it becomes.
