@@ -176,10 +176,12 @@ mod tests {
             missing::<coreloop_ops::Options>("ops", &[]),
             missing::<coreloop_gateway::Options>("gateway", &["cors"]),
             missing::<coreloop_access::CorsOptions>("gateway.cors", &[]),
-            missing::<coreloop_eventing::Options>("eventing", &["rabbitmq", "kafka"]),
+            missing::<coreloop_eventing::Options>("eventing", &["rabbitmq", "kafka", "sqs"]),
             missing::<coreloop_eventing_rabbitmq::Options>("eventing.rabbitmq", &[]),
             #[cfg(feature = "kafka")]
             missing::<coreloop_eventing_kafka::Options>("eventing.kafka", &["client"]),
+            #[cfg(feature = "sqs")]
+            missing::<coreloop_eventing_sqs::Options>("eventing.sqs", &[]),
             missing::<coreloop_sandbox::Options>("sandbox", &["clients"]),
         ];
         assert!(missing.concat().is_empty(), "{missing:?}");
