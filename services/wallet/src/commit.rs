@@ -1,5 +1,8 @@
 //! Group commit: orders that wait together are one transaction of two statements, each with its own answer.
 //!
+//! Orders of a user whom a batch has locked wait for its end, and are then one batch: a wallet that many buy from at once costs
+//! one transaction for all who wait, and no lane stands at its row.
+//!
 //! A batch locks its accounts in the order of their keys and reads them, the rules decide ([`crate::decide`]), all that
 //! became of it is written at once. Who has too little is refused alone; a key that comes twice, in one batch or two, is one
 //! act. What is not known after a lost connection is asked again: ids are made of keys, so what lasted is found. Should the
@@ -8,7 +11,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use coreloop_core::Clock;
-use coreloop_db::{ConstraintKind, GroupError, Grouped, Limits, deadline, is_transient, violation};
+use coreloop_db::{ConstraintKind, GroupError, Grouped, Growth, Limits, deadline, is_transient, violation};
 use coreloop_planted::{self as planted, Bug};
 use coreloop_wallet_api::v1;
 use sqlx::PgPool;
@@ -34,6 +37,9 @@ const PLACES: usize = 16;
 /// Pause before the second try; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Tables that rows of a batch are found in.
+const TABLES: [&str; 3] = ["wallet.accounts (owner)", "wallet.postings (id)", "wallet.entries (owner)"];
+
 /// What an order came to.
 pub type Outcome = Result<v1::Posting, Error>;
 
@@ -53,6 +59,7 @@ struct Hand {
     db: PgPool,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    growth: Growth,
     grace_secs: u32,
     /// The first of the house's slots that this process uses; its lanes use those that follow.
     slot: u8,
@@ -63,10 +70,11 @@ impl Ledger {
     #[must_use]
     pub fn new(db: PgPool, clock: Arc<dyn Clock>, options: &Options, metrics: Metrics) -> Self {
         let slot = rand::random::<u8>() % SLOTS;
-        let hand = Arc::new(Hand { db, clock, metrics, grace_secs: options.grace_secs, slot });
+        let growth = Growth::of(db.clone(), &TABLES);
+        let hand = Arc::new(Hand { db, clock, metrics, growth, grace_secs: options.grace_secs, slot });
         let limits = Limits { lanes: options.lanes, most: options.batch, queue: options.queue };
         let working = Arc::clone(&hand);
-        let writes = Grouped::new(limits, move |orders: Vec<Order>, lane| {
+        let writes = Grouped::apart(limits, Order::users, move |orders: Vec<Order>, lane| {
             let hand = Arc::clone(&working);
             Box::pin(async move { hand.commit(orders, lane).await })
         });
@@ -188,6 +196,7 @@ impl Hand {
         }
         batch::write(&mut tx, &books, &ids).await?;
         tx.commit().await?;
+        self.growth.wrote(books.written.postings.len());
         Ok(outcomes)
     }
 

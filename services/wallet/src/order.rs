@@ -216,6 +216,20 @@ impl Order {
     }
 }
 
+impl Order {
+    /// The users it touches: whoever works on one of them has locked them.
+    #[must_use]
+    pub fn users(&self) -> Vec<u128> {
+        let mut keys = BTreeSet::new();
+        self.accounts(0, &mut keys);
+        let users = keys.into_iter().map(|(owner, _)| UserId(owner)).filter(is_person);
+        let mut users: Vec<u128> = users.map(|user| user.0.as_u128()).collect();
+        // Accounts are in the order of their owners.
+        users.dedup();
+        users
+    }
+}
+
 fn leg_accounts(leg: &v1::Leg, add: &mut impl FnMut(Party, Currency)) {
     if let Some(party) = Party::of(leg.account.as_ref()) {
         add(party, currency_of(leg));

@@ -4,8 +4,8 @@ use coreloop_planted::{self as planted, Bug};
 use coreloop_wallet_api::v1;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
-use serde_json::{Value, json};
-use sqlx::PgConnection;
+use serde::Serialize;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use crate::{
@@ -194,7 +194,7 @@ pub async fn write(conn: &mut PgConnection, books: &Books, ids: &[Uuid]) -> Resu
         &column(settled, |row| row.by),
         ids,
         &column(facts, |row| row.posted.user_id.clone()),
-        &column(facts, payload) as &[Value],
+        &facts.iter().map(payload).collect::<Vec<_>>() as &[Json<Payload<'_>>],
         &column(facts, |row| row.origin.trace_id.clone()),
         &column(facts, |row| row.origin.traceparent.clone()),
         &column(facts, |row| row.origin.request_id.clone()),
@@ -222,20 +222,34 @@ pub async fn relax(conn: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// ProtoJSON of the fact, with field names as in the contract.
-fn payload(row: &FactRow) -> Value {
+/// ProtoJSON of a fact, with field names as in the contract.
+#[derive(Serialize)]
+struct Payload<'a> {
+    user_id: &'a str,
+    currency: &'static str,
+    delta: String,
+    balance_after: String,
+    reason: &'a str,
+    reference: &'a str,
+    posting_id: &'a str,
+    kind: &'static str,
+    sequence: String,
+    occurred_at: Option<String>,
+}
+
+fn payload(row: &FactRow) -> Json<Payload<'_>> {
     let posted = &row.posted;
     let at = posted.occurred_at.map(|at| Timestamp::new(at.seconds, at.nanos).unwrap_or_default().to_string());
-    json!({
-        "user_id": posted.user_id,
-        "currency": posted.currency().as_str_name(),
-        "delta": posted.delta.to_string(),
-        "balance_after": posted.balance_after.to_string(),
-        "reason": posted.reason,
-        "reference": posted.reference,
-        "posting_id": posted.posting_id,
-        "kind": v1::PostingKind::as_str_name(&posted.kind()),
-        "sequence": posted.sequence.to_string(),
-        "occurred_at": at,
+    Json(Payload {
+        user_id: &posted.user_id,
+        currency: posted.currency().as_str_name(),
+        delta: posted.delta.to_string(),
+        balance_after: posted.balance_after.to_string(),
+        reason: &posted.reason,
+        reference: &posted.reference,
+        posting_id: &posted.posting_id,
+        kind: v1::PostingKind::as_str_name(&posted.kind()),
+        sequence: posted.sequence.to_string(),
+        occurred_at: at,
     })
 }
