@@ -38,7 +38,9 @@ pub struct Cause<'a> {
 }
 
 impl Cause<'_> {
-    fn key(&self) -> String {
+    /// The key under which the wallet is asked.
+    #[must_use]
+    pub fn key(&self) -> String {
         format!("{}:{}", self.reason, self.subject)
     }
 }

@@ -6,13 +6,14 @@
 //! that says which (`where state = …`), so of two who come with an answer one writes it, with its line in the audit, its fact, and
 //! the piece that goes back.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use coreloop_core::{Problem, Reason, UserId};
 use coreloop_eventing::{Facts, Queue};
 use coreloop_facts::v1::{RewardsRedemptionFailed, RewardsRedemptionIssued, RewardsRedemptionRequested};
 use coreloop_planted::{self as planted, Bug};
 use coreloop_rewards_api::v1::RewardsReason;
+use coreloop_wallet_api::v1::KeyedPosting;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -176,6 +177,26 @@ async fn refund(app: &App, redemption: Redemption) -> Result<Redemption, Error> 
             Ok(redemption)
         }
     }
+}
+
+/// Takes up what was cancelled and paid for all the same, where nobody heard of it but the wallet: who asked it had gone, and
+/// whoever asked it next was refused. The recovery gives the points back.
+///
+/// # Errors
+/// When the wallet or the database fails.
+pub async fn heard_late(app: &App, cancelled: &[Uuid]) -> Result<(), Error> {
+    let key = |id: &Uuid| Cause { reason: "rewards.redeem", subject: *id }.key();
+    let of: HashMap<String, Uuid> = cancelled.iter().map(|id| (key(id), *id)).collect();
+    for KeyedPosting { idempotency_key, posting } in app.bank.posted(of.keys().cloned().collect()).await? {
+        let spent = posting.and_then(|posting| posting.posting_id.parse().ok());
+        let (Some(id), Some(spent)) = (of.get(&idempotency_key), spent) else { continue };
+        tracing::error!(redemption_id = %id, "points were taken for what was cancelled, and nobody heard; they go back");
+        let mut tx = coreloop_db::begin(&app.db).await?;
+        // None where somebody has taken it up since.
+        let _stepped = write_step(app, &mut tx, *id, &Step::PaidLate { spent }).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 /// What an interrupted redemption needs; the vendor is asked to let go of what has taken too long.

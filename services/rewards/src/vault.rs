@@ -57,6 +57,12 @@ impl Vault {
         Ok(Self { keys, signing })
     }
 
+    /// Name of the key that seals.
+    #[must_use]
+    pub fn sealing(&self) -> &str {
+        self.keys.first().map_or("", |(name, _)| name)
+    }
+
     /// Signs the token of an ad.
     #[must_use]
     pub fn sign(&self, token: &Token) -> String {

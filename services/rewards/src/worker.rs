@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use coreloop_db::lease::Lease;
 use coreloop_service::Worker;
 use futures::{StreamExt as _, stream};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -13,6 +13,10 @@ use crate::{App, Error, grants, redemptions, store};
 
 /// Rows of one look, worked on at the same time: a claim is over before one that waits for its turn would be begun.
 const AT_ONCE: usize = 8;
+/// Rows of one page; the wallet answers a thousand keys at once.
+const PAGE: i64 = 250;
+/// What is younger is looked at every time.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Who is asked. A vendor that is away holds back nothing that the wallet would give.
 #[derive(Debug, Clone, Copy)]
@@ -116,14 +120,67 @@ async fn audit(app: Arc<App>, stop: CancellationToken) {
 /// One replica looks.
 async fn look(app: &App) -> Result<(), Error> {
     let Some(lease) = Lease::try_take(&app.db, "rewards.audit").await? else { return Ok(()) };
-    let now = app.clock.now();
-    let old = now.checked_sub(SignedDuration::from_secs(app.options.gap_after_secs.into())).unwrap_or(now);
-    let grants = store::audit::sweep_grants(&app.db, now, old).await;
-    let redemptions = store::audit::sweep_redemptions(&app.db, now, old).await;
+    let outcome = books(app).await;
     lease.give_up().await;
-    for (subject, what) in grants?.into_iter().chain(redemptions?) {
+    outcome
+}
+
+/// Gaps in the audit, points that the wallet took unheard, and codes under a key of before: of what is young, and of everything
+/// once a day.
+async fn books(app: &App) -> Result<(), Error> {
+    let now = app.clock.now();
+    let before = |span| now.saturating_sub(span).unwrap_or(now);
+    let (day, old) = (before(DAY), before(SignedDuration::from_secs(app.options.gap_after_secs.into())));
+    let whole = !store::audit::is_swept(&app.db, day).await?;
+    let since = if whole { Timestamp::UNIX_EPOCH } else { day };
+    let mut tx = coreloop_db::begin(&app.db).await?;
+    store::audit::take_time(&mut tx).await?;
+    let mut gaps = store::audit::sweep_grants(&mut *tx, now, old, since).await?;
+    gaps.extend(store::audit::sweep_redemptions(&mut *tx, now, old, since).await?);
+    tx.commit().await?;
+    for (subject, what) in gaps {
         app.metrics.gaps.inc();
         tracing::error!(%subject, what, "a gap in the audit of rewards");
     }
+    // Whoever asks the wallet now has its answer by then.
+    unheard(app, (before(DAY + DAY), before(SignedDuration::from_secs(app.options.recover_after_secs.into())))).await?;
+    if whole {
+        reseal(app).await?;
+        store::audit::swept(&app.db, now).await?;
+    }
+    Ok(())
+}
+
+/// Asks the wallet whether it took points for what was cancelled.
+async fn unheard(app: &App, ended: (Timestamp, Timestamp)) -> Result<(), Error> {
+    let mut after = Uuid::nil();
+    loop {
+        let page = store::redemptions::cancelled(&app.db, ended, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = *last;
+        redemptions::heard_late(app, &page).await?;
+    }
+}
+
+/// Seals anew what a key of before has sealed, so that it need not be kept for ever.
+async fn reseal(app: &App) -> Result<(), Error> {
+    let (mut after, mut closed) = (Uuid::nil(), 0);
+    loop {
+        let page = store::redemptions::sealed_otherwise(&app.db, app.vault.sealing(), after, PAGE).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        for (id, sealed) in &page {
+            match app.vault.open(*id, sealed) {
+                Ok(code) => {
+                    store::redemptions::reseal(&app.db, *id, &sealed.key, &app.vault.seal(*id, &code)?).await?;
+                }
+                Err(_) => closed += 1,
+            }
+        }
+    }
+    if closed > 0 {
+        tracing::error!(codes = closed, "codes of vouchers do not open: name the key that sealed them old_master_key");
+    }
+    app.metrics.closed.set(closed);
     Ok(())
 }

@@ -39,8 +39,50 @@ pub async fn write(connection: &mut PgConnection, line: &Line<'_>, now: Timestam
     Ok(())
 }
 
-/// Notes gaps that were not noted before, and answers them: a grant without the line of its state, a line without its grant, a
-/// grant that was promised before `old` and is pending still.
+/// Name of the look at everything.
+const WHOLE: &str = "audit";
+
+/// Gives the statements of this transaction as long as they need; the service's own are short.
+///
+/// # Errors
+/// When the database fails.
+pub async fn take_time(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("select set_config('statement_timeout', '60min', true)").fetch_one(connection).await?;
+    Ok(())
+}
+
+/// Whether everything was looked at since a time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_swept(db: impl PgExecutor<'_>, since: Timestamp) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from rewards.sweeps where name = $1 and done_at > $2) as "swept!""#,
+        WHOLE,
+        since.to_sqlx() as _
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Everything was looked at.
+///
+/// # Errors
+/// When the database fails.
+pub async fn swept(db: impl PgExecutor<'_>, now: Timestamp) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into rewards.sweeps (name, done_at) values ($1, $2)
+         on conflict on constraint sweeps_pkey do update set done_at = excluded.done_at",
+        WHOLE,
+        now.to_sqlx() as _
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Notes gaps that were not noted before, and answers them: a grant without the line of its state, a line without its grant, both
+/// of those after `since`; a grant that was promised before `old` and is pending still.
 ///
 /// # Errors
 /// When the database fails.
@@ -48,19 +90,21 @@ pub async fn sweep_grants(
     db: impl PgExecutor<'_>,
     now: Timestamp,
     old: Timestamp,
+    since: Timestamp,
 ) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"with gaps as (
                select g.id as subject, 'grant_asked_unwritten' as what from rewards.grants g
-                where not exists (select from rewards.reward_audit a where a.subject = g.id and a.step = 'asked')
+                where g.created_at > $3
+                  and not exists (select from rewards.reward_audit a where a.subject = g.id and a.step = 'asked')
                union all
                select g.id, 'grant_end_unwritten' from rewards.grants g
-                where g.state in (2, 3) and not exists (
+                where g.state in (2, 3) and g.created_at > $3 and not exists (
                       select from rewards.reward_audit a where a.subject = g.id
                          and a.step = case g.state when 2 then 'granted' else 'refused' end)
                union all
                select a.subject, 'grant_missing' from rewards.reward_audit a
-                where a.detail ->> 'what' = 'grant' and a.step in ('granted', 'refused') and not exists (
+                where a.created_at > $3 and a.detail ->> 'what' = 'grant' and a.step in ('granted', 'refused') and not exists (
                       select from rewards.grants g where g.id = a.subject
                          and g.state = case a.step when 'granted' then 2 else 3 end)
                union all
@@ -72,6 +116,7 @@ pub async fn sweep_grants(
            on conflict do nothing returning subject, what"#,
         now.to_sqlx() as _,
         old.to_sqlx() as _,
+        since.to_sqlx() as _,
     )
     .fetch_all(db)
     .await?;
@@ -86,6 +131,7 @@ pub async fn sweep_redemptions(
     db: impl PgExecutor<'_>,
     now: Timestamp,
     old: Timestamp,
+    since: Timestamp,
 ) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"with steps as (
@@ -96,13 +142,13 @@ pub async fn sweep_redemptions(
                    when 5 then array['requested', case when paid_at is null then 'cancelled' else 'paid' end, 'returning',
                                      'failed']
                    else array['requested', 'cancelled'] end) as step
-                 from rewards.redemptions r
+                 from rewards.redemptions r where r.created_at > $3
            ), gaps as (
                select s.id as subject, 'redemption_' || s.step || '_unwritten' as what from steps s
                 where not exists (select from rewards.reward_audit a where a.subject = s.id and a.step = s.step)
                union all
                select a.subject, 'redemption_missing' from rewards.reward_audit a
-                where a.detail ->> 'what' = 'redemption' and a.step = 'requested'
+                where a.created_at > $3 and a.detail ->> 'what' = 'redemption' and a.step = 'requested'
                   and not exists (select from rewards.redemptions r where r.id = a.subject)
                union all
                select r.id, 'redemption_pending' from rewards.redemptions r where r.state in (1, 2, 4) and r.created_at <= $2
@@ -113,6 +159,7 @@ pub async fn sweep_redemptions(
            on conflict do nothing returning subject, what"#,
         now.to_sqlx() as _,
         old.to_sqlx() as _,
+        since.to_sqlx() as _,
     )
     .fetch_all(db)
     .await?;
