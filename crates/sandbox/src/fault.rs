@@ -46,9 +46,9 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fault {
-    /// `google`, `kakao`, `naver`, `sendgrid`, `age`, `vendor`, or `*`.
+    /// `google`, `kakao`, `naver`, `sendgrid`, `age`, `vendor`, `payment`, or `*`.
     pub(crate) provider: String,
-    /// `authorize`, `token`, `userinfo`, `discovery`, `jwks`, `send`, `order`, `cancel`; absent: any.
+    /// `authorize`, `token`, `userinfo`, `discovery`, `jwks`, `send`, `order`, `cancel`, `pay`, `look`, `void`; absent: any.
     pub(crate) endpoint: Option<String>,
     /// What goes wrong.
     pub(crate) kind: Kind,

@@ -3,7 +3,8 @@
 //! What a payment comes to is said by its handle, as the test cards of real ones do: `refused` and `blocked…` are refused,
 //! `pending…` stays undecided until somebody decides it (`POST /_sandbox/payments/{payment_id}`), `late…` is confirmed and
 //! told after a moment, `lost…` is confirmed after a moment and not told, `void…` is given back after a moment and told.
-//! Everything else is confirmed at once. A payment is one however often it is asked for (`Idempotency-Key`).
+//! Everything else is confirmed at once. A payment is one however often it is asked for (`Idempotency-Key`); a key with another
+//! body is refused (422 `idempotency_mismatch`).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -174,7 +175,7 @@ async fn pay(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Json(asked):
     if asked.amount <= 0 {
         return refuse(StatusCode::BAD_REQUEST, "the amount must be above zero");
     }
-    let handle = asked.handle.clone();
+    let (handle, reference, amount) = (asked.handle.clone(), asked.reference.clone(), asked.amount);
     let (status, reason) = match handle.as_str() {
         handle if handle == "refused" || handle.starts_with("blocked") => ("refused", "INSUFFICIENT_POINTS"),
         handle if ["pending", "late", "lost", "void"].iter().any(|word| handle.starts_with(word)) => ("pending", ""),
@@ -189,6 +190,9 @@ async fn pay(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Json(asked):
         reason: reason.to_owned(),
         callback_url: asked.callback_url,
     });
+    if (&payment.reference, payment.amount) != (&reference, amount) {
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch");
+    }
     if first && payment.status == "pending" {
         later(&state, &payment, &handle);
     }

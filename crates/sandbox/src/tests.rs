@@ -283,30 +283,85 @@ async fn mail_is_taken_as_sendgrid_takes_it() {
     assert_eq!(none["mails"], json!([]));
 }
 
+/// Somebody who takes webhooks, and what they are told.
+async fn hook() -> (String, tokio::sync::mpsc::UnboundedReceiver<(http::HeaderMap, String)>) {
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    let take = move |headers: http::HeaderMap, body: String| {
+        let _ = tell.send((headers, body));
+        async { "taken" }
+    };
+    let router = axum::Router::new().route("/hook", axum::routing::post(take));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let callback = format!("http://{}/hook", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (callback, told)
+}
+
 #[tokio::test]
 async fn the_age_webhook_is_signed() {
     let played = Played::start().await;
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let tell = std::sync::Arc::new(std::sync::Mutex::new(Some(tell)));
-    let hook = axum::Router::new().route(
-        "/hook",
-        axum::routing::post(move |headers: http::HeaderMap, body: String| {
-            let tell = tell.lock().unwrap().take();
-            async move {
-                let _ = tell.unwrap().send((headers, body));
-                "taken"
-            }
-        }),
-    );
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let callback = format!("http://{}/hook", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, hook).await });
+    let (callback, mut told) = hook().await;
     let asked = json!({ "callback_url": callback, "user_id": "u1", "event_id": "e1", "timestamp": 7 });
     let answer: Value = played.post("/age/verifications", asked).await.json().await.unwrap();
     assert_eq!((&answer["status"], &answer["event_id"]), (&json!(200), &json!("e1")));
-    let (headers, body) = told.await.unwrap();
+    let (headers, body) = told.recv().await.unwrap();
     assert_eq!(headers["x-coreloop-timestamp"], "7");
     let expected = secret::webhook_signature("sandbox-age-webhook-secret", "7", body.as_bytes());
     assert_eq!(headers["x-coreloop-signature"], expected.as_str());
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["result"], "verified");
+}
+
+/// Asks for a payment: the status of the answer, and what it says.
+async fn pay(played: &Played, key: &str, handle: &str, amount: i64) -> (u16, Value) {
+    let asked = json!({ "reference": "r1", "user": "u1", "amount": amount, "handle": handle });
+    let at = format!("{}/payment/v1/payments", played.base);
+    let request = played.http.post(&at).bearer_auth("sandbox-payment-key").header("idempotency-key", key);
+    let answer = request.json(&asked).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_payment_is_one_for_its_key_and_body() {
+    let played = Played::start().await;
+    let (status, first) = pay(&played, "k1", "card", 10).await;
+    assert_eq!((status, &first["status"]), (200, &json!("confirmed")));
+    assert_eq!(pay(&played, "k1", "card", 10).await, (200, first.clone()));
+    let (status, other) = pay(&played, "k1", "card", 11).await;
+    assert_eq!((status, &other["error"]), (422, &json!("idempotency_mismatch")));
+    for (key, handle, amount, expected) in
+        [("k2", "refused", 10, 402), ("k3", "pending", 10, 202), ("k4", "card", 0, 400), ("k5", "card", -1, 400)]
+    {
+        assert_eq!(pay(&played, key, handle, amount).await.0, expected, "{handle} {amount}");
+    }
+    let bare = played.post("/payment/v1/payments", json!({ "reference": "r", "user": "u", "amount": 1 })).await;
+    assert_eq!(bare.status(), StatusCode::UNAUTHORIZED);
+    let listed: Value = played.get("/_sandbox/payments?reference=r1").await.json().await.unwrap();
+    assert_eq!(listed["payments"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn what_is_decided_of_a_payment_is_told_signed_as_often_as_asked() {
+    let played = Played::start().await;
+    let (callback, mut told) = hook().await;
+    let (_, payment) = pay(&played, "k1", "pending", 10).await;
+    let at = format!("/_sandbox/payments/{}", payment["payment_id"].as_str().unwrap());
+    for (status, times) in [("confirmed", 2), ("voided", 1)] {
+        let decision = json!({ "status": status, "callback_url": callback, "times": times, "timestamp": 7 });
+        let answer: Value = played.post(&at, decision).await.json().await.unwrap();
+        assert_eq!(answer["status"], status, "{answer}");
+        let mut events = Vec::new();
+        for _ in 0..times {
+            let (headers, body) = told.recv().await.unwrap();
+            let expected = secret::webhook_signature("sandbox-payment-webhook-secret", "7", body.as_bytes());
+            assert_eq!(headers["x-coreloop-signature"], expected.as_str());
+            let body: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((&body["status"], &body["reference"]), (&json!(status), &json!("r1")));
+            events.push(body["event_id"].clone());
+        }
+        events.dedup();
+        assert_eq!(events.len(), 1, "a replay is the same event");
+    }
+    // What was voided is not confirmed after all.
+    let answer: Value = played.post(&at, json!({ "status": "confirmed" })).await.json().await.unwrap();
+    assert_eq!(answer["status"], "voided");
 }
