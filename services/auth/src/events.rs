@@ -99,6 +99,20 @@ pub enum Note {
         /// Administrator.
         by: UserId,
     },
+    /// `auth.roles_asked`, of an administrator: they asked for somebody's roles to be set.
+    RolesAsked {
+        /// Whose.
+        user: UserId,
+        /// To what.
+        roles: Roles,
+    },
+    /// `auth.user_looked_at`, of an administrator.
+    UserLookedAt {
+        /// Whom.
+        user: UserId,
+    },
+    /// `auth.rotation_asked`, of an administrator: they asked for other signing keys.
+    RotationAsked,
     /// `auth.password_changed`: by who knew the old one.
     PasswordChanged,
     /// `auth.password_reset`: by who read the mail.
@@ -136,6 +150,9 @@ impl Note {
         match self {
             Self::UserLocked { .. } => "user_locked",
             Self::UserUnlocked { .. } => "user_unlocked",
+            Self::RolesAsked { .. } => "roles_asked",
+            Self::UserLookedAt { .. } => "user_looked_at",
+            Self::RotationAsked => "rotation_asked",
             Self::PasswordChanged => "password_changed",
             Self::PasswordReset { .. } => "password_reset",
             Self::SecondFactorSet => "second_factor_set",
@@ -150,10 +167,15 @@ impl Note {
         match self {
             Self::UserLocked { by, reason } => json!({ "by": by.to_string(), "reason": reason }),
             Self::UserUnlocked { by } => json!({ "by": by.to_string() }),
+            Self::RolesAsked { user, roles } => {
+                let names: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
+                json!({ "user_id": user.to_string(), "roles": names })
+            }
+            Self::UserLookedAt { user } => json!({ "user_id": user.to_string() }),
             Self::PasswordReset { links_ended } => json!({ "links_ended": links_ended }),
             Self::ProviderLinked { provider } | Self::ProviderUnlinked { provider } => json!({ "provider": provider }),
             Self::AgeDecided { result, event_id } => json!({ "result": result, "event_id": event_id }),
-            Self::PasswordChanged | Self::SecondFactorSet | Self::BirthDateDeclared => json!({}),
+            Self::RotationAsked | Self::PasswordChanged | Self::SecondFactorSet | Self::BirthDateDeclared => json!({}),
         }
     }
 }

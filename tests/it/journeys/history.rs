@@ -8,7 +8,7 @@ use sqlx::Executor as _;
 const NEW: &str = "another fine passphrase 77";
 
 /// Facts that are nobody else's business than the account's.
-const NOTES: [&str; 9] = [
+const NOTES: [&str; 12] = [
     "auth.user_locked",
     "auth.user_unlocked",
     "auth.password_changed",
@@ -18,6 +18,9 @@ const NOTES: [&str; 9] = [
     "auth.provider_unlinked",
     "auth.birth_date_declared",
     "auth.age_decided",
+    "auth.roles_asked",
+    "auth.user_looked_at",
+    "auth.rotation_asked",
 ];
 
 /// The history of an account: number, name, payload.

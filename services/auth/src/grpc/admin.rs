@@ -40,6 +40,13 @@ fn roles_of(asked: &[i32]) -> Result<Roles, Error> {
     })
 }
 
+/// Writes what an administrator is about to do into their own history; what cannot be written is not done.
+async fn asked(app: &App, by: UserId, client: &Client, note: &Note) -> Result<(), Error> {
+    let mut tx = app.begin().await?;
+    events::note(app, &mut tx, by, client, note).await?;
+    Ok(tx.commit().await?)
+}
+
 /// `SetRoles`: sets what an account may do; its live tokens end, for they say what it could.
 ///
 /// # Errors
@@ -52,6 +59,7 @@ pub async fn set_roles(
     let client = Client::of(&request);
     let request = request.into_inner();
     let (user, roles) = (user_id(&request.user_id)?, roles_of(&request.roles)?);
+    asked(app, by, &client, &Note::RolesAsked { user, roles }).await?;
     let mut tx = app.begin().await?;
     let account = store::users::lock(&mut tx, user).await?.filter(|account| account.status != "withdrawn");
     let account = account.ok_or_else(unknown)?;
@@ -129,7 +137,9 @@ pub async fn unlock_user(
 /// # Errors
 /// `USER_NOT_FOUND`.
 pub async fn get_user(app: &App, request: Request<v1::GetUserRequest>) -> Result<Response<v1::GetUserResponse>, Error> {
+    let by = Caller::of(&request)?.require_user()?.user_id;
     let user = user_id(&request.get_ref().user_id)?;
+    asked(app, by, &Client::of(&request), &Note::UserLookedAt { user }).await?;
     let account = store::users::find(&app.db, user).await?.ok_or_else(unknown)?;
     Ok(Response::new(v1::GetUserResponse { user: Some(v1::User::from(&account)) }))
 }
@@ -185,8 +195,10 @@ fn proto_audit(row: Audited) -> v1::LoginAudit {
 /// As the contract lists.
 pub async fn rotate_keys(
     app: &App,
-    _request: Request<v1::RotateKeysRequest>,
+    request: Request<v1::RotateKeysRequest>,
 ) -> Result<Response<v1::RotateKeysResponse>, Error> {
+    let by = Caller::of(&request)?.require_user()?.user_id;
+    asked(app, by, &Client::of(&request), &Note::RotationAsked).await?;
     let rotated = app.keys.rotate(app).await?;
     Ok(Response::new(v1::RotateKeysResponse { active_kid: rotated.active_kid, next_kid: rotated.next_kid }))
 }
