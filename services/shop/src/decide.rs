@@ -93,7 +93,7 @@ pub fn most(product: &coreloop_shop_api::v1::Product) -> i64 {
     if product.limit_once { 1 } else { product.per_user_limit.into() }
 }
 
-/// Decides, and takes what the order needs. `now` in microseconds.
+/// Decides, and takes what the order needs.
 ///
 /// # Errors
 /// The [`Refusal`]; nothing was taken. `None` for a key that named another request.

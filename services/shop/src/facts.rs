@@ -51,8 +51,10 @@ fn update(purchase: &Purchase) -> Value {
     })
 }
 
+/// What the user has, where it has just moved: what was given when it was begun is told by the wallet since then.
 fn profile(purchase: &Purchase) -> Value {
-    purchase.balance.map_or(Value::Null, |balance| json!({ "gold": balance.to_string() }))
+    let moved = purchase.state != PurchaseState::Confirmed || !purchase.granting;
+    purchase.balance.filter(|_| moved).map_or(Value::Null, |balance| json!({ "gold": balance.to_string() }))
 }
 
 /// It was written down.

@@ -35,6 +35,7 @@ delegate!(ShopService {
     purchase => buy::purchase: PurchaseRequest -> PurchaseResponse;
     buy_limited => buy::buy_limited: BuyLimitedRequest -> BuyLimitedResponse;
     get_transaction => reads::get_transaction: GetTransactionRequest -> GetTransactionResponse;
+    list_effects => reads::list_effects: ListEffectsRequest -> ListEffectsResponse;
     verify_receipt => reads::verify_receipt: VerifyReceiptRequest -> VerifyReceiptResponse;
     receive_payment => receive::receive_payment: ReceivePaymentRequest -> ReceivePaymentResponse;
 });

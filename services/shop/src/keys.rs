@@ -2,7 +2,7 @@
 //!
 //! A key is made of the secret of the settings and a salt in the database, so neither alone forges a receipt. A worker lets
 //! the next key sign when the active one is old ([`crate::worker`]). A process reads keys when it first needs one, and again
-//! after a minute: until then it may sign with the one before, which verifies all the same.
+//! every few seconds: until then it may sign with the one before, which verifies all the same.
 
 use std::{
     collections::HashMap,

@@ -70,6 +70,7 @@ pub struct Metrics {
     stock: Family<PackageLabels, Gauge>,
     mismatches: Counter,
     contradictions: Counter,
+    chargebacks: Counter,
     fraud: Family<FraudLabels, Counter>,
 }
 
@@ -89,6 +90,7 @@ impl Default for Metrics {
             stock: Family::default(),
             mismatches: Counter::default(),
             contradictions: Counter::default(),
+            chargebacks: Counter::default(),
             fraud: Family::default(),
         }
     }
@@ -124,9 +126,19 @@ impl Metrics {
             "Payments of which the payment service later said otherwise",
             self.contradictions.clone(),
         );
+        registry.register(
+            "shop_chargebacks",
+            "Payments that were taken back after they were confirmed",
+            self.chargebacks.clone(),
+        );
     }
 
-    /// The payment service said otherwise than before.
+    /// A payment was taken back after it was confirmed.
+    pub fn charged_back(&self) {
+        self.chargebacks.inc();
+    }
+
+    /// The payment service said otherwise than before, and nothing follows from it.
     pub fn contradiction(&self) {
         self.contradictions.inc();
     }

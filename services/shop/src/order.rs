@@ -108,7 +108,9 @@ pub fn uuid_of(parts: &[&str]) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
-fn sha(parts: &[&str]) -> [u8; 32] {
+/// SHA-256 over parts, each with its length: none can be read as another's end.
+#[must_use]
+pub fn sha(parts: &[&str]) -> [u8; 32] {
     let mut hash = digest::Context::new(&digest::SHA256);
     for part in parts {
         hash.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());

@@ -20,6 +20,8 @@ pub(crate) const PAYMENTS: &str = "the payment service";
 /// Tries of one call, and the pause before the second; each further one is twice as long.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
+/// Longest answer that is read, in bytes.
+const LONGEST: usize = 64 * 1024;
 
 /// What the payment service says of a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,8 +171,8 @@ impl Payments {
         // Its address may hold what is nobody's business.
         let answer = request.send().await.map_err(|error| away(error.without_url().to_string()))?;
         let status = answer.status();
-        let said = answer.json::<Answer>().await;
-        read(status, said.ok()).ok_or_else(|| {
+        let said = whole(answer).await;
+        read(status, said).ok_or_else(|| {
             let status = status.as_u16();
             Failed { status: Some(status), said: format!("status {status}") }
         })
@@ -189,10 +191,30 @@ impl Payments {
     }
 }
 
+/// An answer, unless it is longer than any that makes sense.
+async fn whole(mut answer: reqwest::Response) -> Option<Answer> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.ok()? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LONGEST {
+            return None;
+        }
+    }
+    serde_json::from_slice(&body).ok()
+}
+
+/// Whether the payment service may call a payment so: it becomes a part of a path, and is written down.
+#[must_use]
+pub fn is_name(id: &str) -> bool {
+    (1..=128).contains(&id.chars().count())
+        && !id.chars().any(|c| c.is_control() || "/\\?#%".contains(c))
+        && !matches!(id, "." | "..")
+}
+
 /// What an answer says; nothing where it says nothing that can be relied on.
 fn read(status: StatusCode, answer: Option<Answer>) -> Option<Said> {
     let Answer { payment_id, status: word, reason } = answer?;
-    let ours = !payment_id.is_empty() && payment_id.len() <= 128 && !payment_id.contains(['\n', '\0', '/', '?', '#']);
+    let ours = is_name(&payment_id);
     match (status.as_u16(), word.as_str()) {
         (200 | 202, "pending") if ours => Some(Said::Pending { payment_id }),
         (200, "confirmed") if ours => Some(Said::Confirmed { payment_id }),
@@ -226,6 +248,10 @@ mod tests {
         for (status, payment_id, word) in [
             (200, "", "confirmed"),
             (200, "p/../1", "confirmed"),
+            (200, "..", "confirmed"),
+            (200, "p\\1", "confirmed"),
+            (200, "p%2f1", "confirmed"),
+            (200, "p\0", "confirmed"),
             (202, "p1", "confirmed"),
             (500, "p1", "refused"),
             (404, "p1", ""),
@@ -234,5 +260,15 @@ mod tests {
             assert_eq!(said(status, payment_id, word), None, "{status} {word}");
         }
         assert_eq!(read(StatusCode::OK, None), None);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_none() {
+        let answer = |spaces: usize| {
+            let body = format!("{}{{\"payment_id\":\"p1\",\"status\":\"confirmed\"}}", " ".repeat(spaces));
+            reqwest::Response::from(http::Response::new(body))
+        };
+        assert!(whole(answer(1_000)).await.is_some());
+        assert!(whole(answer(LONGEST)).await.is_none());
     }
 }

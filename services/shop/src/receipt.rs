@@ -5,12 +5,13 @@
 
 use aws_lc_rs::{digest, hmac};
 use coreloop_shop_api::v1::PurchaseState;
-use uuid::Uuid;
 
-use crate::purchase::Purchase;
+use crate::{order::sha, purchase::Purchase};
 
-/// How hashes are made now: SHA-256 of the canonical fields.
-pub const HASH_VERSION: i16 = 1;
+/// How hashes are made now: SHA-256 of what was sold, for what, and what became of it.
+pub const HASH_VERSION: i16 = 2;
+/// How they were made before: of the product only its name for programs. They are verified as they are.
+const FIRST: i16 = 1;
 
 /// The proof of a purchase.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,18 +60,25 @@ impl Key {
     /// The receipt of a purchase that is over.
     #[must_use]
     pub fn sign(&self, purchase: &Purchase) -> Receipt {
-        let hash = hash(purchase);
-        let signature = hmac::sign(&self.key, &signed(HASH_VERSION, &hash, self.version)).as_ref().to_vec();
-        Receipt { hash_version: HASH_VERSION, hash, key_version: self.version, signature }
+        self.sign_hash(HASH_VERSION, hash(purchase))
+    }
+
+    fn sign_hash(&self, hash_version: i16, hash: Vec<u8>) -> Receipt {
+        let signature = hmac::sign(&self.key, &signed(hash_version, &hash, self.version)).as_ref().to_vec();
+        Receipt { hash_version, hash, key_version: self.version, signature }
     }
 
     /// Whether the receipt was signed with this key, and says what the purchase says.
     #[must_use]
     pub fn fits(&self, purchase: &Purchase, receipt: &Receipt) -> bool {
         let signed = signed(receipt.hash_version, &receipt.hash, receipt.key_version);
+        let hash = match receipt.hash_version {
+            HASH_VERSION => hash(purchase),
+            FIRST => first(purchase),
+            _ => return false,
+        };
         receipt.key_version == self.version
-            && receipt.hash_version == HASH_VERSION
-            && hash(purchase) == receipt.hash
+            && hash == receipt.hash
             // Compares in constant time.
             && hmac::verify(&self.key, &signed, &receipt.signature).is_ok()
     }
@@ -80,9 +88,38 @@ fn signed(hash_version: i16, hash: &[u8], key_version: i32) -> Vec<u8> {
     [&hash_version.to_be_bytes()[..], &key_version.to_be_bytes(), hash].concat()
 }
 
-/// SHA-256 of the canonical fields. Each is on a line of its own and none can hold a line's end: ids, numbers, and product
-/// ids, which have a shape.
+/// SHA-256 of the canonical fields, each with its length.
 fn hash(purchase: &Purchase) -> Vec<u8> {
+    let (product, effect) = (&purchase.product, purchase.product.effect.clone().unwrap_or_default());
+    let closed = purchase.closed_at.map(|at| at.as_microsecond()).unwrap_or_default();
+    let fields = [
+        &purchase.id.to_string(),
+        &purchase.user.to_string(),
+        &product.product_id,
+        product.category().as_str_name(),
+        &product.name,
+        &effect.code,
+        &effect.amount.to_string(),
+        &effect.duration_secs.to_string(),
+        purchase.state.as_str_name(),
+        &purchase.price.to_string(),
+        &purchase.gold.to_string(),
+        &purchase.bonus.to_string(),
+        &purchase.promo,
+        &purchase.gold_delta().to_string(),
+        &purchase.owed.to_string(),
+        &purchase.balance.map(|balance| balance.to_string()).unwrap_or_default(),
+        &purchase.payment_id,
+        &purchase.said_by,
+        &purchase.reason,
+        &closed.to_string(),
+    ];
+    sha(&fields).to_vec()
+}
+
+/// As [`hash`] of version 1. Each field is on a line of its own and none can hold a line's end: ids, numbers, and product ids,
+/// which have a shape.
+fn first(purchase: &Purchase) -> Vec<u8> {
     let closed = purchase.closed_at.map(|at| at.as_microsecond()).unwrap_or_default();
     let text = format!(
         "{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{closed}\n",
@@ -109,8 +146,6 @@ pub fn salt() -> Result<Vec<u8>, aws_lc_rs::error::Unspecified> {
     Ok(salt)
 }
 
-/// Whether `text` is the id of a receipt that was given.
-#[must_use]
-pub fn id(text: &str) -> Option<Uuid> {
-    text.parse().ok()
-}
+#[cfg(test)]
+#[path = "receipt_tests.rs"]
+mod tests;

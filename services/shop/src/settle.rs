@@ -29,6 +29,8 @@ const SPAN: &str = "settlement_phase";
 const THEIRS: [&str; 3] = ["answer", "webhook", "poll"];
 /// Why it is voided, where the payment service says so.
 pub(crate) const PAID_BACK: &str = "PAID_BACK";
+/// Why it is voided, where the payment service had confirmed it before.
+pub(crate) const CHARGED_BACK: &str = "CHARGED_BACK";
 /// Times that a purse which is emptied meanwhile is looked into again.
 const TRIES: u32 = 3;
 
@@ -251,7 +253,8 @@ fn fail(purchase: &mut Purchase, refusal: Refusal) {
 async fn end(app: &App, purchase: Purchase) -> Result<Purchase, Error> {
     let id = purchase.id;
     let Some(ended) = app.closing.end(purchase).await? else { return app.again(id).await };
-    if ended.category() == Category::Conversion {
+    // What was settled long ago and is taken back was settled in its time.
+    if ended.category() == Category::Conversion && ended.reason != CHARGED_BACK {
         let took = app.clock.now().duration_since(ended.created_at);
         app.metrics.settled(ended.word(), took.as_secs_f64());
     }

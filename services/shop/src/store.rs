@@ -1,6 +1,8 @@
 //! All SQL of the service. Functions are free, the executor comes first; `&mut PgConnection` joins a transaction.
 
+pub mod changes;
 pub mod close;
+pub mod effects;
 pub mod fraud;
 pub mod integrity;
 pub mod keys;
@@ -9,6 +11,7 @@ pub mod payments;
 pub mod products;
 pub mod promos;
 pub mod purchases;
+pub mod sweeps;
 
 /// How often each of `keys` comes, in their order: what a batch adds to a row is added once.
 fn counts<K: Ord>(keys: impl Iterator<Item = K>) -> (Vec<K>, Vec<i64>) {

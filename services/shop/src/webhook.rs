@@ -5,7 +5,7 @@ use coreloop_shop_api::v1::{PurchaseState, ShopReason};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::Error;
+use crate::{Error, payment::is_name};
 
 /// Time a webhook's timestamp may be off, in seconds, either way.
 const TOLERANCE_SECS: i64 = 300;
@@ -54,13 +54,11 @@ pub fn read(secret: &[u8], timestamp: &str, signature: &str, body: &[u8], now: i
         return Err(ShopReason::WebhookTooOld.into());
     }
     let notice: Notice = serde_json::from_slice(body).map_err(|_| Error::invalid("payload", "cannot be read"))?;
-    for (field, text) in [("payload.event_id", &notice.event_id), ("payload.payment_id", &notice.payment_id)] {
-        if !(1..=128).contains(&text.chars().count()) || text.chars().any(char::is_control) {
-            return Err(Error::invalid(field, "must have 1 to 128 characters that can be seen"));
-        }
+    if !(1..=128).contains(&notice.event_id.chars().count()) || notice.event_id.chars().any(char::is_control) {
+        return Err(Error::invalid("payload.event_id", "must have 1 to 128 characters that can be seen"));
     }
-    if notice.payment_id.contains(['/', '?', '#', '%']) {
-        return Err(Error::invalid("payload.payment_id", "must be a plain name"));
+    if !is_name(&notice.payment_id) {
+        return Err(Error::invalid("payload.payment_id", "must be a plain name of 1 to 128 characters"));
     }
     if !["confirmed", "voided", "refused", "pending"].contains(&notice.status.as_str()) {
         return Err(Error::invalid("payload.status", "must be confirmed, voided, refused or pending"));

@@ -18,6 +18,10 @@ const TOGETHER: i64 = 16;
 const KEEP: Duration = Duration::from_secs(5);
 /// Receipts of one statement.
 const PAGE: i64 = 500;
+/// Between two of them.
+const BREATH: Duration = Duration::from_millis(20);
+/// Name of that look.
+const RECEIPTS: &str = "receipts";
 
 /// The service's loops.
 #[must_use]
@@ -131,37 +135,42 @@ async fn verify(app: Arc<App>, stop: CancellationToken) {
         }
         match stop.run_until_cancelled(receipts(&app)).await {
             None => return,
-            Some(Ok(_)) => {}
+            Some(Ok(())) => {}
             Some(Err(error)) => tracing::warn!(%error, "receipts could not be looked at"),
         }
     }
 }
 
-/// Looks at every receipt, on one replica; answers how many do not say what the books say.
-///
-/// # Errors
-/// When the database fails.
-pub async fn receipts(app: &App) -> Result<u64, Error> {
-    let Some(lease) = Lease::try_take(&app.db, "shop.verify").await? else { return Ok(0) };
+/// Looks at every receipt, on one replica, where none has of late.
+async fn receipts(app: &App) -> Result<(), Error> {
+    let Some(lease) = Lease::try_take(&app.db, "shop.verify").await? else { return Ok(()) };
     let outcome = mismatches(app).await;
     lease.give_up().await;
     outcome
 }
 
-async fn mismatches(app: &App) -> Result<u64, Error> {
-    let (mut after, mut found) = (Uuid::nil(), 0);
+async fn mismatches(app: &App) -> Result<(), Error> {
+    // Half a pause: whoever looked last does not look at the very same time of each.
+    let late = jiff::SignedDuration::from_millis(i64::from(app.options.verify_secs) * 500);
+    let now = app.clock.now();
+    if !store::sweeps::is_due(&app.db, RECEIPTS, now.saturating_sub(late).unwrap_or_default()).await? {
+        return Ok(());
+    }
+    let mut after = Uuid::nil();
     loop {
         let page = store::purchases::with_receipt(&app.db, after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(found) };
+        let Some(last) = page.last() else { break };
         after = last.id;
         for purchase in &page {
-            if !fits(app, purchase).await? {
+            if !fits(app, purchase).await? && store::sweeps::mismatch(&app.db, purchase.id, now).await? {
                 app.metrics.mismatch();
-                found += 1;
                 tracing::error!(purchase = %purchase.id, "a receipt does not say what the books say");
             }
         }
+        // Whoever buys meanwhile comes first.
+        tokio::time::sleep(BREATH).await;
     }
+    Ok(store::sweeps::done(&app.db, RECEIPTS, app.clock.now()).await?)
 }
 
 /// Whether a purchase says what its receipt says.

@@ -220,7 +220,7 @@ pub struct ShopPurchaseCompleted {
     /// For realtime.
     #[prost(message, optional, tag = "2")]
     pub purchase_update: ::core::option::Option<super::super::shop::v1::PurchaseUpdate>,
-    /// For realtime.
+    /// For realtime, where GOLD has just moved; what moves it later is told by `wallet.posted`.
     #[prost(message, optional, tag = "3")]
     pub profile_update: ::core::option::Option<super::super::shop::v1::ProfileUpdate>,
     /// What the product is.
@@ -258,7 +258,7 @@ pub struct ShopSettlementConfirmed {
     /// For realtime.
     #[prost(message, optional, tag = "2")]
     pub purchase_update: ::core::option::Option<super::super::shop::v1::PurchaseUpdate>,
-    /// For realtime.
+    /// For realtime, where GOLD has just moved; what moves it later is told by `wallet.posted`.
     #[prost(message, optional, tag = "3")]
     pub profile_update: ::core::option::Option<super::super::shop::v1::ProfileUpdate>,
     /// Id that the payment service gave it.
@@ -271,7 +271,8 @@ pub struct ShopSettlementConfirmed {
     #[prost(message, optional, tag = "6")]
     pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
 }
-/// The payment of a conversion was taken back, and with it what was given (`shop.settlement_voided`); key: the buyer.
+/// The payment of a conversion was taken back, and with it what was given (`shop.settlement_voided`); key: the buyer. After
+/// `shop.settlement_confirmed` where it was charged back.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShopSettlementVoided {
     /// Buyer.

@@ -2,12 +2,18 @@
 
 use coreloop_access::Caller;
 use coreloop_shop_api::v1::{self, Category, PromoKind, PurchaseState, ShopReason};
+use serde_json::json;
 use tonic::{Request, Response};
 
 use super::reads::found;
 use crate::{
-    App, Error, settle, store,
-    store::payments::{self, Verdict},
+    App, Error,
+    purchase::word,
+    settle, store,
+    store::{
+        changes::{self, Change},
+        payments::{self, Verdict},
+    },
     time,
 };
 
@@ -22,10 +28,15 @@ pub async fn upsert_product(
     let by = Caller::of(&request)?.require_user()?.user_id;
     let product = request.into_inner().product.unwrap_or_default();
     check(&product)?;
+    let (id, now) = (product.product_id.as_str(), app.clock.now());
     let mut tx = coreloop_db::begin(&app.db).await?;
-    store::products::upsert(&mut tx, &product, app.clock.now()).await?;
+    let before = store::products::seen(&mut tx, id).await?;
+    store::products::upsert(&mut tx, &product, now).await?;
+    let after = store::products::seen(&mut tx, id).await?.unwrap_or_default();
+    let change = Change { what: "product", subject: id, by: by.0, reason: "", before, after };
+    changes::note(&mut tx, &change, now).await?;
     tx.commit().await?;
-    tracing::info!(product = product.product_id, by = %by, "a product was changed");
+    tracing::info!(product = id, by = %by, "a product was changed");
     let product = app.products.find(product.product_id).await?.map(|product| (*product).clone());
     Ok(Response::new(v1::UpsertProductResponse { product }))
 }
@@ -35,6 +46,7 @@ fn check(product: &v1::Product) -> Result<(), Error> {
     match product.category() {
         Category::Conversion if product.gold == 0 => return Err(Error::invalid("product.gold", "must be above zero")),
         Category::Conversion if effect => return Err(Error::invalid("product.effect", "is for items")),
+        Category::Item if !effect => return Err(Error::invalid("product.effect", "must say what the item does")),
         Category::Item if product.gold > 0 => return Err(Error::invalid("product.gold", "is for conversions")),
         Category::Item if product.bonus > 0 => return Err(Error::invalid("product.bonus", "is for conversions")),
         _ => {}
@@ -67,7 +79,14 @@ pub async fn upsert_promo(
         return Err(Error::invalid("promo.value", "must be 1 to 99 percents"));
     }
     window("promo.ends_at", promo.starts_at.as_ref(), promo.ends_at.as_ref())?;
-    let (used, max_uses) = store::promos::upsert(&app.db, &promo, app.clock.now()).await?;
+    let now = app.clock.now();
+    let mut tx = coreloop_db::begin(&app.db).await?;
+    let before = store::promos::seen(&mut tx, &promo.code).await?;
+    let (used, max_uses) = store::promos::upsert(&mut *tx, &promo, now).await?;
+    let after = store::promos::seen(&mut tx, &promo.code).await?.unwrap_or_default();
+    let change = Change { what: "promo", subject: &promo.code, by: by.0, reason: "", before, after };
+    changes::note(&mut tx, &change, now).await?;
+    tx.commit().await?;
     promo.used = used.try_into().unwrap_or(i32::MAX);
     promo.max_uses = max_uses.try_into().unwrap_or(i32::MAX);
     tracing::info!(code = promo.code, by = %by, "a promo code was changed");
@@ -94,7 +113,16 @@ pub async fn settle_transaction(
         detail: "",
         next_at: time::later(app.clock.now(), app.options.lease_secs),
     };
-    let decided = match payments::decide(&app.db, purchase.id, &verdict).await? {
+    let mut tx = coreloop_db::begin(&app.db).await?;
+    let decided = payments::decide(&mut *tx, purchase.id, &verdict).await?;
+    if decided.is_some() {
+        let (id, reason) = (purchase.id.to_string(), asked.reason.as_str());
+        let (before, after) = (json!({ "state": purchase.word() }), json!({ "verdict": word(state) }));
+        let change = Change { what: "settlement", subject: &id, by: by.0, reason, before: Some(before), after };
+        changes::note(&mut tx, &change, app.clock.now()).await?;
+    }
+    tx.commit().await?;
+    let decided = match decided {
         Some(decided) => decided,
         None => app.again(purchase.id).await?,
     };

@@ -1,4 +1,4 @@
-//! `GetCatalog`, `GetTransaction`, `VerifyReceipt`.
+//! `GetCatalog`, `GetTransaction`, `ListEffects`, `VerifyReceipt`.
 
 use coreloop_access::Caller;
 use coreloop_shop_api::v1::{self, ShopReason};
@@ -38,6 +38,19 @@ pub async fn get_transaction(
     let found = app.purchases.find(id).await?.filter(|purchase| purchase.user == user.0);
     let purchase = found.ok_or(ShopReason::TransactionNotFound)?;
     Ok(Response::new(v1::GetTransactionResponse { transaction: Some(purchase.transaction()) }))
+}
+
+/// `ListEffects`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_effects(
+    app: &App,
+    request: Request<v1::ListEffectsRequest>,
+) -> Result<Response<v1::ListEffectsResponse>, Error> {
+    let user = Caller::of(&request)?.require_user()?.user_id;
+    let effects = store::effects::active(&app.db, user.0, app.clock.now()).await?;
+    Ok(Response::new(v1::ListEffectsResponse { effects }))
 }
 
 /// `VerifyReceipt`.

@@ -7,7 +7,7 @@ use tonic::{Request, Response, metadata::MetadataMap};
 use crate::{
     App, Error,
     error::constant,
-    settle::PAID_BACK,
+    settle::{CHARGED_BACK, PAID_BACK},
     store::payments::{self, Verdict},
     webhook,
 };
@@ -37,6 +37,7 @@ pub async fn receive_payment(
     if !payments::heard(&mut tx, &notice.event_id, notice.reference, &notice.status, now).await? {
         return Err(ShopReason::WebhookReplayed.into());
     }
+    let mut charged_back = None;
     if let Some(state) = notice.verdict() {
         let reason = match state {
             v1::PurchaseState::Failed => constant(ShopReason::PaymentRefused),
@@ -47,16 +48,24 @@ pub async fn receive_payment(
             notice.reason.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
         let payment_id = notice.payment_id.as_str();
         let verdict = Verdict { state, said_by: "webhook", payment_id, reason, detail: &detail, next_at: now };
-        // What was decided before stays so: the first word counts.
-        payments::decide(&mut *tx, notice.reference, &verdict).await?;
+        // What was decided before stays so: the first word counts, unless the payment service takes it back.
+        let decided = payments::decide(&mut *tx, notice.reference, &verdict).await?;
+        if decided.is_none() && state != v1::PurchaseState::Confirmed {
+            let verdict = Verdict { state: v1::PurchaseState::Voided, reason: CHARGED_BACK, ..verdict };
+            charged_back = payments::charge_back(&mut *tx, notice.reference, &verdict).await?;
+        }
     }
     tx.commit().await?;
     app.woken.notify_one();
+    if let Some(purchase) = charged_back {
+        app.metrics.charged_back();
+        tracing::warn!(purchase = %purchase.id, "a payment is taken back, and with it what was given");
+    }
     if let (Some(said), Ok(seen)) = (notice.verdict(), app.again(notice.reference).await) {
         let first = seen.verdict.unwrap_or(seen.state);
         let paid = v1::PurchaseState::Confirmed;
         if (first == paid) != (said == paid) {
-            // Points and GOLD do not agree, as after a chargeback: a person has to look.
+            // Points and GOLD do not agree, as where an operator has settled it: a person has to look.
             app.metrics.contradiction();
             tracing::error!(purchase = %seen.id, ?first, ?said, "the payment service said otherwise before");
         }

@@ -118,6 +118,37 @@ pub async fn granting(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Purcha
     Ok(row.map(Purchase::from))
 }
 
+/// The payment service takes back what it had confirmed: what was given is opened again, or not ended as given, and whoever looks
+/// after it takes it back. What an operator has settled stays so.
+///
+/// # Errors
+/// When the database fails.
+pub async fn charge_back(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    verdict: &Verdict<'_>,
+) -> Result<Option<Purchase>, sqlx::Error> {
+    let row = row!(
+        "update shop.purchases p
+            set state = case when p.state = 3 then 2 else p.state end, verdict = $2, said_by = $3, payment_id = $4, reason = $5,
+                detail = $6, next_at = $7, tries = p.tries + 1, granting = true, balance = null, closed_at = null,
+                hash_version = null, integrity_hash = null, key_version = null, signature = null
+          where p.id = $1 and p.category = 1 and p.payment_id in ('', $4) and p.said_by <> 'operator'
+            and (p.state = 3 or p.state < 3 and p.verdict = 3) returning",
+        "",
+        id,
+        number(verdict.state),
+        verdict.said_by,
+        verdict.payment_id,
+        verdict.reason,
+        verdict.detail,
+        verdict.next_at.to_sqlx() as _
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(Purchase::from))
+}
+
 /// So much is about to be taken back, where not all is there.
 ///
 /// # Errors

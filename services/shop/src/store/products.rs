@@ -3,6 +3,7 @@
 use coreloop_shop_api::v1::{Effect, Product};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
+use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::time;
@@ -97,6 +98,21 @@ pub async fn left(db: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>, sqlx::E
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|row| (row.product_id, row.left)).collect())
+}
+
+/// A product with its stock, as changes of it are told of; locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn seen(conn: &mut PgConnection, id: &str) -> Result<Option<Value>, sqlx::Error> {
+    let row = sqlx::query_scalar!(
+        r#"select to_jsonb(p) - 'updated_at'
+                  || jsonb_build_object('stock', (select s.total from shop.stock s where s.product_id = p.id and s.limited))
+                  as "seen!"
+             from shop.products p where p.id = $1 for update of p"#,
+        id
+    );
+    row.fetch_optional(conn).await
 }
 
 /// Puts a product into the catalogue, or changes it. Its stock is never less than what was taken of it: what was promised

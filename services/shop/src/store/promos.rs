@@ -3,9 +3,23 @@
 use coreloop_shop_api::v1::Promo;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
-use sqlx::PgExecutor;
+use serde_json::Value;
+use sqlx::{PgConnection, PgExecutor};
 
 use crate::time;
+
+/// A code, as changes of it are told of; locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn seen(conn: &mut PgConnection, code: &str) -> Result<Option<Value>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select to_jsonb(p) - 'updated_at' - 'used' as "seen!" from shop.promos p where p.code = $1 for update of p"#,
+        code
+    )
+    .fetch_optional(conn)
+    .await
+}
 
 /// Makes a code, or changes it; answers how often it was used and may be. It is never allowed fewer uses than it had.
 ///

@@ -2,7 +2,7 @@
 /// What buying an item does.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Effect {
-    /// Which handler applies it, as `XP_BOOST`.
+    /// What it is, as `XP_BOOST`; required of an item.
     #[prost(string, tag = "1")]
     pub code: ::prost::alloc::string::String,
     /// How much of it.
@@ -11,6 +11,20 @@ pub struct Effect {
     /// How long it lasts, in seconds; 0: for ever.
     #[prost(int64, tag = "3")]
     pub duration_secs: i64,
+}
+/// What a user has of what items did.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActiveEffect {
+    /// What, as `XP_BOOST`.
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    /// How much of it: of what lasts as it was sold, of anything else all that was bought. What was used up of that is known to whoever
+    /// lets it be used.
+    #[prost(int64, tag = "2")]
+    pub amount: i64,
+    /// Until when; absent: for ever.
+    #[prost(message, optional, tag = "3")]
+    pub ends_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Something that is sold.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -71,7 +85,7 @@ pub struct Receipt {
     /// When it was over.
     #[prost(message, optional, tag = "2")]
     pub issued_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// How `integrity_hash` is made; 1: SHA-256 of the canonical fields.
+    /// How `integrity_hash` is made; 2: SHA-256 of the canonical fields, with what was sold. 1, of before: of the product its id alone.
     #[prost(int32, tag = "3")]
     pub hash_algo_version: i32,
     /// Hash of the canonical fields, in hex.
@@ -189,7 +203,7 @@ pub enum PurchaseState {
     Pending = 2,
     /// Paid for and given.
     Confirmed = 3,
-    /// The payment was taken back, and with it what was given.
+    /// The payment was taken back, and with it what was given; also after it was confirmed (reason CHARGED_BACK).
     Voided = 4,
     /// Refused; nothing has moved.
     Failed = 5,
@@ -798,7 +812,7 @@ pub mod shop_admin_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Settles a conversion that the payment service does not decide, by hand. What it says later is not heard any more.
+        /// Settles a conversion that the payment service does not decide, by hand. What it says later is counted (`shop_settlement_contradiction`) and changes nothing.
         /// Permission: administrator.
         /// Idempotency: the same verdict again answers the same.
         /// Emits: shop.settlement_confirmed, shop.settlement_voided, shop.purchase_completed.
@@ -1004,7 +1018,7 @@ pub mod shop_admin_service_server {
             tonic::Response<super::UpsertPromoResponse>,
             tonic::Status,
         >;
-        /// Settles a conversion that the payment service does not decide, by hand. What it says later is not heard any more.
+        /// Settles a conversion that the payment service does not decide, by hand. What it says later is counted (`shop_settlement_contradiction`) and changes nothing.
         /// Permission: administrator.
         /// Idempotency: the same verdict again answers the same.
         /// Emits: shop.settlement_confirmed, shop.settlement_voided, shop.purchase_completed.
@@ -1607,6 +1621,16 @@ pub struct GetTransactionResponse {
     #[prost(message, optional, tag = "1")]
     pub transaction: ::core::option::Option<Transaction>,
 }
+/// Asks for effects.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListEffectsRequest {}
+/// What the caller has.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListEffectsResponse {
+    /// By code.
+    #[prost(message, repeated, tag = "1")]
+    pub effects: ::prost::alloc::vec::Vec<ActiveEffect>,
+}
 /// Asks about a receipt.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VerifyReceiptRequest {
@@ -1833,6 +1857,35 @@ pub mod shop_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lists what the caller has of what items did: what lasts until it ends, one after the other, and how much of anything else.
+        /// Permission: signed-in user, of their own.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn list_effects(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListEffectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListEffectsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.shop.v1.ShopService/ListEffects",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("coreloop.shop.v1.ShopService", "ListEffects"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Tells whether a receipt is one of ours and says what the books say.
         /// Permission: signed-in user.
         /// Idempotency: read only.
@@ -1866,7 +1919,7 @@ pub mod shop_service_client {
         }
         /// Takes the payment service's signed webhook: `X-Coreloop-Timestamp` and `X-Coreloop-Signature` (hex HMAC-SHA256 over timestamp, a dot and the raw body).
         /// Permission: public, by signature.
-        /// Idempotency: the same event id again is refused.
+        /// Idempotency: the same event id again is refused. What is voided after it was confirmed is taken back.
         /// Emits: shop.settlement_confirmed, shop.settlement_voided, shop.purchase_completed, shop.purchase_failed.
         /// Reasons: WEBHOOK_SIGNATURE_INVALID, WEBHOOK_TOO_OLD, WEBHOOK_REPLAYED, TRANSACTION_NOT_FOUND.
         pub async fn receive_payment(
@@ -1958,6 +2011,18 @@ pub mod shop_service_server {
             tonic::Response<super::GetTransactionResponse>,
             tonic::Status,
         >;
+        /// Lists what the caller has of what items did: what lasts until it ends, one after the other, and how much of anything else.
+        /// Permission: signed-in user, of their own.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn list_effects(
+            &self,
+            request: tonic::Request<super::ListEffectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListEffectsResponse>,
+            tonic::Status,
+        >;
         /// Tells whether a receipt is one of ours and says what the books say.
         /// Permission: signed-in user.
         /// Idempotency: read only.
@@ -1972,7 +2037,7 @@ pub mod shop_service_server {
         >;
         /// Takes the payment service's signed webhook: `X-Coreloop-Timestamp` and `X-Coreloop-Signature` (hex HMAC-SHA256 over timestamp, a dot and the raw body).
         /// Permission: public, by signature.
-        /// Idempotency: the same event id again is refused.
+        /// Idempotency: the same event id again is refused. What is voided after it was confirmed is taken back.
         /// Emits: shop.settlement_confirmed, shop.settlement_voided, shop.purchase_completed, shop.purchase_failed.
         /// Reasons: WEBHOOK_SIGNATURE_INVALID, WEBHOOK_TOO_OLD, WEBHOOK_REPLAYED, TRANSACTION_NOT_FOUND.
         async fn receive_payment(
@@ -2225,6 +2290,51 @@ pub mod shop_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetTransactionSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.shop.v1.ShopService/ListEffects" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListEffectsSvc<T: ShopService>(pub Arc<T>);
+                    impl<
+                        T: ShopService,
+                    > tonic::server::UnaryService<super::ListEffectsRequest>
+                    for ListEffectsSvc<T> {
+                        type Response = super::ListEffectsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListEffectsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ShopService>::list_effects(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListEffectsSvc(inner);
                         let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
