@@ -6,7 +6,7 @@
 //! statement begins after it was asked for. A caller that goes away in the midst leaves the others to ask again.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -93,6 +93,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Coalesced<K, V> {
 
     /// Runs one statement for those who wait; false when nobody does.
     async fn lead(&self, lane: SemaphorePermit<'_>) -> bool {
+        // Whoever is ready to ask by now goes along.
+        tokio::task::yield_now().await;
         let mut batch = {
             let mut waiting = self.waiting();
             // Who gave up, or whose deadline passed, is not read for (O6).
@@ -103,7 +105,9 @@ impl<K: Clone + Eq + Hash, V: Clone> Coalesced<K, V> {
         if batch.is_empty() {
             return false;
         }
-        let keys = batch.iter().map(|waiting| waiting.key.clone()).collect();
+        // Many may ask for one.
+        let mut asked = HashSet::with_capacity(batch.len());
+        let keys = batch.iter().map(|waiting| &waiting.key).filter(|key| asked.insert(*key)).cloned().collect();
         let loaded = tokio::time::timeout(PATIENCE, (self.load)(keys)).await;
         drop(lane);
         let loaded = loaded.unwrap_or(Err(DbError::Sqlx(sqlx::Error::PoolTimedOut))).map_err(Arc::new);
@@ -162,18 +166,42 @@ mod tests {
         }
     }
 
+    /// A statement in each lane.
+    async fn busy(reads: &Reads) -> Vec<JoinHandle<Option<u32>>> {
+        let mut asked = Vec::new();
+        for (free, key) in [(1, 2), (0, 4)] {
+            asked.push(ask(reads, key));
+            while reads.lanes.available_permits() != free || !reads.waiting().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+        asked
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_waits_goes_together_and_everybody_gets_their_own_answer() {
         let gate = Arc::new(Semaphore::new(0));
         let (reads, batches) = doubling(&gate);
         let asked: Vec<_> = (0..600).map(|key| ask(&reads, key)).collect();
-        settle(&reads, 598).await;
+        settle(&reads, 88).await;
         gate.add_permits(600);
         for (key, asked) in (0..600_u32).zip(asked) {
             assert_eq!(asked.await.unwrap(), (key % 2 == 0).then_some(key * 2), "{key}");
         }
         let sizes: Vec<_> = batches.lock().unwrap().iter().map(Vec::len).collect();
-        assert_eq!(sizes, [1, 1, 256, 256, 86]);
+        assert_eq!(sizes, [256, 256, 88]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_many_ask_for_is_read_once() {
+        let (reads, batches) = doubling(&Arc::new(Semaphore::new(9)));
+        let asked: Vec<_> = [2, 4, 2, 2, 5].into_iter().map(|key| ask(&reads, key)).collect();
+        let mut found = Vec::new();
+        for asked in asked {
+            found.push(asked.await.unwrap());
+        }
+        assert_eq!(found, [Some(4), Some(8), Some(4), Some(4), None]);
+        assert_eq!(*batches.lock().unwrap(), [vec![2, 4, 5]]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -187,8 +215,7 @@ mod tests {
     async fn nothing_is_read_for_who_gave_up() {
         let gate = Arc::new(Semaphore::new(0));
         let (reads, batches) = doubling(&gate);
-        let busy = [ask(&reads, 2), ask(&reads, 4)];
-        settle(&reads, 0).await;
+        let busy = busy(&reads).await;
         assert!(tokio::time::timeout(Duration::from_millis(1), reads.find(6)).await.is_err());
         gate.add_permits(9);
         for busy in busy {
@@ -202,8 +229,7 @@ mod tests {
     async fn who_reads_for_others_may_go_away() {
         let gate = Arc::new(Semaphore::new(0));
         let (reads, _) = doubling(&gate);
-        let lanes = [ask(&reads, 2), ask(&reads, 4)];
-        settle(&reads, 0).await;
+        let lanes = busy(&reads).await;
         let leader = ask(&reads, 6);
         settle(&reads, 1).await;
         let follower = ask(&reads, 8);
