@@ -1,6 +1,10 @@
 //! What is known of each RPC before any call: its names, its rules, its metrics. Read once from the descriptors.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use coreloop_service::Target;
 use coreloop_transcode::{descriptor, options, pb::option::Level};
@@ -52,6 +56,10 @@ pub(crate) enum Places {
     Shared,
 }
 
+/// What checks the rules of messages. One for all of a process: to read `buf.validate`'s own descriptors was most of a start,
+/// and rules that one module's calls have compiled are there for others.
+static VALIDATOR: LazyLock<Arc<Validator>> = LazyLock::new(|| Arc::new(Validator::new()));
+
 /// The RPCs of one module.
 pub(crate) struct Plans {
     by_path: HashMap<String, Arc<Plan>>,
@@ -61,14 +69,13 @@ pub(crate) struct Plans {
 impl Plans {
     pub(crate) fn of(module: &str, foreign: &[&str], red: &Red) -> Self {
         let package = format!("coreloop.{module}.");
-        let validator = Arc::new(Validator::new());
         let mut by_path = HashMap::new();
         let own = |service: &ServiceDescriptor| {
             service.full_name().starts_with(&package) || foreign.contains(&service.full_name())
         };
         for service in descriptor::pool().services().filter(own) {
             for method in service.methods() {
-                let plan = Plan::of(module, &service, &method, &validator, red);
+                let plan = Plan::of(module, &service, &method, red);
                 by_path.insert(plan.target.path.clone(), Arc::new(plan));
             }
         }
@@ -86,13 +93,7 @@ impl Plans {
 }
 
 impl Plan {
-    fn of(
-        module: &str,
-        service: &ServiceDescriptor,
-        method: &MethodDescriptor,
-        validator: &Arc<Validator>,
-        red: &Red,
-    ) -> Self {
+    fn of(module: &str, service: &ServiceDescriptor, method: &MethodDescriptor, red: &Red) -> Self {
         let edge = options::edge(method).unwrap_or_default();
         let foreign = !service.full_name().starts_with("coreloop.");
         let exempt = options::rate_limit(method).is_some_and(|limit| limit.exempt);
@@ -101,7 +102,7 @@ impl Plan {
             target: target(module, service.full_name(), method.name()),
             red: red.rpc(service.full_name(), method.name()),
             // What is not ours is read by who serves it.
-            rules: Rules::of(method.input(), validator).filter(|_| !method.is_client_streaming() && !foreign),
+            rules: Rules::of(method.input(), &VALIDATOR).filter(|_| !method.is_client_streaming() && !foreign),
             unary_request: !method.is_client_streaming(),
             unary_response: !method.is_server_streaming(),
             deadline: edge.default_deadline.and_then(|time| time.try_into().ok()),
