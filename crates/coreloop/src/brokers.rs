@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use coreloop_config::{Errors, Section};
+#[cfg(feature = "kafka")]
+use coreloop_eventing::Encoding;
 use coreloop_eventing::{Brokers, CommandBroker, EventBroker, Options};
 use coreloop_eventing_rabbitmq::{Options as RabbitOptions, RabbitBus};
 
@@ -30,6 +32,15 @@ pub(crate) fn read(section: &Section) -> Result<Brokers, Errors> {
     if with_kafka && !cfg!(feature = "kafka") {
         errors.absorb(section.read_with(|_: &Options, report| {
             report.refuse("events", "this binary was built without the feature `kafka`".to_owned());
+        }));
+    }
+    #[cfg(feature = "kafka")]
+    if with_kafka
+        && kafka.as_ref().is_some_and(|kafka| kafka.schema_registry.is_set())
+        && options.as_ref().is_some_and(|options| options.payload == Encoding::Json)
+    {
+        errors.absorb(section.read_with(|_: &Options, report| {
+            report.refuse("payload", "must be \"protobuf\" where a Schema Registry is told what it is".to_owned());
         }));
     }
     errors.into_result()?;
@@ -83,5 +94,20 @@ mod tests {
     fn kafka_carries_events_where_it_is_built_in() {
         let chosen = chosen("[eventing]\nevents = \"kafka\"\n");
         assert_eq!(chosen.is_ok_and(|brokers| brokers.events.is_some()), cfg!(feature = "kafka"));
+    }
+
+    #[cfg(feature = "kafka")]
+    #[test]
+    fn a_registry_is_told_of_binary_payloads_at_an_address_without_a_password() {
+        let with = |payload: &str, url: &str| {
+            chosen(&format!(
+                "[eventing]\nevents = \"kafka\"\npayload = \"{payload}\"\n[eventing.kafka.schema_registry]\nurl = \"{url}\"\n"
+            ))
+        };
+        assert!(with("protobuf", "http://registry:8081").is_ok());
+        for (payload, url) in [("json", "http://registry:8081"), ("protobuf", "registry"), ("protobuf", "http://a:b@c")]
+        {
+            assert!(with(payload, url).is_err(), "{payload} {url}");
+        }
     }
 }

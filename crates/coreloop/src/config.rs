@@ -179,7 +179,9 @@ mod tests {
             missing::<coreloop_eventing::Options>("eventing", &["rabbitmq", "kafka", "sqs"]),
             missing::<coreloop_eventing_rabbitmq::Options>("eventing.rabbitmq", &[]),
             #[cfg(feature = "kafka")]
-            missing::<coreloop_eventing_kafka::Options>("eventing.kafka", &["client"]),
+            missing::<coreloop_eventing_kafka::Options>("eventing.kafka", &["client", "schema_registry"]),
+            #[cfg(feature = "kafka")]
+            missing::<coreloop_eventing_kafka::RegistryOptions>("eventing.kafka.schema_registry", &[]),
             #[cfg(feature = "sqs")]
             missing::<coreloop_eventing_sqs::Options>("eventing.sqs", &[]),
             missing::<coreloop_sandbox::Options>("sandbox", &["clients"]),

@@ -123,7 +123,8 @@ impl Desk {
 
     async fn discard(&self, filter: &Filter) -> Result<u64, Error> {
         let mut connection = self.theirs.acquire().await?;
-        Ok(self.letters.discard(&mut connection, filter).await.map_err(coreloop_core::Problem::from)?)
+        let gone = self.letters.discard(&mut connection, filter, SystemClock.now()).await;
+        Ok(gone.map_err(coreloop_core::Problem::from)?)
     }
 }
 

@@ -11,11 +11,16 @@
 //!   whatever a reader had and did not finish is read again. What was finished above it is known to the consumer's database.
 //! - A broker that has acknowledged with `acks=all` does not lose it, so there is no mark to compare: [`Bus::lead`] answers none.
 //!
+//! With a Schema Registry (see [`registry`]) binary payloads are framed as Confluent's serializers do.
+//!
 //! librdkafka blocks; what of it waits for the broker runs on threads that may.
 
+mod frame;
 mod options;
 mod publish;
 mod read;
+mod registry;
+mod schema;
 mod topics;
 mod wire;
 
@@ -23,15 +28,15 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use coreloop_eventing::{
-    Error, Topic,
+    Error, Event, Topic,
     bus::{Batch, Bus, Mark, Reader, Start, Subscription},
 };
 use rdkafka::{ClientConfig, error::KafkaError, types::RDKafkaErrorCode};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-pub use self::options::Options;
-use self::{publish::Publisher, topics::Topics};
+pub use self::options::{Options, RegistryOptions};
+use self::{publish::Publisher, registry::Registry, topics::Topics};
 
 /// Largest record, as Kafka takes settings. A payload's limit is that of its compact JSON, and what Postgres makes of that has
 /// a space after each comma and colon: twice as much at most, and the envelope.
@@ -44,6 +49,7 @@ pub struct KafkaBus(Arc<Inner>);
 struct Inner {
     options: Options,
     topics: Topics,
+    registry: Option<Arc<Registry>>,
     publishers: Mutex<HashMap<String, Arc<Publisher>>>,
 }
 
@@ -52,7 +58,22 @@ impl KafkaBus {
     #[must_use]
     pub fn new(options: &Options, retention: Duration) -> Self {
         let topics = Topics::new(options.clone(), retention);
-        Self(Arc::new(Inner { options: options.clone(), topics, publishers: Mutex::default() }))
+        let registry = Registry::new(&options.schema_registry).map(Arc::new);
+        Self(Arc::new(Inner { options: options.clone(), topics, registry, publishers: Mutex::default() }))
+    }
+}
+
+impl Inner {
+    /// Sees to topics and schemas, then publishes.
+    async fn publish(&self, publisher: &Publisher, events: &[Event]) -> Result<(), Error> {
+        for event in events {
+            self.topics.ensure(&event.topic).await?;
+        }
+        let prefixes = match &self.registry {
+            Some(registry) => registry.prefixes(events, |topic| self.options.named(topic.as_str())).await?,
+            None => Vec::new(),
+        };
+        publisher.publish(events, &prefixes).await
     }
 }
 
@@ -120,6 +141,10 @@ impl Bus for KafkaBus {
         Ok(None)
     }
 
+    fn patience(&self) -> Duration {
+        self.0.options.timeout()
+    }
+
     async fn publish(&self, batch: Batch<'_>) -> Result<(), Error> {
         let publisher = self.0.publishers.lock().await.get(batch.source).cloned();
         let publisher = publisher.filter(|publisher| publisher.token == batch.token).ok_or(Error::Fenced)?;
@@ -127,12 +152,10 @@ impl Bus for KafkaBus {
         if batch.events.is_empty() {
             return Ok(());
         }
-        for event in batch.events {
-            self.0.topics.ensure(&event.topic).await?;
-        }
-        let published = publisher.publish(batch.events).await;
+        let publishing = self.0.publish(&publisher, batch.events);
+        let published = tokio::time::timeout(self.patience(), publishing).await.unwrap_or(Err(Error::Timeout));
         if published.is_err() {
-            // Its transaction is in doubt: whoever leads next ends it.
+            // Its transaction may be in doubt: whoever leads next ends it.
             self.0.publishers.lock().await.remove(batch.source);
         }
         published
@@ -142,7 +165,7 @@ impl Bus for KafkaBus {
         for topic in &subscription.topics {
             self.0.topics.ensure(topic).await?;
         }
-        Ok(Box::new(read::Group::join(&self.0.options, subscription).await?))
+        Ok(Box::new(read::Group::join(&self.0.options, subscription, self.0.registry.clone()).await?))
     }
 
     /// Kafka moves the offsets of a group only while nobody reads it: stop the consumer first.

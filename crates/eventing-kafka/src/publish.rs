@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use coreloop_eventing::{Error, Event};
 use rdkafka::{
     error::KafkaError,
@@ -39,13 +40,14 @@ impl Publisher {
         Ok(Self { token, producer: Some(producer), options: Arc::new(options.clone()) })
     }
 
-    /// Publishes a batch in one transaction, in order.
-    pub(crate) async fn publish(&self, events: &[Event]) -> Result<(), Error> {
+    /// Publishes a batch in one transaction, in order; what `prefixes` has for an event stands before its payload.
+    pub(crate) async fn publish(&self, events: &[Event], prefixes: &[Bytes]) -> Result<(), Error> {
         let producer = self.producer.as_ref().ok_or(Error::Fenced)?;
         producer.begin_transaction().map_err(broker)?;
         let mut sent = Vec::with_capacity(events.len());
-        for event in events {
-            sent.push(self.send(producer, event).await?);
+        for (index, event) in events.iter().enumerate() {
+            let prefix = prefixes.get(index).map_or(&[][..], |prefix| prefix);
+            sent.push(self.send(producer, event, prefix).await?);
         }
         // What the commit says it has flushed was delivered; a record that was not fails it.
         let (producer, timeout) = (producer.clone(), self.options.timeout());
@@ -61,11 +63,12 @@ impl Publisher {
     }
 
     /// Puts a record into the producer's queue; waits while that is full.
-    async fn send(&self, producer: &FutureProducer, event: &Event) -> Result<DeliveryFuture, Error> {
+    async fn send(&self, producer: &FutureProducer, event: &Event, prefix: &[u8]) -> Result<DeliveryFuture, Error> {
         let topic = self.options.named(event.topic.as_str());
+        let framed = if prefix.is_empty() { event.payload.clone() } else { [prefix, &event.payload].concat().into() };
         loop {
             let record: FutureRecord<'_, str, [u8]> =
-                FutureRecord::to(&topic).key(event.key.as_str()).payload(&*event.payload).headers(wire::headers(event));
+                FutureRecord::to(&topic).key(event.key.as_str()).payload(&*framed).headers(wire::headers(event));
             match producer.send_result(record) {
                 Ok(delivery) => return Ok(delivery),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {

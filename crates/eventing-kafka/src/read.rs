@@ -1,7 +1,7 @@
 //! The reader of a group.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use coreloop_eventing::{
-    Error, Topic,
+    Encoding, Error, Event, Topic,
     bus::{Delivery, Reader, Receipt, Start, Subscription},
 };
 use futures::FutureExt as _;
@@ -23,7 +23,12 @@ use rdkafka::{
     message::{BorrowedMessage, Message as _},
 };
 
-use crate::{Options, blocking, broker, wire};
+use crate::{
+    Options, blocking, broker,
+    frame::{self, Frame},
+    registry::{Named, Registry},
+    wire,
+};
 
 /// Longest wait for news in one call.
 const WAIT: Duration = Duration::from_millis(1_000);
@@ -55,12 +60,26 @@ impl Progress {
     }
 }
 
+/// A record as it was taken from the broker.
+struct Taken {
+    place: Place,
+    offset: i64,
+    topic: Topic,
+    /// The event, or what the record looks like.
+    event: Result<Event, String>,
+    /// The schema that its payload was framed for, and which of its messages it is.
+    schema: Option<(u32, Vec<i32>)>,
+}
+
 /// Dropped, what it had not acknowledged is read again by the next.
 pub(crate) struct Group {
     /// None only while it is dropped.
     consumer: Option<Arc<StreamConsumer>>,
     /// By the name that the broker knows.
     topics: HashMap<String, Topic>,
+    registry: Option<Arc<Registry>>,
+    /// Taken and not given yet: the registry has not said what the first of them is.
+    taken: tokio::sync::Mutex<VecDeque<Taken>>,
     progress: Mutex<HashMap<Place, Progress>>,
     /// The last call found nothing.
     idle: AtomicBool,
@@ -68,7 +87,11 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) async fn join(options: &Options, subscription: Subscription) -> Result<Self, Error> {
+    pub(crate) async fn join(
+        options: &Options,
+        subscription: Subscription,
+        registry: Option<Arc<Registry>>,
+    ) -> Result<Self, Error> {
         let group = options.named(&subscription.group);
         let topics: HashMap<String, Topic> =
             subscription.topics.iter().map(|topic| (options.named(topic.as_str()), topic.clone())).collect();
@@ -85,6 +108,8 @@ impl Group {
         Ok(Self {
             consumer: Some(Arc::new(consumer)),
             topics,
+            registry,
+            taken: tokio::sync::Mutex::default(),
             progress: Mutex::default(),
             idle: AtomicBool::new(false),
             timeout: options.timeout(),
@@ -95,17 +120,78 @@ impl Group {
         self.consumer.as_ref().ok_or(Error::Fenced)
     }
 
-    fn delivery(&self, record: &BorrowedMessage<'_>) -> Option<Delivery> {
+    /// Takes what the broker has, up to `most` records.
+    async fn take(&self, most: usize, taken: &mut VecDeque<Taken>) -> Result<(), Error> {
+        let consumer = self.consumer()?;
+        let first = match tokio::time::timeout(WAIT, consumer.recv()).await {
+            Ok(first) => first.map_err(broker)?,
+            Err(_) => {
+                self.idle.store(true, Ordering::Relaxed);
+                return Ok(());
+            }
+        };
+        self.idle.store(false, Ordering::Relaxed);
+        taken.extend(self.taken(&first));
+        // Records may be large: what is read is bounded in bytes too.
+        let mut room = MOST_BYTES.saturating_sub(first.payload_len());
+        while taken.len() < most && room > 0 {
+            match consumer.recv().now_or_never() {
+                Some(next) => {
+                    let next = next.map_err(broker)?;
+                    room = room.saturating_sub(next.payload_len());
+                    taken.extend(self.taken(&next));
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn taken(&self, record: &BorrowedMessage<'_>) -> Option<Taken> {
         let topic = self.topics.get(record.topic())?;
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.entry((record.topic().to_owned(), record.partition())).or_default().give(record.offset());
-        let position = format!("{}:{}", record.partition(), record.offset());
+        let (place, offset) = ((record.topic().to_owned(), record.partition()), record.offset());
+        {
+            let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.entry(place.clone()).or_insert_with(|| Progress { next: offset, open: BTreeSet::new() });
+        }
         let shown = || {
             let payload = String::from_utf8_lossy(record.payload().unwrap_or_default()).into_owned();
-            format!("{topic} {position}: {payload}").replace('\0', "\u{fffd}")
+            format!("{topic} {}:{offset}: {payload}", record.partition()).replace('\0', "\u{fffd}")
         };
-        let event = wire::event(topic, record).ok_or_else(shown);
-        Some(Delivery { receipt: Receipt { topic: topic.clone(), position }, event, buried: None, again: true })
+        let (mut event, mut schema) = (wire::event(topic, record).ok_or_else(shown), None);
+        if let Ok(read) = &mut event
+            && read.encoding == Encoding::Protobuf
+            && frame::framed(&read.payload)
+        {
+            match frame::read(&read.payload) {
+                Some(Frame { schema: id, path, payload }) => (read.payload, schema) = (payload, Some((id, path))),
+                None => event = Err(shown()),
+            }
+        }
+        Some(Taken { place, offset, topic: topic.clone(), event, schema })
+    }
+
+    /// Why a record is given up, by what the registry says of its schema. Without a registry nobody is asked.
+    async fn refused(&self, taken: &Taken) -> Result<Option<&'static str>, Error> {
+        let (Some(registry), Some((id, path)), Ok(event)) = (&self.registry, &taken.schema, &taken.event) else {
+            return Ok(None);
+        };
+        Ok(match registry.message(*id, path).await? {
+            Named::Nothing => Some("UNKNOWN_SCHEMA"),
+            Named::Other => Some("WRONG_SCHEMA"),
+            // Of what this process has no contract of, its handler knows.
+            Named::Message(name) => {
+                event.topic.message(event.version).filter(|wanted| *wanted != name).map(|_| "WRONG_SCHEMA")
+            }
+        })
+    }
+
+    fn give(&self, taken: Taken, buried: Option<&'static str>) -> Delivery {
+        let Taken { place, offset, topic, event, .. } = taken;
+        let position = format!("{}:{offset}", place.1);
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.entry(place).or_default().give(offset);
+        Delivery { receipt: Receipt { topic, position }, event, buried, again: true }
     }
 
     /// Notes what is done; answers where readers are to begin from now on.
@@ -201,26 +287,22 @@ pub(crate) async fn rewind(options: &Options, group: &str, topic: &Topic, start:
 #[async_trait]
 impl Reader for Group {
     async fn next(&self, most: usize) -> Result<Vec<Delivery>, Error> {
-        let consumer = self.consumer()?;
-        let first = match tokio::time::timeout(WAIT, consumer.recv()).await {
-            Ok(first) => first.map_err(broker)?,
-            Err(_) => {
-                self.idle.store(true, Ordering::Relaxed);
-                return Ok(Vec::new());
-            }
-        };
-        self.idle.store(false, Ordering::Relaxed);
-        let mut deliveries: Vec<Delivery> = self.delivery(&first).into_iter().collect();
-        // Records may be large: what is read is bounded in bytes too.
-        let mut room = MOST_BYTES.saturating_sub(first.payload_len());
-        while deliveries.len() < most && room > 0 {
-            match consumer.recv().now_or_never() {
-                Some(next) => {
-                    let next = next.map_err(broker)?;
-                    room = room.saturating_sub(next.payload_len());
-                    deliveries.extend(self.delivery(&next));
+        let mut taken = self.taken.lock().await;
+        if taken.is_empty() {
+            self.take(most, &mut taken).await?;
+        }
+        let mut deliveries = Vec::new();
+        while let Some(first) = taken.front().filter(|_| deliveries.len() < most) {
+            match self.refused(first).await {
+                Ok(buried) => deliveries.extend(taken.pop_front().map(|first| self.give(first, buried))),
+                // It waits, and all behind it: whoever joined anew would read the same again.
+                Err(error) => {
+                    tracing::warn!(%error, topic = %first.topic, "events wait for what the schema registry says");
+                    if deliveries.is_empty() {
+                        tokio::time::sleep(WAIT).await;
+                    }
+                    break;
                 }
-                None => break,
             }
         }
         Ok(deliveries)

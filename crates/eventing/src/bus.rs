@@ -3,10 +3,10 @@
 //! What a transport must hold: what [`Bus::publish`] has answered is kept, in the order given, per topic and key; one
 //! publisher a source and one reader a group at a time, and whoever was replaced learns it ([`Error::Fenced`]) before it
 //! can do harm; what was read and not acknowledged is read again by the next reader. With Redis Streams a group has one
-//! reader, who handles many keys at once; with Kafka the same calls are a partition's: `lead` is `init_transactions`,
-//! `ack` moves a partition's offset up to the oldest that is open.
+//! reader, who handles many keys at once; with Kafka too, of all partitions: `lead` is `init_transactions`, `ack` moves
+//! the offsets of partitions up to the oldest that is open.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -72,6 +72,12 @@ pub trait Bus: Debug + Send + Sync + 'static {
     /// lose what it has acknowledged.
     async fn known(&self, _source: &str) -> Result<Option<Mark>, Error> {
         Ok(None)
+    }
+
+    /// The longest that one publication takes, where it is not the process's `broker_timeout_ms`: for so long its publisher says
+    /// nothing to anybody.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Publishes a batch in order and answers when the broker has all of it. [`Error::Lost`] when the broker does not know

@@ -8,6 +8,7 @@
 mod aside;
 mod died;
 mod lanes;
+mod room;
 mod turn;
 
 use std::{sync::Arc, time::Duration};
@@ -27,11 +28,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     lanes::{Lanes, Work},
+    room::{Room, Taken},
     turn::Turn,
 };
 use crate::{
     CommandBus, CommandHandler, Error, Event, Failure, Parts, Queue, Topic,
-    bus::{Delivery, Reader, Receipt, Start, Subscription},
+    bus::{Reader, Receipt, Start, Subscription},
     metrics::Held,
     store, topic,
 };
@@ -200,10 +202,10 @@ impl Consumer {
     async fn read(
         &self,
         reader: &dyn Reader,
-        queue: mpsc::Sender<Delivery>,
+        queue: mpsc::Sender<Taken>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let mut lag_at = Instant::now();
+        let (mut lag_at, room) = (Instant::now(), Room::new());
         loop {
             let read = async {
                 // A place first: what is read has one.
@@ -227,24 +229,28 @@ impl Consumer {
                 deliveries = read => deliveries?,
             };
             for delivery in deliveries {
-                if queue.send(delivery).await.is_err() {
+                let taken = tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    taken = room.take(delivery) => taken,
+                };
+                if queue.send(taken).await.is_err() {
                     return Ok(());
                 }
             }
         }
     }
 
-    /// Gives every key its turn, one event at a time; ends when the queue has and what runs is done. What has had its
+    /// Gives every key its turn, one event at a time; ends with `stop`, when what runs is done: what waits is the next reader's. What has had its
     /// effect while the last acknowledgement ran goes into the next, so a busy consumer makes few round trips and a quiet
     /// one does not wait.
     async fn handle_all(
         &self,
         reader: &dyn Reader,
-        mut queue: mpsc::Receiver<Delivery>,
+        mut queue: mpsc::Receiver<Taken>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         let (most, room) = (self.concurrency(), self.parts.options.queue as usize);
-        let (mut lanes, mut running) = (Lanes::default(), FuturesUnordered::new());
+        let (mut lanes, mut running) = (Lanes::new((room / 8).max(1)), FuturesUnordered::new());
         // At most one of each.
         let (mut acknowledging, mut looking) = (FuturesUnordered::new(), FuturesUnordered::new());
         let (mut settled, mut open, mut due_at) = (Vec::<Receipt>::new(), true, Instant::now());
@@ -262,6 +268,7 @@ impl Consumer {
                 return Ok(());
             }
             tokio::select! {
+                () = stop.cancelled(), if open => open = false,
                 Some(turned) = running.next(), if !running.is_empty() => {
                     if turned.given_up {
                         // What is left of its key must not go before it. It is rolled back, and delivered again.

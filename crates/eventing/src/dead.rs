@@ -121,7 +121,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// What Postgres says.
-    pub async fn discard(&self, connection: &mut PgConnection, filter: &Filter) -> Result<u64, Error> {
-        Ok(store::dead::discard(connection, &self.sql, filter).await?)
+    pub async fn discard(&self, connection: &mut PgConnection, filter: &Filter, now: Timestamp) -> Result<u64, Error> {
+        Ok(store::dead::discard(connection, &self.sql, filter, now).await?)
     }
 }

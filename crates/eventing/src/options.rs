@@ -33,7 +33,7 @@ pub struct Options {
     pub standby_ms: u64,
     /// The broker gets this long for one answer, in milliseconds.
     pub broker_timeout_ms: u64,
-    /// Published rows stay this long, so that a broker which lost its data is told again; in seconds.
+    /// Published rows stay this long after they were written, so that a broker which lost its data is told again; in seconds.
     pub keep_published_secs: u64,
     /// The broker keeps events this long, in seconds.
     pub retention_secs: u64,
@@ -126,7 +126,7 @@ impl Options {
 
     fn check(&self, report: &mut Report<'_>) {
         report.within("batch", self.batch, 1, 10_000);
-        report.within("poll_ms", self.poll_ms, 10, 60_000);
+        report.within("poll_ms", self.poll_ms, 10, 5_000);
         report.within("standby_ms", self.standby_ms, 10, 15_000);
         report.within("broker_timeout_ms", self.broker_timeout_ms, 100, 60_000);
         report.within("keep_published_secs", self.keep_published_secs, 60, 7 * 86_400);

@@ -4,7 +4,7 @@
 //! nothing, and the broker takes nothing from one that was replaced. It sleeps until the commit of a writer wakes it, looks
 //! by itself in a rush (see [`watch`]), and is never held up by an open transaction (see [`cursor`]). A row counts as
 //! published when the broker said so; a crash between that and the record publishes it again, which consumers do not feel.
-//! Published rows stay for an hour, so that a broker which lost its data is told again.
+//! Rows stay for an hour after they were written, so that a broker which lost its data is told again.
 //!
 //! Going to sleep must miss nobody. First it says that it listens, in a sequence, which everybody sees at once; then it asks
 //! which transactions have written into the outbox and still run (they hold a lock on the table), for those may have been
@@ -183,7 +183,8 @@ impl Relay {
         answered(store::relay::relax(lease.connection())).await?;
         // Asked every `poll_ms`, but for one answer of the broker.
         let options = &self.parts.options;
-        lease.expire_after(SILENCE + Duration::from_millis(2 * options.poll_ms + options.broker_timeout_ms)).await?;
+        let answer = Duration::from_millis(options.broker_timeout_ms).max(self.parts.bus.patience());
+        lease.expire_after(SILENCE + Duration::from_millis(2 * options.poll_ms) + answer).await?;
         let token = self.parts.ids.uuid();
         let place = answered(store::relay::load(lease.connection(), &self.sql)).await?;
         let mut cursor = Cursor::new(place.read_to, place.gaps);
@@ -236,8 +237,9 @@ impl Relay {
                 let among = Some(term.early.as_slice());
                 term.early = answered(store::relay::writing(connection, &self.sql, among)).await?;
             }
+            let began = Instant::now();
             let found = self.drain(term).await?;
-            term.watch.looked(found, Instant::now());
+            term.watch.looked(found, began, Instant::now());
             if term.watch.by_itself() && term.listening {
                 answered(store::relay::wake(term.lease.connection(), &self.sql, false)).await?;
                 (term.listening, term.early) = (false, Vec::new());

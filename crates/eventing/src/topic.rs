@@ -32,7 +32,8 @@ impl Topic {
     }
 
     /// The message type of the facts of `version` that travel there, if the committed descriptors have one.
-    pub(crate) fn message(&self, version: u32) -> Option<String> {
+    #[must_use]
+    pub fn message(&self, version: u32) -> Option<String> {
         let event = self.0.strip_prefix("events.")?.split_once('.')?.1;
         let (domain, event) = (camel(self.domain()), camel(event));
         let shared = format!("coreloop.event.v{version}.{domain}{event}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use crate::{child::Child, port, surroundings, wait::wait_for};
+use crate::{child::Child, port, runtime::sharing, surroundings, wait::wait_for};
 
 /// It takes five seconds on a quiet machine.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -23,7 +23,7 @@ pub struct TestSqs {
 impl TestSqs {
     /// The one of this process, started when it is first asked for. Prefix your queues.
     pub async fn shared() -> &'static Self {
-        SHARED.get_or_init(Self::start).await
+        SHARED.get_or_init(|| sharing(Self::start())).await
     }
 
     /// One of the test's own.

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use crate::{child::Child, port, surroundings, wait::wait_for};
+use crate::{child::Child, port, runtime::sharing, surroundings, wait::wait_for};
 
 /// A broker takes seven seconds on a quiet machine.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -24,7 +24,7 @@ pub struct TestKafka {
 impl TestKafka {
     /// The one of this process, started when it is first asked for. Prefix your names.
     pub async fn shared() -> &'static Self {
-        SHARED.get_or_init(Self::start).await
+        SHARED.get_or_init(|| sharing(Self::start())).await
     }
 
     /// One of the test's own.

@@ -17,6 +17,7 @@
     reason = "a fixture that cannot be made fails the test that asked for it, with its reason"
 )]
 
+pub mod apicurio;
 pub mod balancer;
 pub mod child;
 pub mod database;
@@ -44,6 +45,7 @@ pub mod surroundings;
 pub mod wait;
 pub mod watcher;
 
+pub use apicurio::TestRegistry;
 pub use balancer::Balancer;
 pub use database::TestDb;
 pub use deep::{Rounds, deep, figure, seed};

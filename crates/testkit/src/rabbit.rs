@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use crate::{child::Child, port, wait::wait_for};
+use crate::{child::Child, port, runtime::sharing, wait::wait_for};
 
 /// A broker takes ten seconds on a quiet machine.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -34,7 +34,7 @@ pub struct TestRabbit {
 impl TestRabbit {
     /// The one of this process, started when it is first asked for. Prefix what you declare.
     pub async fn shared() -> &'static Self {
-        SHARED.get_or_init(Self::start).await
+        SHARED.get_or_init(|| sharing(Self::start())).await
     }
 
     /// One of the test's own.

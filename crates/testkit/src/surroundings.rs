@@ -36,6 +36,12 @@ pub fn elasticmq_jars() -> String {
     required("CORELOOP_TEST_ELASTICMQ")
 }
 
+/// Jar of Apicurio Registry: `CORELOOP_TEST_REGISTRY`.
+#[must_use]
+pub fn registry_jar() -> String {
+    required("CORELOOP_TEST_REGISTRY")
+}
+
 #[allow(clippy::disallowed_methods, reason = "the one place where tests read their environment")]
 fn required(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))

@@ -32,6 +32,12 @@ const ELASTICMQ: Server = Server {
     pom: include_str!("elasticmq.pom.xml"),
     sha256: "f60110f7dc54f29f756ce2569c0e69988953769653620f439ba1e8135a6e5fa0",
 };
+const APICURIO: Server = Server {
+    name: "apicurio",
+    version: "2.6.13.Final",
+    pom: include_str!("apicurio.pom.xml"),
+    sha256: "7f1fc7cce0553d3875522ec8e6541d0fa7ee0bec327a1121c99e28cc7618659a",
+};
 /// What copies what the pom names, and all that it needs.
 const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies";
 
@@ -43,6 +49,11 @@ pub(crate) fn kafka(root: &Path) -> Result<PathBuf> {
 /// The folder of the jars of ElasticMQ, which speaks SQS, and a Java to run them.
 pub(crate) fn elasticmq(root: &Path) -> Result<PathBuf> {
     ELASTICMQ.fetched(root)
+}
+
+/// The jar of Apicurio Registry, a Schema Registry, and a Java to run it.
+pub(crate) fn apicurio(root: &Path) -> Result<PathBuf> {
+    Ok(APICURIO.fetched(root)?.join(format!("apicurio-registry-app-{}-runner.jar", APICURIO.version)))
 }
 
 impl Server {
@@ -68,6 +79,7 @@ impl Server {
             if digest != pinned {
                 bail!("the jars have the digest {digest}, pinned is {pinned}: they are not used");
             }
+            unpack(&found)?;
             Ok(fs::rename(found, &jars)?)
         });
         let _ = fs::remove_dir_all(&work);
@@ -87,6 +99,17 @@ impl Server {
         child::run_logged("the download", &mut command, &logs.join(format!("{}-fetch.log", self.name)))?;
         Ok(jars)
     }
+}
+
+/// Puts what an archive holds in its place.
+fn unpack(jars: &Path) -> Result<()> {
+    for archive in fs::read_dir(jars)?.flatten().map(|entry| entry.path()) {
+        if archive.to_string_lossy().ends_with(".tar.gz") {
+            child::output(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(jars))?;
+            fs::remove_file(archive)?;
+        }
+    }
+    Ok(())
 }
 
 fn digest(jars: &Path) -> Result<String> {
@@ -114,7 +137,7 @@ mod tests {
         let two = of();
         fs::write(dir.path().join("a.jar"), "b").unwrap();
         assert!(one != two && two != of());
-        for server in [KAFKA, ELASTICMQ] {
+        for server in [KAFKA, ELASTICMQ, APICURIO] {
             assert_eq!((server.sha256.len(), server.pom.contains(server.version)), (64, true));
         }
     }

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    num::NonZero,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -120,8 +119,8 @@ fn command(programs: &PostgresPrograms, account: &Account, data: &Path, plan: &P
     // Should xtask be killed, SIGINT is PostgreSQL's fast shutdown.
     let mut command = account.command(programs.bin.join("postgres"), "INT");
     command.arg("-D").arg(data).arg("-p").arg(plan.port.to_string());
-    // One test a thread of the machine, each with some processes and their pools; a developer's instance has one of each.
-    let threads = if plan.durable { 1 } else { std::thread::available_parallelism().map_or(2, NonZero::get) };
+    // Some tests at a time, each with some processes and their pools; a developer's instance has one of each.
+    let threads = if plan.durable { 1 } else { crate::test::threads() };
     let connections = format!("max_connections={}", 400 + 300 * threads.max(2));
     let mut settings = vec![
         "listen_addresses=127.0.0.1",

@@ -93,7 +93,13 @@ fn the_wal_tells_the_same_topics_keys_and_payloads_in_the_order_of_commits() {
         );
         let slot = format!("outbox_{}", stage.db.url().rsplit('/').next().unwrap());
         stage.db.execute("create publication outbox for table auth.outbox").await;
-        stage.db.execute(&format!("select pg_create_logical_replication_slot('{slot}', 'pgoutput')")).await;
+        // Gone with the connection, however the test ends: a slot that stays keeps its database and all WAL.
+        let mut connection = stage.db.connect().await;
+        sqlx::query("select pg_create_logical_replication_slot($1, 'pgoutput', true)")
+            .bind(&slot)
+            .execute(&mut connection)
+            .await
+            .unwrap();
         stage.options.relay = false;
         let worker = stage.relay().await;
         wait_until("commits wake nobody", Duration::from_secs(10), async || !stage.listening().await).await;
@@ -104,7 +110,7 @@ fn the_wal_tells_the_same_topics_keys_and_payloads_in_the_order_of_commits() {
         late.commit().await.unwrap();
 
         // A commit that is not on disk yet is not told of.
-        let (mut connection, mut columns, mut told) = (stage.db.connect().await, Vec::new(), Vec::new());
+        let (mut columns, mut told) = (Vec::new(), Vec::new());
         wait_for("all three are told of", Duration::from_secs(20), async || {
             for message in changes(&mut connection, &slot).await {
                 let mut message = Message(&message);
@@ -117,7 +123,7 @@ fn the_wal_tells_the_same_topics_keys_and_payloads_in_the_order_of_commits() {
             (told.len() >= 3).then_some(())
         })
         .await;
-        stage.db.execute(&format!("select pg_drop_replication_slot('{slot}')")).await;
+        drop(connection);
         let topic = "events.auth.user_logged_in";
         let expected = [("early", "1"), ("late", "1"), ("late", "2")];
         let expected: Vec<_> =

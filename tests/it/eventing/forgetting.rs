@@ -103,7 +103,7 @@ fn a_dead_letter_is_not_handled_because_it_is_delivered_again() {
             wait_until("it is delivered again", Duration::from_secs(30), async || known_by(&stage) >= known).await;
             assert_eq!(stage.effects().await["a"], [2]);
             let mut connection = stage.pool.acquire().await.unwrap();
-            assert_eq!(letters.discard(&mut connection, &all).await.unwrap(), discarded);
+            assert_eq!(letters.discard(&mut connection, &all, SystemClock.now()).await.unwrap(), discarded);
         }
     });
 }

@@ -112,13 +112,22 @@ impl Turn<'_> {
             match self.try_head().await {
                 Ok(head) => return head,
                 Err(failure @ Failure::Transient(_)) => breath.draw(&failure).await,
-                // It is looked at again, and holds up nobody but its key.
+                // As it will tomorrow: a dead letter, so that what waits behind it goes on.
                 Err(failure) => {
                     tracing::error!(%failure, consumer = self.consumer.name, "a held event cannot be read");
-                    return None;
+                    if let Err(refused) = self.bury_head(&failure).await {
+                        breath.draw(&refused).await;
+                    }
                 }
             }
         }
+    }
+
+    async fn bury_head(&self, failure: &Failure) -> Result<(), Failure> {
+        let mut connection = self.consumer.parts.db.acquire().await?;
+        let (head, now) = ((self.consumer.name.as_str(), self.key.as_str()), self.consumer.parts.clock.now());
+        let error = text(&failure.to_string());
+        Ok(store::inbox::bury(&mut connection, &self.consumer.sql, head, &error, now).await?)
     }
 
     async fn try_head(&self) -> Result<Option<(Event, u32, Timestamp)>, Failure> {

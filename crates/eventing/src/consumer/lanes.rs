@@ -2,23 +2,25 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::bus::Delivery;
+use super::room::Taken;
 
 /// What a turn is for.
 #[derive(Debug)]
 pub(crate) enum Work {
     /// An event as it was delivered.
-    Delivered(Box<Delivery>),
+    Delivered(Box<Taken>),
     /// The events of a key that are held.
     Held,
 }
 
 /// The keys that have work, in the order in which it came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lanes {
     keys: HashMap<String, Lane>,
     ready: VecDeque<String>,
     waiting: usize,
+    /// What of one key counts as waiting.
+    most: usize,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +33,12 @@ struct Lane {
 }
 
 impl Lanes {
-    /// Work that waits.
+    /// Lanes of which each counts as `most` at most, so that a key with more than that does not shut out the others.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { keys: HashMap::new(), ready: VecDeque::new(), waiting: 0, most }
+    }
+
+    /// Work that waits, as far as it counts.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
@@ -40,7 +47,7 @@ impl Lanes {
     pub(crate) fn push(&mut self, key: String, work: Work) {
         let lane = self.keys.entry(key.clone()).or_default();
         lane.work.push_back(work);
-        self.waiting += 1;
+        self.waiting += usize::from(lane.work.len() <= self.most);
         if !lane.busy && lane.work.len() == 1 {
             self.ready.push_back(key);
         }
@@ -54,7 +61,7 @@ impl Lanes {
         }
         lane.held = true;
         lane.work.push_front(Work::Held);
-        self.waiting += 1;
+        self.waiting += usize::from(lane.work.len() <= self.most);
         if !lane.busy && lane.work.len() == 1 {
             self.ready.push_back(key);
         }
@@ -69,7 +76,7 @@ impl Lanes {
             lane.held = false;
         }
         lane.busy = true;
-        self.waiting -= 1;
+        self.waiting -= usize::from(lane.work.len() < self.most);
         Some((key, work))
     }
 
@@ -91,11 +98,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Topic, bus::Receipt};
+    use crate::{
+        Topic,
+        bus::{Delivery, Receipt},
+    };
 
     fn delivered(position: usize) -> Work {
         let receipt = Receipt { topic: Topic::named("a", "b"), position: position.to_string() };
-        Work::Delivered(Box::new(Delivery { receipt, event: Err(String::new()), buried: None, again: false }))
+        let delivery = Delivery { receipt, event: Err(String::new()), buried: None, again: false };
+        Work::Delivered(Box::new(delivery.into()))
     }
 
     proptest! {
@@ -105,7 +116,7 @@ mod tests {
             choices in prop::collection::vec(any::<(bool, usize)>(), 0..200),
             held in prop::collection::vec(0_u8..5, 0..20),
         ) {
-            let (mut lanes, mut busy, mut seen) = (Lanes::default(), Vec::<String>::new(), HashMap::<String, Vec<usize>>::new());
+            let (mut lanes, mut busy, mut seen) = (Lanes::new(3), Vec::<String>::new(), HashMap::<String, Vec<usize>>::new());
             let mut come = keys.iter().enumerate();
             let (mut choices, mut held) = (choices.into_iter(), held.into_iter());
             loop {
@@ -141,8 +152,17 @@ mod tests {
     }
 
     #[test]
+    fn one_key_counts_only_so_much() {
+        let mut lanes = Lanes::new(2);
+        (0..10).for_each(|position| lanes.push("hot".into(), delivered(position)));
+        assert_eq!(lanes.waiting(), 2);
+        lanes.push("cold".into(), delivered(0));
+        assert_eq!(lanes.waiting(), 3);
+    }
+
+    #[test]
     fn held_events_go_before_what_waits_and_are_looked_at_once() {
-        let mut lanes = Lanes::default();
+        let mut lanes = Lanes::new(100);
         lanes.push("a".into(), delivered(1));
         lanes.push_held("a".into());
         lanes.push_held("a".into());

@@ -21,6 +21,9 @@ use crate::{
     },
 };
 
+/// Longest time of a turn that works through what its key holds, but for the last of it: what comes meanwhile waits.
+const HELD: Duration = Duration::from_secs(1);
+
 /// A turn that is to be taken.
 pub(super) struct Turn<'a> {
     pub(super) consumer: &'a Consumer,
@@ -120,7 +123,11 @@ impl Turn<'_> {
 
     /// Works through what the key holds, from its head, until something is not due or fails.
     async fn held(&self) -> Option<Instant> {
+        let until = Instant::now() + HELD;
         loop {
+            if until <= Instant::now() {
+                return Some(until);
+            }
             let (event, failures, due) = self.head().await?;
             let now = self.consumer.parts.clock.now();
             if due > now {
@@ -143,7 +150,13 @@ impl Turn<'_> {
         let outcome = loop {
             match self.transact(event, held, &call).await {
                 Ok(outcome) => break outcome,
-                Err(failure @ Failure::Transient(_)) => breath.draw(&failure).await,
+                Err(failure @ Failure::Transient(_)) => {
+                    // What the database refuses while it is there may be for the event.
+                    if began.elapsed() > self.limit() * 2 && self.database_answers().await {
+                        break Outcome::Failed(Failure::retryable("DATABASE", failure.to_string()));
+                    }
+                    breath.draw(&failure).await;
+                }
                 Err(failure) => break Outcome::Failed(failure),
             }
         };
@@ -156,6 +169,10 @@ impl Turn<'_> {
         parts.metrics.handled(&self.consumer.name, name, event, parts.clock.now());
         self.export(&call, name, began.elapsed());
         outcome
+    }
+
+    async fn database_answers(&self) -> bool {
+        coreloop_db::check(&self.consumer.parts.db).await.is_ok()
     }
 
     /// A span for what the handler was asked to do; none for what was known or waits.
@@ -199,7 +216,9 @@ impl Turn<'_> {
                 Outcome::Behind
             }
         };
-        if held {
+        // A command that came again may have died before: what is done is nobody's dead letter.
+        let done = matches!((&self.consumer.work, &outcome), (Kind::Commands(..), Outcome::Done(_)));
+        if held || done {
             store::inbox::release(&mut transaction, sql, name, event.id).await?;
         }
         transaction.commit().await?;

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 /// Between two looks of a relay that looks by itself.
 pub(super) const STEP: Duration = Duration::from_millis(3);
-/// Events that come within this time of those before come one upon another.
+/// Events that are found by a look which begins within this time after those before were seen to come one upon another. How
+/// long that took does not count: on a slow machine, too, a rush is one.
 const CLOSE: Duration = Duration::from_millis(20);
 /// So many times in a row make a rush.
 const RUSH: u32 = 8;
@@ -38,11 +39,11 @@ impl Watch {
         self.by_itself
     }
 
-    /// Takes in what a look brought.
-    pub(super) fn looked(&mut self, found: bool, now: Instant) {
+    /// Takes in what a look brought that began at `began`, and was seen to by `now`.
+    pub(super) fn looked(&mut self, found: bool, began: Instant, now: Instant) {
         let since = now.duration_since(self.found_at);
         if found {
-            self.in_a_row = if since <= CLOSE { self.in_a_row + 1 } else { 0 };
+            self.in_a_row = if began.duration_since(self.found_at) <= CLOSE { self.in_a_row + 1 } else { 0 };
             self.by_itself |= self.in_a_row >= RUSH;
             self.found_at = now;
         } else if self.by_itself && since > QUIET {
@@ -67,7 +68,7 @@ mod tests {
         let mut watch = Watch::new(now);
         let mut after = |watch: &mut Watch, millis: u64, found: bool| {
             now += Duration::from_millis(millis);
-            watch.looked(found, now);
+            watch.looked(found, now - Duration::from_millis(millis / 2), now);
             watch.by_itself()
         };
         // Every second an event: commits wake it.
@@ -79,6 +80,8 @@ mod tests {
         assert!((0..20).all(|_| after(&mut watch, 3, false)));
         assert!(!after(&mut watch, 100, false));
         assert!(!after(&mut watch, 1, true), "one event is no rush");
+        // One look upon another, each of which takes long.
+        assert!((0..RUSH).any(|_| after(&mut watch, 39, true)));
     }
 
     #[test]

@@ -60,8 +60,8 @@ impl Statements {
                      returning held.consumer, held.id, held.topic),
                  known as (
                      insert into {schema}.processed_events (idempotency_key, domain, processed_at, result, expires_at)
-                     select consumer || ':' || id, split_part(consumer, '.', 1), now(), '{{\"discarded\": true}}',
-                            now() + interval '366 days'
+                     select consumer || ':' || id, split_part(consumer, '.', 1), $6::timestamptz, '{{\"discarded\": true}}',
+                            $6::timestamptz + interval '366 days'
                      from gone where topic not like 'cmd:%' on conflict do nothing)
                  select count(*) from gone"
             )
@@ -156,6 +156,7 @@ pub(crate) async fn discard(
     connection: &mut PgConnection,
     sql: &Statements,
     filter: &Filter,
+    now: Timestamp,
 ) -> Result<u64, sqlx::Error> {
     let gone: i64 = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&sql.discard)))
         .bind(&filter.consumer)
@@ -163,6 +164,7 @@ pub(crate) async fn discard(
         .bind(filter.id)
         .bind(i64::from(filter.count))
         .bind(filter.after)
+        .bind(now.to_sqlx())
         .fetch_one(connection)
         .await?;
     Ok(gone.cast_unsigned())

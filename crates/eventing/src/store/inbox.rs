@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use coreloop_planted::{self as planted, Bug};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _, types::Json};
 use uuid::Uuid;
 
-use crate::{Encoding, Event, Topic, metrics::Held};
+use super::envelope::Envelope;
+use crate::{Event, metrics::Held};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Statements {
@@ -19,6 +19,7 @@ pub(crate) struct Statements {
     note: Arc<str>,
     hold: Arc<str>,
     head: Arc<str>,
+    bury: Arc<str>,
     release: Arc<str>,
     settle: Arc<str>,
     due: Arc<str>,
@@ -50,9 +51,11 @@ impl Statements {
                  on conflict on constraint held_events_pkey do nothing"
             )
             .into(),
-            head: format!(
-                "select topic, envelope, payload, failures, due_at from {held}
-                 where consumer = $1 and key = $2 and state in ('retry', 'waiting') order by position limit 1"
+            head: format!("select topic, envelope, payload, failures, due_at {}", first_of_key(&held)).into(),
+            bury: format!(
+                "update {held} set state = 'dead', reason = 'UNREADABLE', error = $3, held_at = $4
+                 where (consumer, id) = (select consumer, id {})",
+                first_of_key(&held)
             )
             .into(),
             release: format!("delete from {held} where consumer = $1 and id = $2").into(),
@@ -93,6 +96,11 @@ impl Statements {
             .into(),
         }
     }
+}
+
+/// The first that a key holds.
+fn first_of_key(held: &str) -> String {
+    format!("from {held} where consumer = $1 and key = $2 and state in ('retry', 'waiting') order by position limit 1")
 }
 
 /// Claims an event: the first where it is delivered, the second where it is the head of those that are held. One that is a
@@ -227,20 +235,6 @@ pub(crate) async fn note(
     Ok(())
 }
 
-/// The envelope as it is kept, the payload apart.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-struct Envelope {
-    id: Uuid,
-    sequence: i64,
-    version: u32,
-    source: String,
-    trace_id: String,
-    traceparent: String,
-    request_id: String,
-    created_at: Timestamp,
-    encoding: Encoding,
-}
-
 /// What is known of an event that is held.
 #[derive(Debug, Clone)]
 pub(crate) struct Standing {
@@ -260,23 +254,12 @@ pub(crate) async fn hold(
     event: &Event,
     standing: &Standing,
 ) -> Result<bool, sqlx::Error> {
-    let envelope = Envelope {
-        id: event.id,
-        sequence: event.sequence,
-        version: event.version,
-        source: event.source.clone(),
-        trace_id: event.trace_id.clone(),
-        traceparent: event.traceparent.clone(),
-        request_id: event.request_id.clone(),
-        created_at: event.created_at,
-        encoding: event.encoding,
-    };
     let kept = sqlx::query(AssertSqlSafe(Arc::clone(&sql.hold)))
         .bind(consumer)
         .bind(event.id)
         .bind(event.topic.as_str())
         .bind(&event.key)
-        .bind(Json(envelope))
+        .bind(Json(Envelope::of(event)))
         .bind(event.payload.as_ref())
         .bind(standing.state)
         .bind(standing.failures.cast_signed())
@@ -301,21 +284,26 @@ pub(crate) async fn head(
     let Some(row) = row else { return Ok(None) };
     let Json(envelope): Json<Envelope> = row.try_get(1)?;
     let due: jiff_sqlx::Timestamp = row.try_get(4)?;
-    let event = Event {
-        topic: Topic::kept(row.try_get(0)?),
-        key: key.to_owned(),
-        id: envelope.id,
-        sequence: envelope.sequence,
-        version: envelope.version,
-        source: envelope.source,
-        trace_id: envelope.trace_id,
-        traceparent: envelope.traceparent,
-        request_id: envelope.request_id,
-        created_at: envelope.created_at,
-        encoding: envelope.encoding,
-        payload: Bytes::from(row.try_get::<Vec<u8>, _>(2)?),
-    };
+    let event = envelope.event(row.try_get(0)?, key, row.try_get(2)?);
     Ok(Some((event, row.try_get::<i32, _>(3)?.cast_unsigned(), due.to_jiff())))
+}
+
+/// Makes the first of a key a dead letter, which cannot be read.
+pub(crate) async fn bury(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    (consumer, key): (&str, &str),
+    error: &str,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(Arc::clone(&sql.bury)))
+        .bind(consumer)
+        .bind(key)
+        .bind(error)
+        .bind(now.to_sqlx())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Lets go of an event that was handled.

@@ -84,7 +84,7 @@ impl Host {
 
     async fn discard(&self, filter: &Filter) -> Result<u64, Problem> {
         let mut tx = coreloop_db::begin(&self.db).await?;
-        let count = self.letters.discard(&mut tx, filter).await?;
+        let count = self.letters.discard(&mut tx, filter, self.clock.now()).await?;
         tx.commit().await?;
         Ok(count)
     }
