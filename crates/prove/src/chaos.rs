@@ -4,12 +4,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use coreloop_testkit::Fault;
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use tokio::time::{Instant, sleep};
 
-use crate::{journal::Journal, load::Load, world::World};
+use crate::{
+    carried::{Brokers, Over},
+    journal::Journal,
+    load::Load,
+    world::World,
+};
 
 /// Work goes on within so long after everything is back.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,10 +26,16 @@ pub(crate) enum Blow {
     Kill(&'static str, Duration),
     /// SIGKILL to Redis, which comes back empty.
     KillRedis(Duration),
+    /// SIGKILL to Kafka, which comes back with what was on disk.
+    KillKafka(Duration),
+    /// SIGKILL to RabbitMQ, which comes back with what was on disk.
+    KillRabbit(Duration),
     /// SIGKILL to Postgres, all of it, which comes back with what was on disk.
     CrashPostgres(Duration),
     /// SIGSTOP to a process for a while.
     Freeze(&'static str, Duration),
+    /// SIGSTOP to Kafka for a while.
+    FreezeKafka(Duration),
     /// A way is cut for a while.
     Cut(&'static str, Duration),
     /// A way is silent for a while, its connections open.
@@ -36,14 +47,15 @@ pub(crate) enum Blow {
 impl Blow {
     /// It kills.
     pub(crate) fn kills(&self) -> bool {
-        matches!(self, Self::Kill(..) | Self::KillRedis(_) | Self::CrashPostgres(_))
+        use Blow as B;
+        matches!(self, B::Kill(..) | B::KillRedis(_) | B::KillKafka(_) | B::KillRabbit(_) | B::CrashPostgres(_))
     }
 }
 
 /// What was away, and when.
 #[derive(Debug, Clone)]
 pub(crate) struct Outage {
-    /// `redis` or `postgres`.
+    /// `redis`, `kafka`, `rabbitmq` or `postgres`.
     pub(crate) what: &'static str,
     /// Since the begin.
     pub(crate) from: Duration,
@@ -60,25 +72,33 @@ pub(crate) struct Done {
     pub(crate) others: u32,
     /// Times that a process ended by itself.
     pub(crate) ended: u32,
-    /// Times that Redis or Postgres were away.
+    /// Times that a broker or Postgres were away.
     pub(crate) outages: Vec<Outage>,
 }
 
-/// Blows from a seed: so many kills, and now and then something else between two of them.
-pub(crate) fn plan(seed: u64, kills: u32) -> Vec<Blow> {
+/// Blows from a seed: so many kills, and now and then something else between two of them. Brokers that come back with what they had
+/// are a quarter of them each.
+pub(crate) fn plan(seed: u64, kills: u32, over: Over) -> Vec<Blow> {
     let mut random = StdRng::seed_from_u64(seed);
+    let mut kills: Vec<_> = (0..kills).map(|number| kill(&mut random, over, number)).collect();
+    kills.shuffle(&mut random);
     let mut blows = Vec::new();
-    for _ in 0..kills {
+    for kill in kills {
         if random.random_bool(0.4) {
-            blows.push(disturbance(&mut random));
+            blows.push(disturbance(&mut random, over));
         }
-        blows.push(kill(&mut random));
+        blows.push(kill);
     }
     blows
 }
 
-fn kill(random: &mut StdRng) -> Blow {
+fn kill(random: &mut StdRng, over: Over, number: u32) -> Blow {
     let down = Duration::from_millis(random.random_range(0..1_000));
+    match number % 4 {
+        0 if over == Over::Brokers => return Blow::KillRabbit(down),
+        2 if over == Over::Brokers => return Blow::KillKafka(down),
+        _ => {}
+    }
     match random.random_range(0..24) {
         0..4 => Blow::Kill("wallet-0", down),
         4..8 => Blow::Kill("wallet-1", down),
@@ -92,7 +112,7 @@ fn kill(random: &mut StdRng) -> Blow {
     }
 }
 
-fn disturbance(random: &mut StdRng) -> Blow {
+fn disturbance(random: &mut StdRng, over: Over) -> Blow {
     const WAYS: [&str; 17] = [
         "market-0>postgres",
         "market-1>postgres",
@@ -114,6 +134,13 @@ fn disturbance(random: &mut StdRng) -> Blow {
     ];
     const FROZEN: [&str; 6] = ["wallet-0", "wallet-1", "market-0", "market-1", "witness-0", "witness-1"];
     let (way, long) = (WAYS[random.random_range(0..WAYS.len())], Duration::from_millis(random.random_range(20..1_500)));
+    if over == Over::Brokers && random.random_bool(0.5) {
+        return match random.random_range(0..3) {
+            0 => Blow::Cut("market-0>rabbitmq", long),
+            1 => Blow::Silence("market-1>rabbitmq", long),
+            _ => Blow::FreezeKafka(long),
+        };
+    }
     match random.random_range(0..3) {
         0 => Blow::Cut(way, long),
         1 => Blow::Silence(way, long),
@@ -142,12 +169,12 @@ pub(crate) async fn rage(world: &mut World<'_>, journal: &Arc<Journal>, blows: &
     Ok(done)
 }
 
-/// Lets the clients end while nobody reads events, and then kills Redis: what was published and not read is gone, and nothing
-/// is written any more that would make the relay look.
+/// Lets the clients end while nobody reads events, and then kills what carries them. What was published and not read is gone, where
+/// that is Redis, and nothing is written any more that would make the relay look.
 ///
 /// # Errors
 /// When something does not come back.
-pub(crate) async fn lose_unread(world: &mut World<'_>, journal: &Journal, load: Load, done: &mut Done) -> Result<()> {
+pub(crate) async fn kill_unread(world: &mut World<'_>, journal: &Journal, load: Load, done: &mut Done) -> Result<()> {
     for witness in ["witness-0", "witness-1"] {
         world.service(witness)?.freeze();
     }
@@ -155,7 +182,11 @@ pub(crate) async fn lose_unread(world: &mut World<'_>, journal: &Journal, load: 
     load.stop().await;
     // The relay tells of the last.
     sleep(Duration::from_millis(500)).await;
-    fall(world, journal, &Blow::KillRedis(Duration::ZERO), done).await?;
+    let blow = match world.over {
+        Over::Redis => Blow::KillRedis(Duration::ZERO),
+        Over::Brokers => Blow::KillKafka(Duration::ZERO),
+    };
+    fall(world, journal, &blow, done).await?;
     done.kills += 1;
     Ok(())
 }
@@ -198,6 +229,22 @@ async fn fall(world: &mut World<'_>, journal: &Journal, blow: &Blow, done: &mut 
             world.ground.redis.resurrect().await;
             done.outages.push(Outage { what: "redis", from, to });
         }
+        Blow::KillKafka(down) => {
+            brokers(world)?.kafka.kill();
+            let from = journal.now();
+            sleep(*down).await;
+            let to = journal.now();
+            brokers(world)?.kafka.resurrect().await;
+            done.outages.push(Outage { what: "kafka", from, to });
+        }
+        Blow::KillRabbit(down) => {
+            brokers(world)?.rabbit.kill();
+            let from = journal.now();
+            sleep(*down).await;
+            let to = journal.now();
+            brokers(world)?.rabbit.resurrect().await;
+            done.outages.push(Outage { what: "rabbitmq", from, to });
+        }
         Blow::CrashPostgres(down) => {
             world.ground.postgres.crash();
             let from = journal.now();
@@ -211,11 +258,20 @@ async fn fall(world: &mut World<'_>, journal: &Journal, blow: &Blow, done: &mut 
             sleep(*long).await;
             world.service(name)?.thaw();
         }
+        Blow::FreezeKafka(long) => {
+            brokers(world)?.kafka.freeze();
+            sleep(*long).await;
+            brokers(world)?.kafka.thaw();
+        }
         Blow::Cut(way, long) => faulty(world, way, Fault::Cut, *long).await?,
         Blow::Silence(way, long) => faulty(world, way, Fault::Pause, *long).await?,
         Blow::Slow(way, by) => world.way(way)?.set(Fault::Delay(*by)),
     }
     Ok(())
+}
+
+fn brokers<'a>(world: &'a mut World<'_>) -> Result<&'a mut Brokers> {
+    world.ground.brokers.as_mut().context("no brokers were started")
 }
 
 async fn faulty(world: &World<'_>, way: &str, fault: Fault, long: Duration) -> Result<()> {
@@ -232,10 +288,21 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_plan() {
-        let blows = plan(7, 25);
-        assert_eq!(blows, plan(7, 25));
-        assert_ne!(blows, plan(8, 25));
+        let blows = plan(7, 25, Over::Redis);
+        assert_eq!(blows, plan(7, 25, Over::Redis));
+        assert_ne!(blows, plan(8, 25, Over::Redis));
         assert_eq!(blows.iter().filter(|blow| blow.kills()).count(), 25);
         assert!(blows.iter().any(|blow| !blow.kills()));
+    }
+
+    #[test]
+    fn brokers_that_keep_what_they_have_are_killed_where_they_carry_and_nowhere_else() {
+        let kills = |over| {
+            let blows = plan(7, 7, over);
+            assert_eq!(blows.iter().filter(|blow| blow.kills()).count(), 7);
+            let of = |wanted: fn(&Blow) -> bool| blows.iter().filter(|blow| wanted(blow)).count();
+            (of(|blow| matches!(blow, Blow::KillKafka(_))), of(|blow| matches!(blow, Blow::KillRabbit(_))))
+        };
+        assert_eq!((kills(Over::Brokers), kills(Over::Redis)), ((2, 2), (0, 0)));
     }
 }

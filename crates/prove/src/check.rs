@@ -68,6 +68,8 @@ pub(crate) struct Findings {
     pub(crate) sales: usize,
     /// Redemptions.
     pub(crate) redemptions: usize,
+    /// Commands that were acted on.
+    pub(crate) commands: usize,
     /// What does not fit.
     pub(crate) violations: Vec<Violation>,
 }
@@ -123,6 +125,7 @@ pub(crate) async fn look(
         effects: state.effects.len(),
         sales: state.market.sales.len(),
         redemptions: state.market.redemptions.len(),
+        commands: state.commands,
         violations: Vec::new(),
     };
     compare(&state, journal, &mut findings);
@@ -158,6 +161,9 @@ pub(crate) fn panics(folder: &Path, findings: &mut Findings) -> Result<()> {
 /// Everything that clients ask for must have been done at least once, and a third of all that they asked: of what is only
 /// refused, nothing is proven.
 pub(crate) fn worked(journal: &[Deed], findings: &mut Findings) {
+    if findings.commands == 0 {
+        findings.add(Kind::Idle, "no command was acted on");
+    }
     let name = |deed: &Deed| format!("{:?}", deed.act).split(' ').next().unwrap_or_default().to_owned();
     let honest = || journal.iter().filter(|deed| !deed.forged);
     let done: HashSet<String> = honest().filter(|deed| deed.taken()).map(name).collect();

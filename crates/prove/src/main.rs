@@ -1,7 +1,8 @@
 //! `cargo xtask prove`: kills and cuts a real mesh under load, then reads the databases.
 //!
 //! What runs is what is shipped: `coreloop serve` processes, two replicas of the wallet, over a Postgres and a Redis of their
-//! own, with a proxy on every way between them. Clients ask under keys and keep a journal (`journal.rs`, `load.rs`); from a seed
+//! own, with a proxy on every way between them; in a third of the runs Kafka carries the events and RabbitMQ the commands
+//! (`carried.rs`). Clients ask under keys and keep a journal (`journal.rs`, `load.rs`); from a seed
 //! processes are killed and frozen and ways are cut (`chaos.rs`); a consumer in two replicas gives every event an effect
 //! (`witness.rs`). When all is quiet the checker reads what is there (`check.rs`) and compares. The same harness, a few seconds
 //! each, must find every bug of `crates/planted` (`bugs.rs`): a proof that cannot fail is none.
@@ -19,6 +20,7 @@
 
 mod ask;
 mod bugs;
+mod carried;
 mod chaos;
 mod check;
 mod journal;
@@ -38,6 +40,7 @@ use clap::Parser;
 use coreloop_planted::Bug;
 
 use crate::{
+    carried::{Brokers, Over},
     load::{everything, part_of},
     report::Report,
     run::Plan,
@@ -80,6 +83,9 @@ struct Arguments {
     /// Kills.
     #[arg(long)]
     kills: u32,
+    /// Only in runs over this.
+    #[arg(long)]
+    over: Option<Over>,
     /// Only these bugs; `none` for none.
     #[arg(long, value_delimiter = ',')]
     bugs: Vec<String>,
@@ -101,31 +107,55 @@ async fn prove(arguments: &Arguments) -> Result<()> {
     let command: Vec<String> = serde_json::from_str(&arguments.postgres_command)?;
     let mut ground = Ground::lay(command, arguments.postgres_url.clone(), &build, &arguments.folder).await?;
     let mut report = Report::default();
-    let legs = arguments.kills.div_ceil(LEG);
-    for leg in 0..legs {
+    for (leg, (over, kills)) in (0_u32..).zip(legs(arguments.kills, arguments.over)) {
         let seed = part_of(arguments.seed, u64::from(leg));
-        let kills = LEG.min(arguments.kills - leg * LEG);
+        if over == Over::Brokers && ground.brokers.is_none() {
+            ground.brokers = Some(Brokers::start().await);
+        }
         let plan = Plan {
             name: format!("leg-{leg}"),
+            over,
             seed,
             mix: everything(),
             // The last falls into the quiet.
-            blows: chaos::plan(part_of(seed, 3), kills - 1),
+            blows: chaos::plan(part_of(seed, 3), kills - 1, over),
             bug: None,
-            end: run::End::LoseUnread,
-            patience: Duration::from_secs(45),
+            end: run::End::KillUnread,
+            patience: patience(over),
         };
         report.leg(&run::run(&mut ground, &build, &plan).await?);
     }
+    ground.brokers = None;
     if let Some(product) = &arguments.planted_product {
         let build = Build { product: product.clone(), ..build };
         for bug in chosen(&arguments.bugs)? {
-            let plan = bugs::plan(bug, part_of(arguments.seed, 1_000 + bug as u64));
-            // A mesh that stops answering is noticed as well.
-            report.bug(bug, run::run(&mut ground, &build, &plan).await);
+            for attempt in 1..=bugs::ATTEMPTS {
+                let seed = part_of(arguments.seed, 1_000 * u64::from(attempt) + bug as u64);
+                // A mesh that stops answering is noticed as well.
+                let outcome = run::run(&mut ground, &build, &bugs::plan(bug, seed, attempt)).await;
+                if report.bug(bug, outcome, attempt) {
+                    break;
+                }
+            }
         }
     }
     report.end()
+}
+
+/// Runs with their kills: a third of all over the brokers that keep what they have, after those over Redis.
+fn legs(kills: u32, only: Option<Over>) -> Vec<(Over, u32)> {
+    let brokers = match only {
+        None => kills / 3,
+        Some(Over::Redis) => 0,
+        Some(Over::Brokers) => kills,
+    };
+    let of = |over, kills: u32| (0..kills).step_by(LEG as usize).map(move |done| (over, LEG.min(kills - done)));
+    of(Over::Redis, kills - brokers).chain(of(Over::Brokers, brokers)).collect()
+}
+
+/// Longest wait for a sign of work: whoever stood still is replaced within half a minute, and two of them may follow each other.
+fn patience(over: Over) -> Duration {
+    Duration::from_secs(if over == Over::Redis { 45 } else { 180 })
 }
 
 fn chosen(names: &[String]) -> Result<Vec<Bug>> {
@@ -134,4 +164,18 @@ fn chosen(names: &[String]) -> Result<Vec<Bug>> {
     }
     let bugs = names.iter().filter(|name| *name != "none").map(|name| name.parse());
     bugs.collect::<Result<_, String>>().or_else(|error| bail!("{error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_third_of_the_kills_fall_over_the_brokers() {
+        use Over::{Brokers, Redis};
+        assert_eq!(legs(25, None), [(Redis, 17), (Brokers, 8)]);
+        assert_eq!(legs(81, None), [(Redis, 25), (Redis, 25), (Redis, 4), (Brokers, 25), (Brokers, 2)]);
+        assert_eq!(legs(3, Some(Brokers)), [(Brokers, 3)]);
+        assert_eq!(legs(0, None), []);
+    }
 }

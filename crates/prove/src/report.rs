@@ -7,6 +7,7 @@ use coreloop_planted::Bug;
 
 use crate::{
     bugs,
+    carried::Over,
     check::Findings,
     journal::{self, Deed, Said},
     run::Outcome,
@@ -30,8 +31,9 @@ impl Report {
         let findings = &outcome.findings;
         self.kills += outcome.done.kills;
         println!(
-            "{} kills and {} other disturbances in {:.0} s: {} deeds, {} postings, {} entries, {} effects, {} purchases, \
-             {} redemptions, caught up in {:.1} s",
+            "over {}: {} kills and {} other disturbances in {:.0} s: {} deeds, {} postings, {} entries, {} effects, {} purchases, \
+             {} redemptions by {} commands, caught up in {:.1} s",
+            outcome.over.name(),
             outcome.done.kills,
             outcome.done.others,
             outcome.took.as_secs_f64(),
@@ -41,40 +43,46 @@ impl Report {
             findings.effects,
             findings.sales,
             findings.redemptions,
+            findings.commands,
             outcome.caught_up.as_secs_f64(),
         );
         println!("  {} times a process ended by itself", outcome.done.ended);
-        for what in ["redis", "postgres"] {
-            println!("{}", while_away(outcome, what));
+        for what in ["redis", "kafka", "rabbitmq", "postgres"] {
+            if outcome.over == Over::Brokers || matches!(what, "redis" | "postgres") {
+                println!("{}", while_away(outcome, what));
+            }
         }
         show(findings, &outcome.deeds);
         println!("{}", findings.verdict(outcome.done.kills));
         self.all.violations.extend(findings.violations.iter().cloned());
     }
 
-    /// A run that has a bug.
-    pub(crate) fn bug(&mut self, bug: Bug, outcome: Result<Outcome>) {
+    /// A run that has a bug; answers whether it was caught. The last attempt decides.
+    pub(crate) fn bug(&mut self, bug: Bug, outcome: Result<Outcome>, attempt: u32) -> bool {
+        let what = format!("planted {bug} ({})", bug.what());
         match outcome {
             Ok(outcome) => {
                 let (found, took) = (&outcome.findings.violations, outcome.took.as_secs_f64());
                 let told = format!("in {took:.0} s and {} deeds, {} violations", outcome.deeds.len(), found.len());
                 match found.iter().find(|one| bugs::signs(bug).contains(&one.kind)) {
                     Some(sign) => {
-                        println!("planted {bug} ({}): caught {told}: {}", bug.what(), of(sign, &outcome.deeds));
+                        let tries = if attempt > 1 { format!(" at attempt {attempt}") } else { String::new() };
+                        println!("{what}: caught{tries} {told}: {}", of(sign, &outcome.deeds));
                         self.caught += 1;
+                        return true;
                     }
                     None => {
-                        println!("planted {bug} ({}): NOT CAUGHT {told}", bug.what());
+                        println!("{what}: NOT CAUGHT at attempt {attempt} {told}");
                         show(&outcome.findings, &outcome.deeds);
-                        self.missed.push(bug);
                     }
                 }
             }
-            Err(error) => {
-                println!("planted {bug} ({}): NOT CAUGHT, the run failed: {error:#}", bug.what());
-                self.missed.push(bug);
-            }
+            Err(error) => println!("{what}: NOT CAUGHT at attempt {attempt}, the run failed: {error:#}"),
         }
+        if attempt == bugs::ATTEMPTS {
+            self.missed.push(bug);
+        }
+        false
     }
 
     /// The verdict.

@@ -7,12 +7,11 @@ use std::{
 
 use anyhow::Result;
 use coreloop_planted::Bug;
-use coreloop_testkit::TestRedis;
-use redis::streams::{StreamInfoGroupsReply, StreamInfoStreamReply};
 use sqlx::PgConnection;
 use tokio::time::sleep;
 
 use crate::{
+    carried::{Ear, Over},
     chaos::{self, Blow, Done},
     check::{self, Findings},
     journal::{Deed, Journal},
@@ -23,8 +22,6 @@ use crate::{
 /// Longest time in which what nobody knows is asked again, when everything is back.
 const ANSWERS: Duration = Duration::from_secs(30);
 
-/// The topic that the witness hears.
-const TOPIC: &str = "events.wallet.posted";
 /// What was told and has had no effect for so long is lost.
 const REST: Duration = Duration::from_secs(3);
 
@@ -36,8 +33,8 @@ const AGAIN: Duration = Duration::from_secs(30);
 pub(crate) enum End {
     /// The clients end, and nothing is done any more.
     Calm,
-    /// When the clients have ended, the broker loses what nobody has read yet.
-    LoseUnread,
+    /// When the clients have ended, the broker is killed with what nobody has read yet: Redis loses it.
+    KillUnread,
     /// When all has had its effect, the broker loses everything, and is told all of it again.
     TellAgain,
 }
@@ -47,6 +44,8 @@ pub(crate) enum End {
 pub(crate) struct Plan {
     /// Names its database and folder.
     pub(crate) name: String,
+    /// What carries its events and commands.
+    pub(crate) over: Over,
     /// What every decision comes from.
     pub(crate) seed: u64,
     /// What clients do.
@@ -64,6 +63,8 @@ pub(crate) struct Plan {
 /// What came of it.
 #[derive(Debug)]
 pub(crate) struct Outcome {
+    /// What carried its events and commands.
+    pub(crate) over: Over,
     /// What was done to the mesh.
     pub(crate) done: Done,
     /// What was looked at and found.
@@ -82,12 +83,12 @@ pub(crate) struct Outcome {
 /// When the mesh does not start, or stops answering.
 pub(crate) async fn run(ground: &mut Ground, build: &Build, plan: &Plan) -> Result<Outcome> {
     let began = Instant::now();
-    let mut world = World::set(ground, &plan.name, build, plan.bug).await?;
+    let mut world = World::set(ground, build, plan).await?;
     let journal = Arc::new(Journal::begin(&world.folder.join("journal.jsonl"))?);
     let load = Load::start(&plan.mix, part_of(plan.seed, 1), &world.front, &journal);
     let mut done = chaos::rage(&mut world, &journal, &plan.blows, part_of(plan.seed, 2)).await?;
-    if plan.end == End::LoseUnread {
-        chaos::lose_unread(&mut world, &journal, load, &mut done).await?;
+    if plan.end == End::KillUnread {
+        chaos::kill_unread(&mut world, &journal, load, &mut done).await?;
     } else {
         load.stop().await;
     }
@@ -95,7 +96,7 @@ pub(crate) async fn run(ground: &mut Ground, build: &Build, plan: &Plan) -> Resu
     ask_again(&world, &journal).await;
     let healed = Instant::now();
     let mut database = world.ground.postgres.connect(&world.database).await?;
-    wait_for_effects(&mut database, &world.ground.redis, plan.patience).await?;
+    wait_for_effects(&mut database, &world.ear()?, plan.patience).await?;
     if plan.end == End::TellAgain {
         chaos::lose_all(&mut world, &journal, &mut done).await?;
         wait_for_second_effects(&mut database).await?;
@@ -109,7 +110,7 @@ pub(crate) async fn run(ground: &mut Ground, build: &Build, plan: &Plan) -> Resu
         check::worked(&deeds, &mut findings);
     }
     done.ended = world.services.iter().map(|service| service.ended).sum();
-    Ok(Outcome { done, findings, deeds, took: began.elapsed(), caught_up })
+    Ok(Outcome { over: plan.over, done, findings, deeds, took: began.elapsed(), caught_up })
 }
 
 /// Asks about everything that is not known, under its key, until it is; and some of what is, which must be answered the same.
@@ -149,7 +150,7 @@ async fn wait_for_second_effects(database: &mut PgConnection) -> Result<()> {
 ///
 /// # Errors
 /// When the mesh does not come to rest.
-async fn wait_for_effects(database: &mut PgConnection, redis: &TestRedis, patience: Duration) -> Result<()> {
+async fn wait_for_effects(database: &mut PgConnection, ear: &Ear<'_>, patience: Duration) -> Result<()> {
     let (mut last, mut since) = (None, Instant::now());
     loop {
         let now: (i64, i64, i64) = sqlx::query_as(
@@ -163,7 +164,7 @@ async fn wait_for_effects(database: &mut PgConnection, redis: &TestRedis, patien
         .fetch_one(&mut *database)
         .await?;
         // Who hears again what had its effect comes nearer too.
-        let heard = heard(redis).await.map(|(groups, _)| groups);
+        let heard = ear.places().await;
         if last.as_ref() != Some(&(now, heard.clone())) {
             (last, since) = (Some((now, heard)), Instant::now());
         }
@@ -173,13 +174,13 @@ async fn wait_for_effects(database: &mut PgConnection, redis: &TestRedis, patien
         if due == 0 && entries <= effects && quiet > Duration::from_millis(700) {
             return Ok(());
         }
-        if due == 0 && quiet > REST && told_all(database, redis).await? {
+        if due == 0 && quiet > REST && told_all(database, ear).await? {
             return Ok(());
         }
         if quiet > patience {
             // What is still due is for the checker to find.
             anyhow::ensure!(
-                told_all(database, redis).await?,
+                told_all(database, ear).await?,
                 "events do not come to rest: {entries} entries, {effects} effects"
             );
             return Ok(());
@@ -189,7 +190,7 @@ async fn wait_for_effects(database: &mut PgConnection, redis: &TestRedis, patien
 }
 
 /// Whether the relay has told of every row, and the witness has answered for all that it was told.
-async fn told_all(database: &mut PgConnection, redis: &TestRedis) -> Result<bool> {
+async fn told_all(database: &mut PgConnection, ear: &Ear<'_>) -> Result<bool> {
     let told: bool = sqlx::query_scalar(
         "select r.read_to >= (select coalesce(max(seq), 0) from wallet.outbox) and cardinality(r.gaps_from) = 0
                 and not exists (select from witness.held_events where state in ('retry', 'waiting'))
@@ -197,17 +198,5 @@ async fn told_all(database: &mut PgConnection, redis: &TestRedis) -> Result<bool
     )
     .fetch_one(database)
     .await?;
-    Ok(told && heard(redis).await.is_some_and(|(_, all)| all))
-}
-
-/// How far the witness has heard, and whether that is all of it.
-async fn heard(redis: &TestRedis) -> Option<(Vec<(usize, String)>, bool)> {
-    let mut connection = redis.connect().await;
-    let stream: StreamInfoStreamReply =
-        redis::cmd("XINFO").arg("STREAM").arg(TOPIC).query_async(&mut connection).await.ok()?;
-    let groups: StreamInfoGroupsReply =
-        redis::cmd("XINFO").arg("GROUPS").arg(TOPIC).query_async(&mut connection).await.ok()?;
-    let heard: Vec<_> = groups.groups.into_iter().map(|group| (group.pending, group.last_delivered_id)).collect();
-    let all = heard.iter().all(|(pending, last)| *pending == 0 && *last == stream.last_generated_id);
-    Some((heard.clone(), all && !heard.is_empty()))
+    Ok(told && ear.all().await)
 }

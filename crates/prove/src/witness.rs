@@ -8,11 +8,14 @@ use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use coreloop_core::{SystemClock, id::SystemIds};
 use coreloop_db::Transaction;
-use coreloop_eventing::{Consumer, Event, Failure, Handler, Metrics, Options, Parts, RedisBus};
+use coreloop_eventing::{Consumer, Event, Failure, Handler, Metrics, Options, Parts, RedisBus, bus::Bus};
+use coreloop_eventing_kafka::{KafkaBus, Options as KafkaOptions};
 use coreloop_facts::v1::WalletPosted;
 use redis::aio::ConnectionManager;
 use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
+
+use crate::carried::PARTITIONS;
 
 /// Its schema, as the database is made with it: the tables of every consumer, and the effects.
 pub(crate) const EFFECTS: &str = "
@@ -32,6 +35,12 @@ pub(crate) struct Arguments {
     /// Redis.
     #[arg(long)]
     redis: String,
+    /// Kafka, where that carries events instead.
+    #[arg(long)]
+    kafka: Option<String>,
+    /// Before the name of all that it has there.
+    #[arg(long, default_value = "")]
+    prefix: String,
     /// Made when it reads.
     #[arg(long)]
     ready_file: PathBuf,
@@ -84,13 +93,10 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
         retry_delays_secs: vec![0, 1, 1],
         ..Options::default()
     };
-    let client = redis::Client::open(arguments.redis.as_str())?;
-    let connection =
-        ConnectionManager::new_lazy_with_config(client.clone(), redis::aio::ConnectionManagerConfig::new())?;
     let parts = Parts {
         schema: "witness".to_owned(),
         db,
-        bus: Arc::new(RedisBus::new(connection, client, &options)),
+        bus: bus(arguments, &options)?,
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
         options: Arc::new(options),
@@ -102,6 +108,19 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     loop {
         worker.run(CancellationToken::new()).await;
     }
+}
+
+/// What carries its events.
+fn bus(arguments: &Arguments, options: &Options) -> Result<Arc<dyn Bus>> {
+    if let Some(servers) = &arguments.kafka {
+        let (servers, prefix) = (servers.clone(), arguments.prefix.clone());
+        let kafka = KafkaOptions { servers, prefix, partitions: PARTITIONS, ..KafkaOptions::default() };
+        return Ok(Arc::new(KafkaBus::new(&kafka, Duration::from_secs(options.retention_secs))));
+    }
+    let client = redis::Client::open(arguments.redis.as_str())?;
+    let connection =
+        ConnectionManager::new_lazy_with_config(client.clone(), redis::aio::ConnectionManagerConfig::new())?;
+    Ok(Arc::new(RedisBus::new(connection, client, options)))
 }
 
 #[cfg(feature = "planted")]

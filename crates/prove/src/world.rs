@@ -19,8 +19,10 @@ use coreloop_testkit::{
 
 use crate::{
     ask::{CALLERS, Front},
+    carried::{Brokers, Ear, Over},
     market::{GOODS, Market},
     postgres::Postgres,
+    run::Plan,
     service::Service,
     witness,
 };
@@ -31,6 +33,8 @@ const REPLICAS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The database that each run's is a copy of.
 const TEMPLATE: &str = "prove_template";
+/// What the test kit is told of Kafka; the product takes it for a setting.
+const JARS: &str = "CORELOOP_TEST_KAFKA";
 /// The database of auth, which all runs share.
 const AUTH: &str = "prove_auth";
 
@@ -50,6 +54,8 @@ pub(crate) struct Ground {
     pub(crate) postgres: Postgres,
     /// Redis, which keeps nothing: what it loses is to be told again.
     pub(crate) redis: TestRedis,
+    /// Kafka and RabbitMQ, while there are runs over them.
+    pub(crate) brokers: Option<Brokers>,
     /// The auth service.
     pub(crate) auth: Service,
     /// Who signs the tokens of people: auth publishes its keys.
@@ -79,6 +85,8 @@ pub(crate) struct World<'a> {
     wallets: Vec<u16>,
     /// Its database.
     pub(crate) database: String,
+    /// What carries its events and commands.
+    pub(crate) over: Over,
     /// Its folder: journal, logs.
     pub(crate) folder: PathBuf,
     /// The wallet and the market, as clients reach them.
@@ -100,10 +108,15 @@ impl Ground {
         let address = postgres.address().to_owned();
         fs::write(
             &settings,
-            settings_of(&Place { database: TEMPLATE, address: &address, bug: None }, &postgres, &redis.url(), ""),
+            settings_of(
+                &Place { database: TEMPLATE, address: &address, bug: None, carried: "" },
+                &postgres,
+                &redis.url(),
+                "",
+            ),
         )?;
         let mut migrate = tokio::process::Command::new(&build.product);
-        migrate.arg("--config").arg(&settings).arg("migrate");
+        migrate.env_remove(JARS).arg("--config").arg(&settings).arg("migrate");
         let told = migrate.output().await?;
         if !told.status.success() {
             bail!("coreloop migrate: {}", String::from_utf8_lossy(&told.stderr));
@@ -119,11 +132,16 @@ impl Ground {
         let own = format!("[server.ports]\nauth = {auth_port}\n");
         fs::write(
             &settings,
-            settings_of(&Place { database: AUTH, address: &address, bug: None }, &postgres, &redis.url(), &own),
+            settings_of(
+                &Place { database: AUTH, address: &address, bug: None, carried: "" },
+                &postgres,
+                &redis.url(),
+                &own,
+            ),
         )?;
         let mut auth = served("auth", &["auth"], build, &settings, folder, None);
         auth.start()?;
-        let mut ground = Self { postgres, redis, auth, issuer, auth_port, folder: folder.to_owned() };
+        let mut ground = Self { postgres, redis, brokers: None, auth, issuer, auth_port, folder: folder.to_owned() };
         wait_for("auth serves", PATIENCE, async || ground.auth.serves().unwrap_or(false).then_some(())).await;
         Ok(ground)
     }
@@ -133,29 +151,31 @@ impl Ground {
 fn served(name: &str, modules: &[&str], build: &Build, settings: &Path, folder: &Path, bug: Option<Bug>) -> Service {
     let (settings, ready) =
         (settings.display().to_string(), folder.join(format!("{name}.ready")).display().to_string());
-    let mut arguments = vec!["--config".to_owned(), settings, "serve".to_owned()];
+    let program = build.product.display().to_string();
+    let mut arguments = ["-u", JARS, &program, "--config", &settings, "serve"].map(str::to_owned).to_vec();
     arguments.extend(modules.iter().map(|module| (*module).to_owned()));
     arguments.extend(["--ready-file".to_owned(), ready]);
     arguments.extend(bug.into_iter().flat_map(|bug| ["--planted".to_owned(), bug.to_string()]));
-    Service::new(name, &build.product.display().to_string(), arguments, folder)
+    Service::new(name, "env", arguments, folder)
 }
 
 fn here(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 
-/// Whose settings: its database, how it reaches Postgres, its bug.
+/// Whose settings: its database, how it reaches Postgres, its bug, what carries its events and commands where it is not Redis.
 #[derive(Debug, Clone, Copy)]
 struct Place<'a> {
     database: &'a str,
     address: &'a str,
     bug: Option<Bug>,
+    carried: &'a str,
 }
 
 /// Settings of a process whose Postgres is at `address`. It waits less than in production, so that a run of minutes sees what
 /// else takes hours.
 fn settings_of(place: &Place<'_>, postgres: &Postgres, redis: &str, own: &str) -> String {
-    let Place { database, address, bug } = *place;
+    let Place { database, address, bug, carried } = *place;
     let (url, admin) = (postgres.url_of(address, database), postgres.url_of(postgres.address(), database));
     // Who captures late must not be prevented by the sweep that would have come first.
     let sweep_secs = if bug == Some(Bug::LateCapture) { 60 } else { 2 };
@@ -164,16 +184,18 @@ fn settings_of(place: &Place<'_>, postgres: &Postgres, redis: &str, own: &str) -
         "mode = \"local\"\n[database]\nurl = \"{url}\"\nadmin_url = \"{admin}\"\npassword = \"prove\"\nacquire_timeout_ms = 10000\nmax_connections = 8\n\
          statement_timeout_ms = 5000\nlock_timeout_ms = 2000\nidle_in_transaction_timeout_ms = 3000\n[redis]\nurl = \"{redis}\"\n\
          [auth]\nmaster_key = \"{MASTER_KEY}\"\nmesh_secret = \"{MESH_SECRET}\"\ninternal_ttl_secs = 3600\nseed = false\n\
-         [limit]\nenabled = false\n[wallet]\nsweep_secs = {sweep_secs}\n[eventing]\n{eventing}\n{own}"
+         [limit]\nenabled = false\n[wallet]\nsweep_secs = {sweep_secs}\n[eventing]\n{eventing}\n{carried}{own}"
     )
 }
 
 impl<'a> World<'a> {
-    /// Starts a mesh with a database of its own; with `bug`, of the planted build.
+    /// Starts the mesh of a plan with a database of its own; with a bug, of the planted build.
     ///
     /// # Errors
     /// When a part does not start.
-    pub(crate) async fn set(ground: &'a mut Ground, name: &str, build: &Build, bug: Option<Bug>) -> Result<Self> {
+    pub(crate) async fn set(ground: &'a mut Ground, build: &Build, plan: &Plan) -> Result<Self> {
+        let Plan { name, bug, over, .. } = plan;
+        let (bug, over) = (*bug, *over);
         let folder = ground.folder.join(name);
         fs::create_dir_all(&folder)?;
         ground.redis.flush().await;
@@ -193,6 +215,7 @@ impl<'a> World<'a> {
             lines: Vec::new(),
             wallets: Vec::new(),
             database,
+            over,
             folder,
             front,
             others,
@@ -206,7 +229,31 @@ impl<'a> World<'a> {
             service.start()?;
         }
         world.wait_until_all_serve().await;
+        if let Some(brokers) = world.brokers() {
+            brokers.settled(&world.prefix()).await;
+        }
         Ok(world)
+    }
+
+    /// The brokers, where they carry this run.
+    fn brokers(&self) -> Option<&Brokers> {
+        self.ground.brokers.as_ref().filter(|_| self.over == Over::Brokers)
+    }
+
+    /// Before the name of all that this run has at the brokers.
+    fn prefix(&self) -> String {
+        format!("{}.", self.database)
+    }
+
+    /// How far its witness has heard.
+    ///
+    /// # Errors
+    /// When nobody can be asked.
+    pub(crate) fn ear(&self) -> Result<Ear<'_>> {
+        Ok(match self.brokers() {
+            Some(brokers) => Ear::of_kafka(&brokers.kafka, &self.prefix())?,
+            None => Ear::of_redis(&self.ground.redis),
+        })
     }
 
     async fn line(&mut self, name: String, target: &str) -> String {
@@ -268,7 +315,12 @@ impl<'a> World<'a> {
         let redis = self.line(format!("{name}>redis"), &redis).await;
         let settings = self.folder.join(format!("{name}.toml"));
         let redis = format!("redis://{redis}");
-        let place = Place { database: &self.database, address: &postgres, bug };
+        let mut carried = String::new();
+        if let Some(rabbit) = self.brokers().map(|brokers| brokers.rabbit.address()) {
+            let rabbit = self.line(format!("{name}>rabbitmq"), &rabbit).await;
+            carried = self.brokers().map(|brokers| brokers.settings(&self.prefix(), &rabbit)).unwrap_or_default();
+        }
+        let place = Place { database: &self.database, address: &postgres, bug, carried: &carried };
         fs::write(&settings, settings_of(&place, &self.ground.postgres, &redis, own))?;
         self.services.push(served(name, modules, build, &settings, &self.folder, bug));
         Ok(())
@@ -284,6 +336,9 @@ impl<'a> World<'a> {
         let database = self.ground.postgres.url_of(&postgres, &self.database);
         let mut arguments = vec!["witness".to_owned(), "--database".to_owned(), database];
         arguments.extend(["--redis".to_owned(), format!("redis://{redis}"), "--ready-file".to_owned(), ready]);
+        if let Some(brokers) = self.brokers() {
+            arguments.extend(["--kafka".to_owned(), brokers.kafka.servers(), "--prefix".to_owned(), self.prefix()]);
+        }
         arguments.extend(bug.into_iter().flat_map(|bug| ["--planted".to_owned(), bug.to_string()]));
         self.services.push(Service::new(&name, &build.prove.display().to_string(), arguments, &self.folder));
         Ok(())

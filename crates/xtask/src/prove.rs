@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Kills, instead of the 25 of the short form and the 500 of the deep one.
     #[arg(long)]
     kills: Option<u32>,
+    /// Only kills of this kind: `redis`, which carries all, or `brokers`: Kafka carries events and RabbitMQ commands.
+    #[arg(long)]
+    over: Option<String>,
     /// Only these planted bugs; `none` for none.
     #[arg(long, value_delimiter = ',')]
     bugs: Vec<String>,
@@ -41,7 +44,7 @@ pub(crate) struct Options {
 impl Options {
     /// What continuous integration runs: the kills of the short form.
     pub(crate) fn kills() -> Self {
-        Self { filter: None, short: true, seed: None, kills: None, bugs: vec!["none".to_owned()] }
+        Self { filter: None, short: true, seed: None, kills: None, over: None, bugs: vec!["none".to_owned()] }
     }
 }
 

@@ -78,6 +78,8 @@ pub(crate) struct State {
     pub(crate) effects: Vec<Effect>,
     /// Of the shop and rewards.
     pub(crate) market: Market,
+    /// Commands that were acted on: to have a reward issued.
+    pub(crate) commands: usize,
 }
 
 impl State {
@@ -118,7 +120,10 @@ impl State {
         .fetch_all(&mut *tx)
         .await?;
         let market = Market::read(&mut tx).await?;
+        let commands: i64 =
+            sqlx::query_scalar("select count(*) from rewards.processed_events").fetch_one(&mut *tx).await?;
+        let commands = usize::try_from(commands)?;
         tx.rollback().await?;
-        Ok(Self { postings, entries, accounts, holds, effects, market })
+        Ok(Self { postings, entries, accounts, holds, effects, market, commands })
     }
 }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::Options;
 use crate::{
-    child,
+    child, jars,
     lint::AS_TESTED,
     packages, place,
     postgres::{self, Plan},
@@ -32,7 +32,8 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
     }
     fs::create_dir_all(&folder)?;
     let programs = programs(root, &folder, options.bugs.iter().all(|bug| bug != "none"))?;
-    packages::ensure_servers(&[], &private.join("logs"))?;
+    packages::ensure_servers(&["rabbitmq-server"], &private.join("logs"))?;
+    let kafka = jars::kafka(root)?;
     let name = format!("prove-{}-pg", std::process::id());
     let port = state::any_free(&[]).context("no free port")?;
     let mut postgres = postgres::start(&Plan { root, name: &name, port, durable: true })?;
@@ -44,6 +45,7 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
     let kills = options.kills.unwrap_or(if options.short { KILLS.0 } else { KILLS.1 });
     let mut command = Command::new(&programs.prove);
     command.current_dir(root).arg("run").arg("--product").arg(&programs.product).arg("--folder").arg(&folder);
+    command.env("CORELOOP_TEST_KAFKA", kafka).args(options.over.iter().flat_map(|over| ["--over", over]));
     if let Some(product) = &programs.planted {
         command.arg("--planted-product").arg(product);
     }
@@ -93,7 +95,7 @@ fn programs(root: &Path, folder: &Path, bugs: bool) -> Result<Programs> {
 fn built(root: &Path, names: &[&str], planted: bool) -> Result<PathBuf> {
     let mut build = Command::new("cargo");
     build.current_dir(root).args(["build", "--workspace"]).args(names.iter().flat_map(|name| ["--bin", name]));
-    build.args(AS_TESTED);
+    build.args(AS_TESTED).args(["--features", "coreloop/kafka"]);
     if planted {
         build.args(["--features", "coreloop/planted,coreloop-prove/planted"]);
         // What is built once for a run gains nothing from it, and pays for it.
