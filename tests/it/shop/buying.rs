@@ -162,6 +162,39 @@ fn what_is_sold_once_is_sold_once() {
     });
 }
 
+/// `ListEffects`.
+#[test]
+fn what_items_do_lasts_one_after_the_other_or_adds_up() {
+    run(async {
+        let mesh = MESH.get().await;
+        let (alice, bob) = (Buyer::with(mesh, 2_000).await, Buyer::new(mesh));
+        for item in ["xp-boost-1d", "spins-5", "xp-boost-7d", "spins-5", "streak-shield", "battle-pass"] {
+            alice.buy(item, &key()).await.expect(200);
+        }
+        let effects = async |buyer: &Buyer| buyer.rest(1).get("/api/shop/effects").send().await.expect(200)["effects"].clone();
+        let have = effects(&alice).await;
+        let of = |code: &str| have.as_array().unwrap().iter().find(|it| it["code"] == code).cloned().unwrap();
+        assert_eq!((&of("SPINS")["amount"], &of("SPINS")["ends_at"]), (&json!(10), &Value::Null));
+        assert_eq!((&of("STREAK_SHIELD")["amount"], &of("BATTLE_PASS_PREMIUM")["amount"]), (&json!(1), &json!(1)));
+        let boost = of("XP_BOOST");
+        let ends: jiff::Timestamp = boost["ends_at"].as_str().unwrap().parse().unwrap();
+        // A day and then a week, from when the first was bought.
+        let left = ends.as_second() - mesh.now() - 8 * 86_400;
+        assert!((-300..=1).contains(&left), "{boost}: {left}");
+        assert_eq!((&boost["amount"], have.as_array().unwrap().len()), (&json!(2), 4));
+        assert_eq!(effects(&bob).await, json!([]));
+        // What was over before another began is no part of it.
+        let of_alice = format!("where user_id = '{}' and code = 'XP_BOOST'", alice.id);
+        let long_ago = format!("update shop.effects set applied_at = applied_at - interval '2 days' {of_alice} and duration_secs = 86400");
+        mesh.db.execute(&long_ago).await;
+        let ends = effects(&alice).await[3]["ends_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let left = ends.as_second() - mesh.now() - 7 * 86_400;
+        assert!((-300..=1).contains(&left), "{left}");
+        mesh.db.execute(&format!("update shop.effects set applied_at = applied_at - interval '9 days' {of_alice}")).await;
+        assert_eq!(effects(&alice).await.as_array().unwrap().len(), 3, "it is over");
+    });
+}
+
 #[test]
 fn what_is_no_request_is_refused() {
     run(async {
@@ -180,6 +213,12 @@ fn what_is_no_request_is_refused() {
             (json!({"idempotency_key": "k".repeat(129)}), 400, "VALIDATION_FAILED"),
             (json!({"type": "CATEGORY_CONVERSION"}), 400, "VALIDATION_FAILED"),
             (json!({"promo_code": "NOSUCH"}), 400, "PROMO_INVALID"),
+            // What the database would refuse together with all that it is asked beside it.
+            (json!({"product_id": "spins-5\0"}), 400, "VALIDATION_FAILED"),
+            (json!({"idempotency_key": "k\0"}), 400, "VALIDATION_FAILED"),
+            (json!({"promo_code": "\0"}), 400, "VALIDATION_FAILED"),
+            (json!({"payment_handle": "\0"}), 400, "VALIDATION_FAILED"),
+            (json!({"device_id": "\0"}), 400, "VALIDATION_FAILED"),
         ] {
             let answer = alice.ask(0, "/api/shop/purchase", &asked(change.clone())).await;
             assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (status, reason), "{change}");
@@ -205,7 +244,8 @@ fn products_that_are_none_are_refused() {
     run(async {
         let mesh = MESH.get().await;
         let admin = mesh.admin().await;
-        let good = json!({"product_id": own("thing"), "category": "CATEGORY_ITEM", "name": "T", "price": 1});
+        let good = json!({"product_id": own("thing"), "category": "CATEGORY_ITEM", "name": "T", "price": 1,
+                          "effect": {"code": "THING", "amount": 1}});
         for (field, value) in [
             ("price", json!(0)),
             ("price", json!(-1)),
@@ -216,7 +256,11 @@ fn products_that_are_none_are_refused() {
             ("per_user_limit", json!(-1)),
             ("product_id", json!("Über")),
             ("name", json!("")),
+            ("name", json!("T\0")),
             ("category", json!("CATEGORY_UNSPECIFIED")),
+            // GOLD for nothing.
+            ("effect", json!(null)),
+            ("effect", json!({"code": "", "amount": 1})),
         ] {
             let mut wrong = good.clone();
             wrong[field] = value.clone();
@@ -225,6 +269,20 @@ fn products_that_are_none_are_refused() {
         }
         let alice = Buyer::new(mesh);
         assert_ne!(alice.ask(0, "/admin/shop/products", &json!({ "product": good })).await.status, 200);
+        // Whoever put it in, and changed it, is known; what changes nothing is no change.
+        for price in [1, 2, 2] {
+            let mut right = good.clone();
+            right["price"] = json!(price);
+            admin.post("/admin/shop/products", &json!({ "product": right })).await.expect(200);
+        }
+        let of = format!(
+            "from shop.changes where what = 'product' and subject = {} and changed_by = '{}'",
+            good["product_id"].as_str().map(|id| format!("'{id}'")).unwrap(),
+            admin.user_id
+        );
+        assert_eq!(mesh.db.count(&format!("select count(*) {of}")).await, 2);
+        let changed = "before ->> 'price' = '1' and after ->> 'price' = '2'";
+        assert_eq!(mesh.db.count(&format!("select count(*) {of} and {changed}")).await, 1);
     });
 }
 

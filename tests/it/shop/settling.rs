@@ -68,11 +68,51 @@ fn a_late_webhook_settles_once_however_often_it_comes() {
         assert_eq!(told.iter().map(|(status, _)| *status).collect::<Vec<_>>(), [200, 409, 409]);
         assert!(told[1].1.contains("WEBHOOK_REPLAYED"), "{}", told[1].1);
         alice.settled(&id, "CONFIRMED").await;
-        // What it says later, by another event, is not heard any more.
-        decide(mesh, &payment, &json!({"status": "voided"})).await;
+        // The same by another event changes nothing.
+        decide(mesh, &payment, &json!({"status": "confirmed"})).await;
         assert_eq!(alice.transaction(&id).await["state"], "PURCHASE_STATE_CONFIRMED");
         assert_eq!(gold(mesh, &alice.id).await, 525);
         nothing_is_amiss(mesh, &format!("p.user_id = '{}'", alice.id)).await;
+    });
+}
+
+#[test]
+fn what_is_charged_back_after_it_was_confirmed_is_taken_back() {
+    run(async {
+        let mesh = MESH.get().await;
+        let (alice, k) = (Buyer::new(mesh), key());
+        let bought = alice.convert(&k, "card").await.expect(200);
+        let id = bought["transaction_id"].as_str().unwrap();
+        let payment = alice.transaction(id).await["payment_id"].as_str().unwrap().to_owned();
+        let told = decide(mesh, &payment, &json!({"status": "voided", "times": 2})).await;
+        assert_eq!(told.iter().map(|(status, _)| *status).collect::<Vec<_>>(), [200, 409]);
+        let seen = alice.settled(id, "VOIDED").await;
+        assert_eq!((&seen["gold_delta"], &seen["reason"]), (&json!(0), &json!("CHARGED_BACK")));
+        assert_eq!(gold(mesh, &alice.id).await, 0);
+        // What was proven before is so no more.
+        let receipt = json!({ "receipt": bought["receipt"] });
+        assert_eq!(alice.ask(0, "/api/shop/receipts/verify", &receipt).await.expect(200)["valid"], false);
+        let again = alice.convert(&k, "card").await.expect(200);
+        assert_eq!((&again["status"], &again["success"]), (&json!("PURCHASE_STATE_VOIDED"), &json!(false)));
+        let told = format!(
+            "select count(*) from shop.outbox where aggregateid = '{}'
+                and type in ('settlement_confirmed', 'purchase_completed', 'settlement_voided')",
+            alice.id
+        );
+        assert_eq!(mesh.db.count(&told).await, 3);
+        // Told of once more, it is not taken once more.
+        give(mesh, &alice.id, 1_000).await;
+        decide(mesh, &payment, &json!({"status": "voided"})).await;
+        // Of what was spent the rest goes back, and what is missing is known.
+        let bob = Buyer::new(mesh);
+        let (id, payment) = pending(&bob).await;
+        decide(mesh, &payment, &json!({"status": "confirmed"})).await;
+        bob.settled(&id, "CONFIRMED").await;
+        spend(mesh, &bob.id, 400).await;
+        decide(mesh, &payment, &json!({"status": "voided"})).await;
+        assert_eq!(bob.settled(&id, "VOIDED").await["gold_delta"], 400);
+        assert_eq!((gold(mesh, &alice.id).await, gold(mesh, &bob.id).await), (1_000, 0));
+        nothing_is_amiss(mesh, &format!("p.user_id in ('{}', '{}')", alice.id, bob.id)).await;
     });
 }
 
@@ -282,14 +322,24 @@ fn an_operator_settles_what_nobody_decides() {
         let path = |id: &str| format!("/api/shop/transactions/{id}/settle");
         let confirm = json!({"verdict": "PURCHASE_STATE_CONFIRMED", "reason": "ticket 7"});
         let void = json!({"verdict": "PURCHASE_STATE_VOIDED", "reason": "ticket 8"});
-        let (id, _) = pending(&alice).await;
+        let (id, payment) = pending(&alice).await;
         assert_ne!(alice.ask(0, &path(&id), &confirm).await.status, 200, "not by its buyer");
         for _ in 0..2 {
             let settled = admin.post(&path(&id), &confirm).await.expect(200);
             assert_eq!(settled["transaction"]["state"], "PURCHASE_STATE_CONFIRMED");
         }
         admin.post(&path(&id), &void).await.refused(400, "TRANSACTION_SETTLED");
+        // Nor does the payment service say otherwise.
+        assert_eq!(decide(mesh, &payment, &json!({"status": "voided"})).await[0].0, 200);
+        assert_eq!(alice.transaction(&id).await["state"], "PURCHASE_STATE_CONFIRMED");
         assert_eq!(gold(mesh, &alice.id).await, 525);
+        // Who did so, and why, is kept.
+        let kept = format!(
+            "select count(*) from shop.changes where what = 'settlement' and subject = '{id}'
+                and changed_by = '{}' and reason = 'ticket 7' and after ->> 'verdict' = 'CONFIRMED'",
+            admin.user_id
+        );
+        assert_eq!(mesh.db.count(&kept).await, 1);
         let (id, _) = pending(&bob).await;
         admin.post(&path(&id), &void).await.expect(200);
         bob.settled(&id, "VOIDED").await;
