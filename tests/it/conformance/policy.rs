@@ -2,6 +2,7 @@
 
 use coreloop_transcode::{descriptor, options, pb::option::Level};
 use prost_reflect::{DescriptorPool, MethodDescriptor};
+use prost_types::method_options::IdempotencyLevel;
 
 /// Every RPC of ours.
 pub fn methods() -> impl Iterator<Item = MethodDescriptor> {
@@ -34,6 +35,23 @@ fn every_rpc_has_the_five_lines() {
         for (line, begins) in lines[1..].iter().zip(["Permission:", "Idempotency:", "Emits:", "Reasons:"]) {
             assert!(line.starts_with(begins), "{}: {line}", method.full_name());
         }
+    }
+}
+
+/// RPCs that change something and may be called as often as somebody likes: they end what there is of the caller's, once; mint for
+/// machines that have the mesh's secret; or read.
+const UNLIMITED: [&str; 6] = ["Logout", "LogoutAll", "RevokeToken", "MintInternalToken", "GetOpenApi", "GetDocs"];
+
+#[test]
+fn every_rpc_that_people_change_something_by_states_how_often() {
+    for method in methods() {
+        let level = Level::try_from(options::access(&method).unwrap().level).unwrap();
+        let people = !matches!(level, Level::Admin | Level::Internal);
+        let described = method.method_descriptor_proto().options.as_ref();
+        let reads = described.is_some_and(|options| options.idempotency_level() == IdempotencyLevel::NoSideEffects);
+        let free = reads || UNLIMITED.contains(&method.name());
+        let limited = options::rate_limit(&method).is_some();
+        assert!(!people || free || limited, "{}", method.full_name());
     }
 }
 

@@ -1,0 +1,201 @@
+//! What an RPC says that the audit records of it is recorded: who, in a row that stays.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use coreloop_testkit::{TestMesh, run, wait::wait_until};
+use coreloop_transcode::options;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::policy::methods;
+use crate::shop::stage::{Buyer, MESH, key};
+
+/// What is asked for, and the rows that are then there of `{admin}`.
+#[derive(Debug)]
+struct Kept {
+    method: http::Method,
+    path: String,
+    body: Value,
+    rows: String,
+}
+
+fn kept(method: http::Method, path: &str, body: Value, rows: String) -> Kept {
+    Kept { method, path: path.to_owned(), body, rows: format!("select count(*) from {rows}") }
+}
+
+/// Of the shop, rewards and the wallet: their own tables.
+fn of_the_economy(user: &str, purchase: &str) -> Vec<(&'static str, Kept)> {
+    let post = |path: &str, body: Value, rows: &str| kept(http::Method::POST, path, body, rows.to_owned());
+    let name = format!("kept-{}", Uuid::new_v4());
+    let settle = format!("/api/shop/transactions/{purchase}/settle");
+    let state = format!("/admin/rewards/inventory/{name}/state");
+    let changed = |what: &str| format!("rewards.changes where what = '{what}' and subject = '{name}' and actor = 'user:{{admin}}'");
+    let shop = |what: &str| format!("shop.changes where what = '{what}' and changed_by = '{{admin}}'");
+    let fraud = |subject: &str| format!("shop.fraud_changes where subject = '{subject}' and changed_by = '{{admin}}'");
+    vec![
+        (
+            "shop.product.upsert",
+            post(
+                "/admin/shop/products",
+                json!({"product": {"product_id": name, "category": "CATEGORY_ITEM", "name": "K", "price": 1,
+                                   "effect": {"code": "K", "amount": 1}}}),
+                &shop("product"),
+            ),
+        ),
+        (
+            "shop.promo.upsert",
+            post(
+                "/admin/shop/promos",
+                json!({"promo": {"code": name.to_uppercase(), "kind": "PROMO_KIND_PERCENT", "value": 5}}),
+                &shop("promo"),
+            ),
+        ),
+        (
+            "shop.transaction.settle",
+            post(&settle, json!({"verdict": "PURCHASE_STATE_CONFIRMED", "reason": "kept"}), &shop("settlement")),
+        ),
+        (
+            "shop.fraud.rule",
+            post(
+                "/admin/shop/fraud/rules",
+                json!({"rule": {"rule_id": "KEPT", "category": "CATEGORY_CONVERSION", "kind": "FRAUD_KIND_VELOCITY",
+                                "subject": "FRAUD_SUBJECT_USER", "window_secs": 1, "most": 10_000,
+                                "mode": "FRAUD_MODE_OFF"}}),
+                &fraud("KEPT"),
+            ),
+        ),
+        (
+            "shop.fraud.excuse",
+            post("/admin/shop/fraud/excuses", json!({"user_id": user, "for_secs": 1, "reason": "kept"}), &fraud(user)),
+        ),
+        (
+            "rewards.distribute",
+            post(
+                "/admin/rewards/distribute",
+                json!({"user_id": user, "kind": "REWARD_KIND_XP", "amount": 1, "reason": "kept", "external_event_id": key()}),
+                "rewards.reward_audit where step = 'asked' and actor = 'user:{admin}'",
+            ),
+        ),
+        (
+            "rewards.campaign.put",
+            post(
+                "/admin/rewards/campaigns",
+                json!({"campaign_id": name, "kind": "REWARD_KIND_POINT", "amount": 1, "state": "OFFER_STATE_PAUSED"}),
+                &changed("campaigns"),
+            ),
+        ),
+        (
+            "rewards.inventory.put",
+            post(
+                "/admin/rewards/inventory",
+                json!({"sku": name, "title": "K", "vendor_sku": "k", "price": 1, "stock": 0, "state": "OFFER_STATE_PAUSED"}),
+                &changed("inventory"),
+            ),
+        ),
+        ("rewards.inventory.state", post(&state, json!({"state": "OFFER_STATE_RETIRED"}), &changed("inventory"))),
+        (
+            "rewards.ad.put",
+            post(
+                "/admin/rewards/ads",
+                json!({"ad_id": name, "title": "K", "url": "https://k.example/", "points": 1, "slots": 0,
+                       "state": "OFFER_STATE_PAUSED"}),
+                &changed("ads"),
+            ),
+        ),
+        (
+            "wallet.adjust",
+            post(
+                "/admin/users/adjust-points",
+                json!({"user_id": user, "currency": "CURRENCY_GOLD", "delta": 1, "reason": "kept", "idempotency_key": key()}),
+                "wallet.postings where actor = 'user:{admin}'",
+            ),
+        ),
+    ]
+}
+
+/// Of ops: what is asked, whatever comes of it.
+fn of_ops() -> Vec<(&'static str, Kept)> {
+    let letter = format!("/admin/dlq/rewards.issue/{}", Uuid::new_v4());
+    let run = format!("/admin/maintenance/runs/{}", Uuid::new_v4());
+    let none = json!({"queue": "rewards.issue", "count": 1, "id": Uuid::new_v4()});
+    let (get, post) = (http::Method::GET, http::Method::POST);
+    let asked = [
+        ("ops.dead_letters.list", &get, "/admin/dlq/rewards.issue", json!({})),
+        ("ops.dead_letters.inspect", &get, letter.as_str(), json!({})),
+        ("ops.dead_letters.reprocess", &post, "/admin/dlq/reprocess", none.clone()),
+        ("ops.dead_letters.discard", &post, "/admin/dlq/discard", none),
+        ("ops.queues.list", &get, "/admin/dlq", json!({})),
+        ("ops.audit.search", &get, "/admin/audit", json!({})),
+        ("ops.integrity.start", &post, "/admin/maintenance/integrity-check", json!({"checks": ["ops.audit"]})),
+        ("ops.runs.list", &get, "/admin/maintenance/runs", json!({})),
+        ("ops.runs.get", &get, run.as_str(), json!({})),
+        ("ops.health.get", &get, "/admin/health", json!({})),
+        ("ops.dashboard.get", &get, "/admin/dashboard", json!({})),
+    ];
+    let rows = |action: &str| format!("ops.audits where action = '{action}' and actor = '{{admin}}'");
+    asked.map(|(action, method, path, body)| (action, kept(method.clone(), path, body, rows(action)))).into()
+}
+
+/// Of auth: the history of accounts, and its tables.
+fn of_auth(user: &str) -> Vec<(&'static str, Kept)> {
+    let (get, post) = (http::Method::GET, http::Method::POST);
+    let of = |path: &str| format!("/api/v1/auth/admin/users/{user}{path}");
+    let noted = |name: &str| format!("auth.auth_events where event_type = 'auth.{name}' and aggregate_id = '{{admin}}'");
+    let by = |name: &str| {
+        format!("auth.auth_events where event_type = 'auth.{name}' and aggregate_id = '{user}' and payload ->> 'by' = '{{admin}}'")
+    };
+    let invites = "/api/v1/auth/admin/invites";
+    vec![
+        ("auth.role.set", kept(http::Method::PUT, &of("/roles"), json!({"roles": ["ROLE_VIP"]}), noted("roles_asked"))),
+        ("auth.user.lock", kept(post.clone(), &of("/lock"), json!({"reason": "kept"}), by("user_locked"))),
+        ("auth.user.unlock", kept(post.clone(), &of("/unlock"), json!({}), by("user_unlocked"))),
+        ("auth.user.get", kept(get, &of(""), json!({}), noted("user_looked_at"))),
+        (
+            "auth.invite.create",
+            kept(post.clone(), invites, json!({"max_uses": 1}), "auth.invites where created_by = '{admin}'".to_owned()),
+        ),
+        ("auth.keys.rotate", kept(post, "/api/v1/auth/admin/keys/rotate", json!({}), noted("rotation_asked"))),
+    ]
+}
+
+/// Of who is not an administrator yet or any more: `journeys` see these in `auth.login_audits` and `auth.auth_events`.
+const ELSEWHERE: [&str; 2] = ["auth.admin.login", "auth.admin.logout"];
+
+/// A conversion that nobody decides.
+async fn pending(mesh: &TestMesh) -> String {
+    let bought = Buyer::new(mesh).convert(&key(), "pending").await.expect(200);
+    bought["transaction_id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_is_said_to_be_audited_is_kept() {
+    run(async {
+        let mesh = MESH.get().await;
+        let admin = mesh.admin().await;
+        let (user, purchase) = (mesh.persona("kept").await.user_id, pending(mesh).await);
+        let acts = of_the_economy(&user, &purchase).into_iter().chain(of_ops()).chain(of_auth(&user));
+        let mut acts: BTreeMap<&str, (usize, Kept)> =
+            acts.enumerate().map(|(place, (action, kept))| (action, (place, kept))).collect();
+        let mut said = Vec::new();
+        for method in methods() {
+            let Some(audit) = options::audit(&method).filter(|audit| !audit.action.is_empty()) else { continue };
+            if !ELSEWHERE.contains(&audit.action.as_str()) {
+                said.push(acts.remove(audit.action.as_str()).unwrap_or_else(|| panic!("nobody says where {} is kept", audit.action)));
+            }
+        }
+        assert!(acts.is_empty(), "no RPC says so: {acts:?}");
+        said.sort_by_key(|(place, _)| *place);
+        for (_, act) in said {
+            let rows = act.rows.replace("{admin}", &admin.user_id);
+            let before = mesh.db.count(&rows).await;
+            let call = admin.rest().call(act.method.clone(), &act.path);
+            let call = if act.method == http::Method::GET { call } else { call.json(&act.body) };
+            let answer = call.send().await;
+            assert!(answer.status.as_u16() < 500, "{act:?}: {}", answer.text());
+            wait_until(format!("{} is kept: {}", act.path, answer.text()), Duration::from_secs(20), async || {
+                mesh.db.count(&rows).await > before
+            })
+            .await;
+        }
+    });
+}
