@@ -10,5 +10,5 @@ mod limited;
 mod promises;
 mod receipts;
 mod settling;
-mod stage;
+pub mod stage;
 mod travelling;
