@@ -127,7 +127,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         add(vec![whole::read_path(rounds).await?]);
     }
     if ["P8", "P9", "P10", "P11", "P13", "P19"].into_iter().any(wanted) {
-        add(money::rows(rounds, wanted("P19")).await?);
+        add(money::rows(rounds, &wanted).await?);
     }
     if wanted("P15") {
         add(events::rows(rounds).await?);

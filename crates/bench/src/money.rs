@@ -123,7 +123,7 @@ struct Place {
     shops: Vec<Channel>,
     folder: PathBuf,
     postgres: u32,
-    _part: Part,
+    part: Part,
 }
 
 /// What one round saw: purchases a second of ours and of the raw forms, CPU of Postgres for each, reads a second.
@@ -140,34 +140,30 @@ struct Turn {
     selects: f64,
 }
 
-/// All rows; with `larger`, P19 too.
+/// The rows that are `wanted`.
 ///
 /// # Errors
 /// When a purchase fails or pgbench is not there.
-pub(crate) async fn rows(rounds: usize, larger: bool) -> Result<Vec<Row>> {
+pub(crate) async fn rows(rounds: usize, wanted: &impl Fn(&str) -> bool) -> Result<Vec<Row>> {
     let place = Place::take().await?;
     let mut turns = Vec::new();
     for round in 0..=rounds {
-        let turn = place.turn(round).await?;
+        let turn = place.turn(round, wanted).await?;
         if round > 0 {
             turns.push(turn);
         }
     }
-    let (p99, one_p99) = (place.quiet().await?, place.quiet_raw()?);
-    let tail = p99 / one_p99;
     let mut rows = table(&turns);
-    rows.push(Row {
-        id: "P11",
-        what: "Spend p99 at 200/s, of the one statement's".to_owned(),
-        measured: format!("{tail:.2}"),
-        aim: "≤ 1.3",
-        met: tail <= 1.3,
-        detail: format!("{:.1} ms beside {:.1} ms", p99 / 1e3, one_p99 / 1e3),
-    });
-    rows.extend(place.purchases(rounds, one_p99).await?);
-    if larger {
+    if wanted("P11") {
+        rows.extend(place.tails().await?);
+    }
+    if wanted("P8") || wanted("P9") {
+        rows.extend(place.purchases(rounds).await?);
+    }
+    if wanted("P19") {
         rows.push(place.larger(rounds).await?);
     }
+    rows.retain(|row| wanted(row.id));
     Ok(rows)
 }
 
@@ -223,7 +219,7 @@ impl Place {
         let shops = load::connect(&at.shop, 4).await?;
         let folder = std::env::temp_dir().join(format!("coreloop-money-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
-        let place = Self { at, channels, shops, folder, postgres: u32::try_from(postgres)?, _part: part };
+        let place = Self { at, channels, shops, folder, postgres: u32::try_from(postgres)?, part };
         let seen = load::grpc(&place.channels, BATCH, 4, PEOPLE / 500, Some(&place.at.machine), seed).await;
         anyhow::ensure!(seen.errors == 0, "{} of the batches that seed failed", seen.errors);
         place.give().await?;
@@ -234,21 +230,24 @@ impl Place {
         Ok(place)
     }
 
-    async fn turn(&self, round: usize) -> Result<Turn> {
+    /// One round; what no row wants is left out.
+    async fn turn(&self, round: usize, wanted: &impl Fn(&str) -> bool) -> Result<Turn> {
         let select = format!("\\set id random(1, {PEOPLE})\nselect balance from raw.accounts where id = :id;\n");
         let (six, six_cpu) = self.raw(&six(PEOPLE))?;
         let (ours, ours_cpu) = self.ours("spend", round, PEOPLE).await?;
-        Ok(Turn {
-            ours,
-            six,
-            ours_cpu,
-            six_cpu,
-            one: self.raw(&one(PEOPLE))?.0,
-            one_hot: self.raw(&one(HOT))?.0,
-            ours_hot: self.ours("spend", round, HOT).await?.0,
-            reads: self.read().await?,
-            selects: self.raw(&select)?.0,
-        })
+        let mut turn = Turn { ours, six, ours_cpu, six_cpu, ..Turn::default() };
+        if wanted("P8") {
+            turn.one = self.raw(&one(PEOPLE))?.0;
+        }
+        if wanted("P9") {
+            turn.one_hot = self.raw(&one(HOT))?.0;
+            turn.ours_hot = self.ours("spend", round, HOT).await?.0;
+        }
+        if wanted("P13") {
+            turn.reads = self.read().await?;
+            turn.selects = self.raw(&select)?.0;
+        }
+        Ok(turn)
     }
 
     /// Purchases a second, and CPU of Postgres for each in microseconds.

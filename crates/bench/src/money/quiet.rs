@@ -5,9 +5,23 @@ use std::{fs, time::Duration};
 use anyhow::Result;
 
 use super::{PEOPLE, Place, QUIET, SECONDS, SPEND, one, spend};
-use crate::load;
+use crate::{load, report::Row};
 
 impl Place {
+    /// P11: the tails of both kinds of purchases, of the one statement's.
+    pub(super) async fn tails(&self) -> Result<Vec<Row>> {
+        let (spend, purchase, one) = (self.quiet().await?, self.quiet_shop().await?, self.quiet_raw()?);
+        let row = |what: &str, tail: f64, commits: &str| Row {
+            id: "P11",
+            what: format!("{what} p99 at {QUIET}/s, of the one statement's"),
+            measured: format!("{:.2}", tail / one),
+            aim: "≤ 1.3",
+            met: tail / one <= 1.3,
+            detail: format!("{:.1} ms beside {:.1} ms{commits}", tail / 1e3, one / 1e3),
+        };
+        Ok(vec![row("Spend", spend, ""), row("Purchase", purchase, "; three commits beside one")])
+    }
+
     /// p99 of purchases that come at a steady pace, whatever became of those before.
     pub(super) async fn quiet(&self) -> Result<f64> {
         let pause = Duration::from_secs(1) / QUIET;
