@@ -8,3 +8,4 @@ pub mod integrity;
 pub mod inventory;
 pub mod origin;
 pub mod redemptions;
+pub mod sealed;

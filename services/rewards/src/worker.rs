@@ -166,13 +166,13 @@ async fn unheard(app: &App, ended: (Timestamp, Timestamp)) -> Result<(), Error> 
 async fn reseal(app: &App) -> Result<(), Error> {
     let (mut after, mut closed) = (Uuid::nil(), 0);
     loop {
-        let page = store::redemptions::sealed_otherwise(&app.db, app.vault.sealing(), after, PAGE).await?;
+        let page = store::sealed::otherwise(&app.db, app.vault.sealing(), after, PAGE).await?;
         let Some((last, _)) = page.last() else { break };
         after = *last;
         for (id, sealed) in &page {
             match app.vault.open(*id, sealed) {
                 Ok(code) => {
-                    store::redemptions::reseal(&app.db, *id, &sealed.key, &app.vault.seal(*id, &code)?).await?;
+                    store::sealed::reseal(&app.db, *id, &sealed.key, &app.vault.seal(*id, &code)?).await?;
                 }
                 Err(_) => closed += 1,
             }
