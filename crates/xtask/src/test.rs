@@ -124,6 +124,7 @@ fn scratch(temporary: &Path) -> Result<PathBuf> {
 const THREADS: &str = "RUST_TEST_THREADS";
 
 /// Tests at the same time: as the caller says, else two a core, for they wait more than they work.
+#[expect(clippy::disallowed_methods, reason = "what cargo's own tests read, no setting of ours")]
 pub(crate) fn threads() -> usize {
     let said = std::env::var(THREADS).ok().and_then(|said| said.parse().ok()).filter(|said| *said > 0);
     said.unwrap_or_else(|| 2 * std::thread::available_parallelism().map_or(1, NonZero::get))

@@ -127,7 +127,7 @@ impl Turn<'_> {
         let mut connection = self.consumer.parts.db.acquire().await?;
         let (head, now) = ((self.consumer.name.as_str(), self.key.as_str()), self.consumer.parts.clock.now());
         let error = text(&failure.to_string());
-        Ok(store::inbox::bury(&mut connection, &self.consumer.sql, head, &error, now).await?)
+        Ok(store::inbox::bury_first(&mut connection, &self.consumer.sql, head, &error, now).await?)
     }
 
     async fn try_head(&self) -> Result<Option<(Event, u32, Timestamp)>, Failure> {

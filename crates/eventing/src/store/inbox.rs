@@ -52,12 +52,7 @@ impl Statements {
             )
             .into(),
             head: format!("select topic, envelope, payload, failures, due_at {}", first_of_key(&held)).into(),
-            bury: format!(
-                "update {held} set state = 'dead', reason = 'UNREADABLE', error = $3, held_at = $4
-                 where (consumer, id) = (select consumer, id {})",
-                first_of_key(&held)
-            )
-            .into(),
+            bury: bury(&held).into(),
             release: format!("delete from {held} where consumer = $1 and id = $2").into(),
             settle: format!(
                 "update {held} set state = $3, failures = $4, reason = $5, error = $6, held_at = $7, due_at = $8
@@ -101,6 +96,15 @@ impl Statements {
 /// The first that a key holds.
 fn first_of_key(held: &str) -> String {
     format!("from {held} where consumer = $1 and key = $2 and state in ('retry', 'waiting') order by position limit 1")
+}
+
+/// Makes that a dead letter.
+fn bury(held: &str) -> String {
+    format!(
+        "update {held} set state = 'dead', reason = 'UNREADABLE', error = $3, held_at = $4
+         where (consumer, id) = (select consumer, id {})",
+        first_of_key(held)
+    )
 }
 
 /// Claims an event: the first where it is delivered, the second where it is the head of those that are held. One that is a
@@ -289,7 +293,7 @@ pub(crate) async fn head(
 }
 
 /// Makes the first of a key a dead letter, which cannot be read.
-pub(crate) async fn bury(
+pub(crate) async fn bury_first(
     connection: &mut PgConnection,
     sql: &Statements,
     (consumer, key): (&str, &str),
