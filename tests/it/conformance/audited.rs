@@ -29,7 +29,9 @@ fn of_the_economy(user: &str, purchase: &str) -> Vec<(&'static str, Kept)> {
     let name = format!("kept-{}", Uuid::new_v4());
     let settle = format!("/api/shop/transactions/{purchase}/settle");
     let state = format!("/admin/rewards/inventory/{name}/state");
-    let changed = |what: &str| format!("rewards.changes where what = '{what}' and subject = '{name}' and actor = 'user:{{admin}}'");
+    let changed = |what: &str| {
+        format!("rewards.changes where what = '{what}' and subject = '{name}' and actor = 'user:{{admin}}'")
+    };
     let shop = |what: &str| format!("shop.changes where what = '{what}' and changed_by = '{{admin}}'");
     let fraud = |subject: &str| format!("shop.fraud_changes where subject = '{subject}' and changed_by = '{{admin}}'");
     vec![
@@ -140,9 +142,12 @@ fn of_ops() -> Vec<(&'static str, Kept)> {
 fn of_auth(user: &str) -> Vec<(&'static str, Kept)> {
     let (get, post) = (http::Method::GET, http::Method::POST);
     let of = |path: &str| format!("/api/v1/auth/admin/users/{user}{path}");
-    let noted = |name: &str| format!("auth.auth_events where event_type = 'auth.{name}' and aggregate_id = '{{admin}}'");
+    let noted =
+        |name: &str| format!("auth.auth_events where event_type = 'auth.{name}' and aggregate_id = '{{admin}}'");
     let by = |name: &str| {
-        format!("auth.auth_events where event_type = 'auth.{name}' and aggregate_id = '{user}' and payload ->> 'by' = '{{admin}}'")
+        format!(
+            "auth.auth_events where event_type = 'auth.{name}' and aggregate_id = '{user}' and payload ->> 'by' = '{{admin}}'"
+        )
     };
     let invites = "/api/v1/auth/admin/invites";
     vec![
@@ -180,7 +185,10 @@ fn what_is_said_to_be_audited_is_kept() {
         for method in methods() {
             let Some(audit) = options::audit(&method).filter(|audit| !audit.action.is_empty()) else { continue };
             if !ELSEWHERE.contains(&audit.action.as_str()) {
-                said.push(acts.remove(audit.action.as_str()).unwrap_or_else(|| panic!("nobody says where {} is kept", audit.action)));
+                said.push(
+                    acts.remove(audit.action.as_str())
+                        .unwrap_or_else(|| panic!("nobody says where {} is kept", audit.action)),
+                );
             }
         }
         assert!(acts.is_empty(), "no RPC says so: {acts:?}");

@@ -22,6 +22,7 @@ fn hasty() -> Builder {
         .setting("rewards.resend_after_secs", 1_i64)
         .setting("rewards.recover_every_ms", 100_i64)
         .setting("rewards.vendor_timeout_ms", 3_000_i64)
+        .setting("limit.enabled", false)
         .toml("[eventing]\nretry_delays_secs = [1, 1, 1]\npoll_ms = 100\nstandby_ms = 100\n")
 }
 

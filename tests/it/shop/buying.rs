@@ -171,7 +171,8 @@ fn what_items_do_lasts_one_after_the_other_or_adds_up() {
         for item in ["xp-boost-1d", "spins-5", "xp-boost-7d", "spins-5", "streak-shield", "battle-pass"] {
             alice.buy(item, &key()).await.expect(200);
         }
-        let effects = async |buyer: &Buyer| buyer.rest(1).get("/api/shop/effects").send().await.expect(200)["effects"].clone();
+        let effects =
+            async |buyer: &Buyer| buyer.rest(1).get("/api/shop/effects").send().await.expect(200)["effects"].clone();
         let have = effects(&alice).await;
         let of = |code: &str| have.as_array().unwrap().iter().find(|it| it["code"] == code).cloned().unwrap();
         assert_eq!((&of("SPINS")["amount"], &of("SPINS")["ends_at"]), (&json!(10), &Value::Null));
@@ -185,12 +186,16 @@ fn what_items_do_lasts_one_after_the_other_or_adds_up() {
         assert_eq!(effects(&bob).await, json!([]));
         // What was over before another began is no part of it.
         let of_alice = format!("where user_id = '{}' and code = 'XP_BOOST'", alice.id);
-        let long_ago = format!("update shop.effects set applied_at = applied_at - interval '2 days' {of_alice} and duration_secs = 86400");
+        let long_ago = format!(
+            "update shop.effects set applied_at = applied_at - interval '2 days' {of_alice} and duration_secs = 86400"
+        );
         mesh.db.execute(&long_ago).await;
         let ends = effects(&alice).await[3]["ends_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
         let left = ends.as_second() - mesh.now() - 7 * 86_400;
         assert!((-300..=1).contains(&left), "{left}");
-        mesh.db.execute(&format!("update shop.effects set applied_at = applied_at - interval '9 days' {of_alice}")).await;
+        mesh.db
+            .execute(&format!("update shop.effects set applied_at = applied_at - interval '9 days' {of_alice}"))
+            .await;
         assert_eq!(effects(&alice).await.as_array().unwrap().len(), 3, "it is over");
     });
 }
