@@ -6,16 +6,23 @@ use std::{
     time::Duration,
 };
 
-use coreloop_testkit::{Persona, TestMesh, mesh::Builder, run, seed, wait::wait_for, wait_until};
+use coreloop_testkit::{Persona, TestMesh, mesh::Builder, rpc, run, seed, wait::wait_for, wait_until};
+use coreloop_wallet_api::v1::{Currency, SpendRequest};
 use futures::future::join_all;
+use prost::Message as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 use sqlx::Executor as _;
 
-use super::stage::{LONG, Shelf, audited, person_with, points_of, redeem, redeemed, settled};
+use super::stage::{Giver, LONG, Shelf, audited, given, person_with, points, points_of, redeem, redeemed, settled};
 
 /// What waits is looked after within a second or two.
 fn hasty() -> Builder {
+    retried("[1, 1, 1]")
+}
+
+/// The same, with pauses of its own before a command is tried again.
+fn retried(pauses: &str) -> Builder {
     TestMesh::builder()
         .stand_ins()
         .setting("rewards.recover_after_secs", 2_i64)
@@ -23,7 +30,7 @@ fn hasty() -> Builder {
         .setting("rewards.recover_every_ms", 100_i64)
         .setting("rewards.vendor_timeout_ms", 3_000_i64)
         .setting("limit.enabled", false)
-        .toml("[eventing]\nretry_delays_secs = [1, 1, 1]\npoll_ms = 100\nstandby_ms = 100\n")
+        .toml(&format!("[eventing]\nretry_delays_secs = {pauses}\npoll_ms = 100\nstandby_ms = 100\n"))
 }
 
 async fn fault(mesh: &TestMesh, fault: Value) {
@@ -145,6 +152,74 @@ fn points_that_are_taken_after_all_come_back_though_the_wallet_fails_at_first() 
         })
         .await;
         assert_eq!((audited(&mesh, id).await, shelf.stock(&mesh).await), (4, 1), "the piece was back before");
+    });
+}
+
+/// A wallet that was slow took the points for what had been given up, and its answer was heard by nobody. And a code that the
+/// key of before has sealed is sealed anew.
+#[test]
+fn what_nobody_heard_of_comes_back_and_codes_get_the_key_of_now() {
+    run(async {
+        // One key by two names, so that what the one sealed can be said to be the other's.
+        let key = "5a".repeat(32);
+        let mesh = hasty()
+            .setting("rewards.audit_secs", 1_i64)
+            .setting("rewards.master_key", key.clone())
+            .setting("rewards.master_key_id", "now")
+            .setting("rewards.old_master_key", key)
+            .setting("rewards.old_master_key_id", "before")
+            .start()
+            .await;
+        let (shelf, alice) = (Shelf::with(&mesh, 10, 1).await, mesh.persona("alice").await);
+        redeemed(&alice, &shelf.sku, "k").await.refused(400, "INSUFFICIENT_POINTS");
+        let listed = alice.get("/v1/rewards/redemptions").await.expect(200);
+        let id = listed["redemptions"][0]["redemption_id"].as_str().unwrap().to_owned();
+        let (giver, asked) = (Giver::of(&mesh, "scan").await, points(&alice.user_id, 10));
+        given(&giver, 0, &asked).await;
+        let spent = SpendRequest {
+            user_id: alice.user_id.clone(),
+            currency: Currency::Point.into(),
+            amount: 10,
+            destination: None,
+            reason: "rewards.redeem".into(),
+            reference: id.clone(),
+            idempotency_key: format!("rewards.redeem:{id}"),
+        };
+        let bearer = format!("Bearer {}", mesh.machine_token("rewards", "wallet").await);
+        let path = "/coreloop.wallet.v1.WalletInternalService/Spend";
+        let metadata = [("authorization", bearer.as_str())];
+        rpc::call(&mesh.grpc("wallet"), path, &spent.encode_to_vec(), &metadata).await.unwrap();
+        wait_until("the points are back", LONG, async || points_of(&alice).await == 10).await;
+        let ended =
+            "select count(*) from rewards.redemptions where state = 5 and spent is not null and returned is not null";
+        wait_until("it has ended", LONG, async || mesh.db.count(ended).await == 1).await;
+        assert_eq!((audited(&mesh, &id).await, shelf.stock(&mesh).await), (4, 1), "the piece was back before");
+        assert_eq!(mesh.db.count("select count(*) from rewards.audit_gaps").await, 0);
+        let id = begun(&alice, &shelf, "l").await;
+        let code = settled(&alice, &id).await["voucher_code"].clone();
+        mesh.db.execute("update rewards.redemptions set code_key = 'before' where state = 3").await;
+        // Everything is looked at once a day.
+        mesh.db.execute("delete from rewards.sweeps").await;
+        let anew = "select count(*) from rewards.redemptions where state = 3 and code_key = 'now'";
+        wait_until("it is sealed anew", LONG, async || mesh.db.count(anew).await == 1).await;
+        assert_eq!(settled(&alice, &id).await["voucher_code"], code);
+    });
+}
+
+/// A command that comes again is done, and the dead letter of the one before it is nobody's business any more.
+#[test]
+fn what_is_done_after_all_leaves_no_dead_letter() {
+    run(async {
+        let mesh = retried("[0, 0, 0]").start().await;
+        let shelf = Shelf::with(&mesh, 10, 1).await;
+        let alice = person_with(&mesh, "alice", 10).await;
+        fault(&mesh, json!({"provider": "vendor", "endpoint": "order", "kind": "error", "status": 500})).await;
+        let id = begun(&alice, &shelf, "k").await;
+        let dead = "select count(*) from rewards.held_events where state = 'dead'";
+        wait_until("it is a dead letter", LONG, async || mesh.db.count(dead).await == 1).await;
+        mesh.stand_ins.as_ref().unwrap().rest().delete("/_sandbox/faults").send().await;
+        assert_eq!(settled(&alice, &id).await["state"], "REDEMPTION_STATE_ISSUED");
+        wait_until("no letter is left", LONG, async || mesh.db.count(dead).await == 0).await;
     });
 }
 
