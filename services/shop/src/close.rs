@@ -2,7 +2,7 @@
 //! gives back, and its events. It ends only what is open, and for nothing only what nobody else has taken up meanwhile:
 //! whoever comes second is told what the first wrote.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use coreloop_core::Clock;
 use coreloop_db::{Grouped, Limits};
@@ -14,7 +14,7 @@ use crate::{
     keys::Keyring,
     open::{PAUSE, TRIES, again, is_away},
     purchase::Purchase,
-    store::close,
+    store::close::{self, Ended},
 };
 
 /// What a purchase came to: itself, or nothing where another had ended it.
@@ -96,21 +96,34 @@ impl Hand {
 
     async fn attempt(&self, ended: &[Box<Purchase>]) -> Result<Vec<Outcome>, Error> {
         let now = self.clock.now();
-        let facts: Vec<_> = ended.iter().flat_map(|one| facts::ended(one, one.closed_at.unwrap_or(now))).collect();
-        let for_nothing = ended.iter().filter(|one| matches!(one.state, PurchaseState::Failed | PurchaseState::Voided));
+        // Twice in one batch is once: the first of them is answered, the other finds it written.
+        let mut seen = HashSet::new();
+        let first: Vec<bool> = ended.iter().map(|one| seen.insert(one.id)).collect();
+        let once = || ended.iter().zip(&first).filter_map(|(one, first)| first.then_some(one));
+        let mut rows: Vec<_> = (0..).zip(once()).map(|(place, one)| told(one, place, now)).collect();
+        rows.sort_unstable_by_key(|row| row.purchase.id);
+        let for_nothing = once().filter(|one| matches!(one.state, PurchaseState::Failed | PurchaseState::Voided));
         let back: Vec<_> = for_nothing.map(|one| one.id).collect();
         let written = if back.is_empty() {
-            close::write(&self.db, ended, &facts, now).await?
+            close::write(&self.db, &rows, now).await?
         } else {
             let mut tx = coreloop_db::begin(&self.db).await?;
             close::lock(&mut *tx, &back).await?;
-            let written = close::write(&mut *tx, ended, &facts, now).await?;
+            let written = close::write(&mut *tx, &rows, now).await?;
+            let back: Vec<_> = back.into_iter().filter(|id| written.contains(id)).collect();
+            if !back.is_empty() {
+                close::give_back(&mut *tx, &back).await?;
+            }
             tx.commit().await?;
             written
         };
-        // Twice in one batch is once: the first of them is answered, the other finds it written.
-        let mut seen = std::collections::HashSet::new();
-        let mut fresh = |one: &Purchase| written.contains(&one.id) && seen.insert(one.id);
-        Ok(ended.iter().map(|one| Ok(fresh(one).then(|| one.clone()))).collect())
+        let fresh = |one: &Purchase, first: bool| first && written.contains(&one.id);
+        Ok(ended.iter().zip(first).map(|(one, first)| Ok(fresh(one, first).then(|| one.clone()))).collect())
     }
+}
+
+/// A purchase that ends, with its facts.
+fn told(purchase: &Purchase, place: i32, now: jiff::Timestamp) -> Ended<'_> {
+    let (fact, second) = facts::ended(purchase, purchase.closed_at.unwrap_or(now));
+    Ended { purchase, place, fact, second }
 }

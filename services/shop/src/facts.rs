@@ -8,36 +8,27 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{
-    order::{self, Origin},
-    purchase::Purchase,
-};
+use crate::{order, purchase::Purchase};
 
 /// A fact to write.
 #[derive(Debug, Clone)]
 pub struct Fact {
     /// Id: made of purchase and event, so that a fact is one however often it is written.
     pub id: Uuid,
-    /// The purchase.
-    pub purchase: Uuid,
     /// Key: the buyer.
     pub user: String,
     /// What happened, as `purchase_completed`.
     pub event: &'static str,
     /// As JSON.
     pub payload: Value,
-    /// Where it came from.
-    pub origin: Origin,
 }
 
 fn fact(purchase: &Purchase, event: &'static str, payload: Value) -> Fact {
     Fact {
         id: order::uuid_of(&["fact", &purchase.id.to_string(), event]),
-        purchase: purchase.id,
         user: purchase.user.to_string(),
         event,
         payload,
-        origin: purchase.origin.clone(),
     }
 }
 
@@ -69,9 +60,9 @@ pub fn requested(purchase: &Purchase) -> Fact {
     fact(purchase, "purchase_requested", payload)
 }
 
-/// It is over.
+/// It is over: one fact, or two.
 #[must_use]
-pub fn ended(purchase: &Purchase, now: Timestamp) -> Vec<Fact> {
+pub fn ended(purchase: &Purchase, now: Timestamp) -> (Fact, Option<Fact>) {
     let (user, at) = (purchase.user.to_string(), now.to_string());
     let settled = |event, owed: Option<i64>| {
         let mut payload = json!({
@@ -106,12 +97,12 @@ pub fn ended(purchase: &Purchase, now: Timestamp) -> Vec<Fact> {
             });
             let completed = fact(purchase, "purchase_completed", payload);
             if purchase.category() == Category::Conversion {
-                vec![settled("settlement_confirmed", None), completed]
+                (settled("settlement_confirmed", None), Some(completed))
             } else {
-                vec![completed]
+                (completed, None)
             }
         }
-        PurchaseState::Voided => vec![settled("settlement_voided", Some(purchase.owed))],
+        PurchaseState::Voided => (settled("settlement_voided", Some(purchase.owed)), None),
         _ => {
             let payload = json!({
                 "user_id": user,
@@ -119,7 +110,7 @@ pub fn ended(purchase: &Purchase, now: Timestamp) -> Vec<Fact> {
                 "category": purchase.category().as_str_name(),
                 "occurred_at": at,
             });
-            vec![fact(purchase, "purchase_failed", payload)]
+            (fact(purchase, "purchase_failed", payload), None)
         }
     }
 }

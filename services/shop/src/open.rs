@@ -2,18 +2,25 @@
 //!
 //! A batch locks what limits its purchases and reads it, the rules decide ([`crate::decide`]), and what may be is written
 //! down with what it takes and its event. After that, and not before, anything moves elsewhere.
+//!
+//! Items that nothing limits take no locks: they are one statement and one commit ([`Hand::plain`]). What that did not write,
+//! because its key is known or a rule is about items, goes the long way with the rest.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use coreloop_core::Clock;
-use coreloop_db::{ConstraintKind, Grouped, Limits, is_transient, violation};
+use coreloop_db::{ConstraintKind, DbError, Grouped, Growth, Limits, deadline, is_transient, violation};
 use coreloop_planted::{self as planted, Bug};
-use coreloop_shop_api::v1::PurchaseState;
+use coreloop_shop_api::v1::{Category, PurchaseState};
 use sqlx::PgPool;
 
 use crate::{
     Error, Options,
-    decide::{self, Decision, Terms},
+    decide::{self, Decision, Loaded, Terms},
     facts,
     metrics::Metrics,
     order::Order,
@@ -21,6 +28,7 @@ use crate::{
     store::{
         fraud,
         open::{self, Needs},
+        plain,
     },
     time,
 };
@@ -29,6 +37,9 @@ use crate::{
 pub(crate) const TRIES: u32 = 4;
 /// Pause before the second try; each further one is twice as long.
 pub(crate) const PAUSE: Duration = Duration::from_millis(20);
+
+/// Tables that rows of a batch are found in.
+const TABLES: [&str; 2] = ["shop.purchases (id)", "shop.effects (purchase_id)"];
 
 /// What an order came to.
 #[derive(Debug, Clone)]
@@ -50,6 +61,7 @@ struct Hand {
     db: PgPool,
     clock: Arc<dyn Clock>,
     lease_secs: u32,
+    growth: Growth,
     metrics: Metrics,
 }
 
@@ -57,7 +69,8 @@ impl Opening {
     /// On the database of the service.
     #[must_use]
     pub fn new(db: PgPool, clock: Arc<dyn Clock>, options: &Options, metrics: Metrics) -> Self {
-        let hand = Arc::new(Hand { db, clock, lease_secs: options.lease_secs, metrics });
+        let growth = Growth::of(db.clone(), &TABLES);
+        let hand = Arc::new(Hand { db, clock, lease_secs: options.lease_secs, growth, metrics });
         let limits = Limits { lanes: options.lanes, most: options.batch, queue: options.queue };
         Self(Grouped::new(limits, move |orders: Vec<Order>, _| {
             let hand = Arc::clone(&hand);
@@ -75,8 +88,44 @@ impl Opening {
 }
 
 impl Hand {
-    /// All in one; each alone when the database refuses them together.
     async fn commit(&self, orders: &[Order]) -> Vec<Outcome> {
+        let mut outcomes = self.plain(orders).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "items go the long way");
+            BTreeMap::new()
+        });
+        let rest = orders.iter().enumerate().filter(|(place, _)| !outcomes.contains_key(place));
+        let (places, rest): (Vec<usize>, Vec<&Order>) = rest.unzip();
+        if !rest.is_empty() {
+            outcomes.extend(places.into_iter().zip(self.together(&rest).await));
+        }
+        outcomes.into_values().collect()
+    }
+
+    /// Writes items down that nothing limits; answers those that it did, by their places.
+    async fn plain(&self, orders: &[Order]) -> Result<BTreeMap<usize, Outcome>, Error> {
+        let (now, mut known) = (self.clock.now(), Loaded::default());
+        let (mut places, mut opened) = (Vec::new(), Vec::new());
+        for (place, order) in orders.iter().enumerate().filter(|(_, order)| is_plain(order)) {
+            // Who is refused may be known: that is looked for under lock.
+            if let Ok(Decision::Opened(terms)) = decide::apply(&mut known, order, now) {
+                places.push(place);
+                opened.push((order, terms, purchase(order, terms, now)));
+            }
+        }
+        if opened.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let facts: Vec<_> = opened.iter().map(|(.., purchase)| facts::requested(purchase)).collect();
+        let connection = deadline::within(self.db.options().get_acquire_timeout(), self.db.acquire()).await;
+        let mut connection = connection.ok_or(DbError::Deadline)??;
+        let written = plain::write(&mut *connection, &opened, &facts, now, time::later(now, self.lease_secs)).await?;
+        self.growth.wrote(written.len());
+        let opened = places.into_iter().zip(opened).filter(|(_, (order, ..))| written.contains(&order.id));
+        Ok(opened.map(|(place, (.., purchase))| (place, Ok(Opened::New(Box::new(purchase))))).collect())
+    }
+
+    /// All in one; each alone when the database refuses them together.
+    async fn together(&self, orders: &[&Order]) -> Vec<Outcome> {
         let error = match self.persist(orders).await {
             Ok(outcomes) => return outcomes,
             Err(error) => error,
@@ -94,7 +143,7 @@ impl Hand {
         outcomes
     }
 
-    async fn persist(&self, orders: &[Order]) -> Result<Vec<Outcome>, Error> {
+    async fn persist(&self, orders: &[&Order]) -> Result<Vec<Outcome>, Error> {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
             match self.attempt(orders).await {
@@ -107,7 +156,7 @@ impl Hand {
         self.attempt(orders).await
     }
 
-    async fn attempt(&self, orders: &[Order]) -> Result<Vec<Outcome>, Error> {
+    async fn attempt(&self, orders: &[&Order]) -> Result<Vec<Outcome>, Error> {
         let mut tx = coreloop_db::begin(&self.db).await?;
         let mut loaded = open::load(&mut tx, &needs(orders), self.clock.now()).await?;
         if planted::on(Bug::CheckThenAct) {
@@ -122,7 +171,7 @@ impl Hand {
                 Ok(Decision::Known) => Ok(Opened::Known),
                 Ok(Decision::Opened(terms)) => {
                     let purchase = purchase(order, terms, now);
-                    opened.push((order, terms, purchase.clone()));
+                    opened.push((*order, terms, purchase.clone()));
                     Ok(Opened::New(Box::new(purchase)))
                 }
                 Ok(Decision::Blocked(rule)) => Err(loaded.watch.refusal(rule)),
@@ -143,6 +192,7 @@ impl Hand {
             fraud::note(&mut tx, hits, now).await?;
         }
         tx.commit().await?;
+        self.growth.wrote(opened.len());
         for hit in hits {
             self.metrics.fraud(&hit.rule, hit.refused);
             tracing::warn!(rule = hit.rule, refused = hit.refused, user_id = %hit.user, "a rule against fraud was met");
@@ -165,7 +215,14 @@ pub(crate) fn again(error: &Error) -> bool {
     })
 }
 
-fn needs(orders: &[Order]) -> Needs {
+/// Nothing that is counted limits it.
+fn is_plain(order: &Order) -> bool {
+    let product = &order.product;
+    let limited = product.stock.is_some() || decide::most(product) > 0 || !order.asked.promo.is_empty();
+    product.category() == Category::Item && !limited
+}
+
+fn needs(orders: &[&Order]) -> Needs {
     let (mut stocked, mut held, mut used) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for order in orders {
         let id = &order.product.product_id;

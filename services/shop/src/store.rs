@@ -8,6 +8,7 @@ pub mod integrity;
 pub mod keys;
 pub mod open;
 pub mod payments;
+pub mod plain;
 pub mod products;
 pub mod promos;
 pub mod purchases;

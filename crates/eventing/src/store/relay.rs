@@ -186,9 +186,16 @@ fn event(row: &PgRow) -> Result<Option<Event>, sqlx::Error> {
     Ok(Some(event))
 }
 
-/// Lets commits of this connection return before they are on disk. What a crash of Postgres takes back is published again.
+/// Lets commits of this connection return before they are on disk: what a crash of Postgres takes back is published again. And
+/// has rows looked for by their numbers whatever the statistics say: a plan that was made over an empty outbox is kept, and
+/// would read all of it each time.
 pub(crate) async fn relax(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("set synchronous_commit = off").execute(connection).await?;
+    sqlx::query(
+        "select set_config('synchronous_commit', 'off', false), set_config('enable_seqscan', 'off', false),
+                set_config('jit', 'off', false)",
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -131,7 +131,7 @@ fn watched(
 /// An order that may be, what it is sold for, and the purchase that it becomes.
 pub type Opened<'a> = (&'a Order, Terms, Purchase);
 
-fn column<V>(rows: &[Opened<'_>], value: impl FnMut(&Opened<'_>) -> V) -> Vec<V> {
+pub(super) fn column<V>(rows: &[Opened<'_>], value: impl FnMut(&Opened<'_>) -> V) -> Vec<V> {
     rows.iter().map(value).collect()
 }
 
