@@ -13,11 +13,17 @@ use crate::{
     carried::{Brokers, Over},
     journal::Journal,
     load::Load,
+    run,
     world::World,
 };
 
 /// Work goes on within so long after everything is back.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So much is answered while nobody reads.
+const UNREAD: usize = 25;
+/// The relay has so long to tell of it.
+const TOLD: Duration = Duration::from_secs(30);
 
 /// Something that is done to the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,10 +184,13 @@ pub(crate) async fn kill_unread(world: &mut World<'_>, journal: &Journal, load: 
     for witness in ["witness-0", "witness-1"] {
         world.service(witness)?.freeze();
     }
-    sleep(Duration::from_millis(300)).await;
+    wait_for_work(world, journal, UNREAD).await?;
     load.stop().await;
-    // The relay tells of the last.
-    sleep(Duration::from_millis(500)).await;
+    // The relay tells of the last, if it can.
+    let (mut database, end) = (world.ground.postgres.connect(&world.database).await?, Instant::now() + TOLD);
+    while !run::told(&mut database).await? && Instant::now() < end {
+        sleep(Duration::from_millis(10)).await;
+    }
     let blow = match world.over {
         Over::Redis => Blow::KillRedis(Duration::ZERO),
         Over::Brokers => Blow::KillKafka(Duration::ZERO),
@@ -233,16 +242,16 @@ async fn fall(world: &mut World<'_>, journal: &Journal, blow: &Blow, done: &mut 
             brokers(world)?.kafka.kill();
             let from = journal.now();
             sleep(*down).await;
-            let to = journal.now();
             brokers(world)?.kafka.resurrect().await;
+            let to = journal.now();
             done.outages.push(Outage { what: "kafka", from, to });
         }
         Blow::KillRabbit(down) => {
             brokers(world)?.rabbit.kill();
             let from = journal.now();
             sleep(*down).await;
-            let to = journal.now();
             brokers(world)?.rabbit.resurrect().await;
+            let to = journal.now();
             done.outages.push(Outage { what: "rabbitmq", from, to });
         }
         Blow::CrashPostgres(down) => {

@@ -40,7 +40,7 @@ use clap::Parser;
 use coreloop_planted::Bug;
 
 use crate::{
-    carried::{Brokers, Over},
+    carried::Over,
     load::{everything, part_of},
     report::Report,
     run::Plan,
@@ -109,9 +109,6 @@ async fn prove(arguments: &Arguments) -> Result<()> {
     let mut report = Report::default();
     for (leg, (over, kills)) in (0_u32..).zip(legs(arguments.kills, arguments.over)) {
         let seed = part_of(arguments.seed, u64::from(leg));
-        if over == Over::Brokers && ground.brokers.is_none() {
-            ground.brokers = Some(Brokers::start().await);
-        }
         let plan = Plan {
             name: format!("leg-{leg}"),
             over,
@@ -125,7 +122,6 @@ async fn prove(arguments: &Arguments) -> Result<()> {
         };
         report.leg(&run::run(&mut ground, &build, &plan).await?);
     }
-    ground.brokers = None;
     if let Some(product) = &arguments.planted_product {
         let build = Build { product: product.clone(), ..build };
         for bug in chosen(&arguments.bugs)? {

@@ -189,14 +189,16 @@ async fn wait_for_effects(database: &mut PgConnection, ear: &Ear<'_>, patience: 
     }
 }
 
+/// Whether the relay has told of every row.
+pub(crate) async fn told(database: &mut PgConnection) -> Result<bool> {
+    let told = "select r.read_to >= (select coalesce(max(seq), 0) from wallet.outbox) and cardinality(r.gaps_from) = 0
+                  from wallet.outbox_relay r";
+    Ok(sqlx::query_scalar(told).fetch_one(database).await?)
+}
+
 /// Whether the relay has told of every row, and the witness has answered for all that it was told.
 async fn told_all(database: &mut PgConnection, ear: &Ear<'_>) -> Result<bool> {
-    let told: bool = sqlx::query_scalar(
-        "select r.read_to >= (select coalesce(max(seq), 0) from wallet.outbox) and cardinality(r.gaps_from) = 0
-                and not exists (select from witness.held_events where state in ('retry', 'waiting'))
-           from wallet.outbox_relay r",
-    )
-    .fetch_one(database)
-    .await?;
-    Ok(told && ear.all().await)
+    let held = "select exists (select from witness.held_events where state in ('retry', 'waiting'))";
+    let held: bool = sqlx::query_scalar(held).fetch_one(&mut *database).await?;
+    Ok(!held && told(database).await? && ear.all().await)
 }

@@ -196,6 +196,7 @@ impl<'a> World<'a> {
     pub(crate) async fn set(ground: &'a mut Ground, build: &Build, plan: &Plan) -> Result<Self> {
         let Plan { name, bug, over, .. } = plan;
         let (bug, over) = (*bug, *over);
+        Brokers::see_to(&mut ground.brokers, over).await;
         let folder = ground.folder.join(name);
         fs::create_dir_all(&folder)?;
         ground.redis.flush().await;

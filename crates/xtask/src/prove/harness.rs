@@ -45,7 +45,11 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
     let kills = options.kills.unwrap_or(if options.short { KILLS.0 } else { KILLS.1 });
     let mut command = Command::new(&programs.prove);
     command.current_dir(root).arg("run").arg("--product").arg(&programs.product).arg("--folder").arg(&folder);
-    command.env("CORELOOP_TEST_KAFKA", kafka).args(options.over.iter().flat_map(|over| ["--over", over]));
+    // What brokers leave behind when a run is killed goes with the next.
+    command
+        .env("TMPDIR", &folder)
+        .env("CORELOOP_TEST_KAFKA", kafka)
+        .args(options.over.iter().flat_map(|over| ["--over", over]));
     if let Some(product) = &programs.planted {
         command.arg("--planted-product").arg(product);
     }
@@ -74,21 +78,22 @@ struct Programs {
     prove: PathBuf,
 }
 
-/// Builds them. What can have bugs is built first and moved to where no other build finds it; the product last, so that what is
-/// left behind is what is shipped.
+/// Builds them and moves them to where no other build finds them. What can have bugs is built first; the product last, so that what
+/// is left behind is what is shipped.
 fn programs(root: &Path, folder: &Path, bugs: bool) -> Result<Programs> {
-    if !bugs {
-        let debug = built(root, &["coreloop", "coreloop-prove"], false)?;
-        return Ok(Programs { product: debug.join("coreloop"), planted: None, prove: debug.join("coreloop-prove") });
-    }
-    let debug = built(root, &["coreloop", "coreloop-prove"], true)?;
-    let moved = |name: &str| -> Result<PathBuf> {
-        let to = folder.join(format!("{name}-planted"));
+    let moved = |debug: &Path, name: &str, to: &str| -> Result<PathBuf> {
+        let to = folder.join(to);
         fs::copy(debug.join(name), &to).with_context(|| format!("{name} was built"))?;
         Ok(to)
     };
-    let (planted, prove) = (Some(moved("coreloop")?), moved("coreloop-prove")?);
-    Ok(Programs { product: built(root, &["coreloop"], false)?.join("coreloop"), planted, prove })
+    let debug = built(root, &["coreloop", "coreloop-prove"], bugs)?;
+    let prove = moved(&debug, "coreloop-prove", "coreloop-prove")?;
+    if !bugs {
+        return Ok(Programs { product: moved(&debug, "coreloop", "coreloop")?, planted: None, prove });
+    }
+    let planted = Some(moved(&debug, "coreloop", "coreloop-planted")?);
+    let product = moved(&built(root, &["coreloop"], false)?, "coreloop", "coreloop")?;
+    Ok(Programs { product, planted, prove })
 }
 
 /// Builds programs; answers where they are. With the features of the tests, so that next to nothing is built after them.
