@@ -24,6 +24,7 @@ fn kept(method: http::Method, path: &str, body: Value, rows: String) -> Kept {
 }
 
 /// Of the shop, rewards and the wallet: their own tables.
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn of_the_economy(user: &str, purchase: &str) -> Vec<(&'static str, Kept)> {
     let post = |path: &str, body: Value, rows: &str| kept(http::Method::POST, path, body, rows.to_owned());
     let name = format!("kept-{}", Uuid::new_v4());
