@@ -34,7 +34,7 @@ pub struct TestRabbit {
 impl TestRabbit {
     /// The one of this process, started when it is first asked for. Prefix what you declare.
     pub async fn shared() -> &'static Self {
-        SHARED.get_or_init(|| sharing(Self::start())).await
+        SHARED.get_or_init(Self::start).await
     }
 
     /// One of the test's own.
@@ -119,10 +119,11 @@ impl TestRabbit {
         let log = home.join("log");
         let mut server = Child::start("env", &args, std::fs::File::create(&log).expect("log file"));
         let port = self.port;
-        wait_for("rabbitmq answers", PATIENCE, async || {
+        // However long that takes, it is not the time of a test.
+        sharing(wait_for("rabbitmq answers", PATIENCE, async || {
             assert!(server.runs(), "rabbitmq ended: {}", std::fs::read_to_string(&log).unwrap_or_default());
             tokio::task::spawn_blocking(move || greets(port)).await.unwrap_or(false).then_some(())
-        })
+        }))
         .await;
         self.server = Some(server);
     }

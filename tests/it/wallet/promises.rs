@@ -37,8 +37,12 @@ async fn sound(mesh: &coreloop_testkit::TestMesh, shop: &Shop) {
     assert!(report.entries > 0);
 }
 
-/// One act of a random kind; refusals of the books are as good as postings, anything else is not.
-async fn some_act(shop: &Shop, people: &[String], made: &std::sync::Mutex<Vec<v1::Posting>>, seed: u64) {
+/// What is said where nobody knows what became of an act: a machine that runs four tests at once may say so.
+const UNKNOWN: [&str; 2] = ["DEPENDENCY_UNAVAILABLE", "DEADLINE_EXCEEDED"];
+
+/// One act of a random kind; refusals of the books are as good as postings, anything else is not. Whether it is known what
+/// became of it.
+async fn some_act(shop: &Shop, people: &[String], made: &std::sync::Mutex<Vec<v1::Posting>>, seed: u64) -> bool {
     let mut random = StdRng::seed_from_u64(seed);
     let (one, two) = (random.random_range(0..people.len()), random.random_range(0..people.len()));
     let amount = random.random_range(1..80);
@@ -60,6 +64,9 @@ async fn some_act(shop: &Shop, people: &[String], made: &std::sync::Mutex<Vec<v1
         Ok(posting) => made.lock().unwrap().push(posting),
         refused => {
             let reason = reason(refused);
+            if UNKNOWN.contains(&reason.as_str()) {
+                return false;
+            }
             let expected = [
                 "INSUFFICIENT_FUNDS",
                 "HOLD_NOT_FOUND",
@@ -71,6 +78,7 @@ async fn some_act(shop: &Shop, people: &[String], made: &std::sync::Mutex<Vec<v1
             assert!(expected.contains(&reason.as_str()), "{reason}: {}", failures());
         }
     }
+    true
 }
 
 #[test]
@@ -81,9 +89,12 @@ fn money_is_conserved_under_a_mixed_load() {
         let people: Vec<String> = (0..12).map(|_| somebody()).collect();
         let (made, first) = (std::sync::Mutex::new(Vec::new()), seed("M1"));
         let acts = if deep() { 20_000 } else { 600 };
-        stream::iter(0..acts)
-            .for_each_concurrent(48, |act| some_act(&shop, &people, &made, first.wrapping_add(act)))
+        let known = stream::iter(0..acts)
+            .map(|act| some_act(&shop, &people, &made, first.wrapping_add(act)))
+            .buffer_unordered(48)
+            .fold(0, async |known, one| known + u64::from(one))
             .await;
+        assert!(known > acts / 10 * 9, "of {acts} only {known} are known: {}", failures());
         assert!(made.lock().unwrap().len() > 100, "most of it was refused");
         sound(mesh, &shop).await;
     });
