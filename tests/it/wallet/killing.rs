@@ -19,9 +19,8 @@ use coreloop_wallet_api::v1::{Posting, SpendRequest};
 use futures::{StreamExt as _, stream};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tonic::Code;
-use tonic_types::StatusExt as _;
 
-use super::stage::{Shop, balance, somebody, spend};
+use super::stage::{Shop, balance, is_unknown, somebody, spend};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -68,8 +67,8 @@ async fn until_known(shop: &Shop, asked: &SpendRequest, unknown: &AtomicUsize, w
         Ok(posting) => Some(posting),
         Err(status) => {
             // A connection that breaks has no reason of ours; a wallet that has just come back may not know yet what is revoked.
-            let reason = status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default();
-            let away = ["", "DEPENDENCY_UNAVAILABLE", "DEADLINE_EXCEEDED"].contains(&reason.as_str());
+            let reason = rpc::reason(&status);
+            let away = reason.is_empty() || is_unknown(&reason);
             assert!(away || status.code() == Code::Unavailable, "{status:?}\n{}", wallet.said());
             unknown.fetch_add(1, Ordering::SeqCst);
             None

@@ -7,7 +7,7 @@ use coreloop_wallet_api::v1;
 use futures::{StreamExt as _, future::join_all, stream};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use super::stage::{MESH, Shop, balance, failures, grant, reason, somebody, spend};
+use super::stage::{MESH, Shop, balance, failures, grant, is_unknown, reason, somebody, spend};
 
 /// What the database must say of everything, by its own arithmetic.
 async fn sound(mesh: &coreloop_testkit::TestMesh, shop: &Shop) {
@@ -37,9 +37,6 @@ async fn sound(mesh: &coreloop_testkit::TestMesh, shop: &Shop) {
     assert!(report.entries > 0);
 }
 
-/// What is said where nobody knows what became of an act: a machine that runs four tests at once may say so.
-const UNKNOWN: [&str; 2] = ["DEPENDENCY_UNAVAILABLE", "DEADLINE_EXCEEDED"];
-
 /// One act of a random kind; refusals of the books are as good as postings, anything else is not. Whether it is known what
 /// became of it.
 async fn some_act(shop: &Shop, people: &[String], made: &std::sync::Mutex<Vec<v1::Posting>>, seed: u64) -> bool {
@@ -64,7 +61,7 @@ async fn some_act(shop: &Shop, people: &[String], made: &std::sync::Mutex<Vec<v1
         Ok(posting) => made.lock().unwrap().push(posting),
         refused => {
             let reason = reason(refused);
-            if UNKNOWN.contains(&reason.as_str()) {
+            if is_unknown(&reason) {
                 return false;
             }
             let expected = [

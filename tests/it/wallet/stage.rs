@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use coreloop_core::Reason;
 use coreloop_testkit::{Shared, TestMesh, logs, rpc};
 use coreloop_wallet_api::v1::{self, Currency, HoldRequest, Posting, ReverseRequest};
 use prost::Message;
@@ -42,6 +43,12 @@ pub fn failures() -> String {
 /// The reason of a refusal.
 pub fn reason<T: std::fmt::Debug>(outcome: Result<T, Status>) -> String {
     rpc::reason(&outcome.expect_err("a refusal"))
+}
+
+/// Whether a reason says that nobody knows what became of an act: a machine that runs four tests at once may say so.
+pub fn is_unknown(reason: &str) -> bool {
+    let common = Reason::from_str_name(&format!("REASON_{reason}"));
+    matches!(common, Some(Reason::DependencyUnavailable | Reason::DeadlineExceeded))
 }
 
 const GOLD: i32 = Currency::Gold as i32;
