@@ -282,5 +282,4 @@ fn undoing(original: &v1::Posting) -> Option<Vec<Leg>> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-#[path = "decide_tests.rs"]
 mod tests;
