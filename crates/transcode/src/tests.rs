@@ -7,6 +7,7 @@ mod parameters;
 mod replies;
 mod requests;
 mod starting;
+mod values;
 
 use std::{path::Path, sync::LazyLock};
 
@@ -58,6 +59,9 @@ fn odd() -> &'static Router {
         LazyLock::new(|| Router::new(odd_pool()).unwrap_or_else(|errors| panic!("{errors:#?}")));
     &ROUTER
 }
+
+/// The request whose body is its message.
+const ECHO: &str = "POST /v1/echo";
 
 /// A request, method and target as in the request line.
 #[derive(Clone, Copy)]
