@@ -1,6 +1,7 @@
 //! Events from the outbox to their effect, and commands to theirs, on the real Postgres and Redis: nothing committed is
 //! lost, nothing has its effect twice, what was rolled back is never heard of, and a key keeps its order.
 
+mod buses;
 mod capturing;
 mod commanding;
 mod consuming;

@@ -23,7 +23,10 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::stage::{CONSUMER, Gated, Mute, Noting, Poisoned, Running, SlowAcks, Stage, consumer};
+use super::{
+    buses::{Mute, SlowAcks},
+    stage::{CONSUMER, Gated, Noting, Poisoned, Running, Stage, consumer},
+};
 
 pub const TOPIC: &str = "events.auth.user_logged_in";
 /// The fields of an event as the relay writes them.

@@ -9,7 +9,10 @@ use coreloop_testkit::{Rounds, deep, run, seed, wait::wait_for, wait_until};
 use futures::future::join_all;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use super::stage::{Mute, Noting, Stage};
+use super::{
+    buses::Mute,
+    stage::{Noting, Stage},
+};
 
 #[test]
 fn a_late_commit_is_not_skipped_and_holds_nobody_up() {

@@ -14,8 +14,7 @@ use coreloop_config::Section;
 use coreloop_core::{SystemClock, id::SystemIds};
 use coreloop_db::{Options as DbOptions, Transaction};
 use coreloop_eventing::{
-    Consumer, Error, Event, Facts, Failure, Handler, Metrics, Options, Outbox, Parts, RedisBus, Relay,
-    bus::{Batch, Bus, Mark, Reader, Start, Subscription},
+    Consumer, Event, Facts, Failure, Handler, Metrics, Options, Outbox, Parts, RedisBus, Relay, bus::Bus,
 };
 use coreloop_facts::v1::AuthUserLoggedIn;
 use coreloop_service::Worker;
@@ -23,7 +22,6 @@ use coreloop_testkit::{TestDb, TestRedis, wait_until};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// Name of the consumer of these tests.
 pub const CONSUMER: &str = "auth.test";
@@ -292,113 +290,5 @@ impl Handler for Gated {
         self.inside.add_permits(1);
         self.permits.acquire().await.unwrap().forget();
         Ok(())
-    }
-}
-
-/// A bus that does as it is told and never says so: its user is killed between the deed and the word.
-#[derive(Debug)]
-pub struct Mute {
-    pub bus: RedisBus,
-    pub mute_publish: bool,
-    pub mute_ack: bool,
-}
-
-#[derive(Debug)]
-struct MuteReader(Box<dyn Reader>);
-
-/// A bus whose acknowledgements wait for permits, and are counted.
-#[derive(Debug)]
-pub struct SlowAcks {
-    pub bus: RedisBus,
-    pub permits: Arc<Semaphore>,
-    pub calls: Arc<AtomicUsize>,
-}
-
-#[derive(Debug)]
-struct SlowAcksReader {
-    reader: Box<dyn Reader>,
-    permits: Arc<Semaphore>,
-    calls: Arc<AtomicUsize>,
-}
-
-#[async_trait]
-impl Bus for SlowAcks {
-    async fn lead(&self, source: &str, token: Uuid) -> Result<Option<Mark>, Error> {
-        self.bus.lead(source, token).await
-    }
-
-    async fn known(&self, source: &str) -> Result<Option<Mark>, Error> {
-        self.bus.known(source).await
-    }
-
-    async fn publish(&self, batch: Batch<'_>) -> Result<(), Error> {
-        self.bus.publish(batch).await
-    }
-
-    async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Reader>, Error> {
-        let reader = self.bus.subscribe(subscription).await?;
-        let (permits, calls) = (Arc::clone(&self.permits), Arc::clone(&self.calls));
-        Ok(Box::new(SlowAcksReader { reader, permits, calls }))
-    }
-
-    async fn rewind(&self, group: &str, topic: &coreloop_eventing::Topic, start: Start) -> Result<(), Error> {
-        self.bus.rewind(group, topic, start).await
-    }
-}
-
-#[async_trait]
-impl Reader for SlowAcksReader {
-    async fn next(&self, most: usize) -> Result<Vec<coreloop_eventing::bus::Delivery>, Error> {
-        self.reader.next(most).await
-    }
-
-    async fn ack(&self, receipts: &[coreloop_eventing::bus::Receipt]) -> Result<(), Error> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        self.permits.acquire().await.unwrap().forget();
-        self.reader.ack(receipts).await
-    }
-
-    async fn lag(&self) -> Result<Vec<(coreloop_eventing::Topic, u64)>, Error> {
-        self.reader.lag().await
-    }
-}
-
-#[async_trait]
-impl Bus for Mute {
-    async fn lead(&self, source: &str, token: Uuid) -> Result<Option<Mark>, Error> {
-        self.bus.lead(source, token).await
-    }
-
-    async fn known(&self, source: &str) -> Result<Option<Mark>, Error> {
-        self.bus.known(source).await
-    }
-
-    async fn publish(&self, batch: Batch<'_>) -> Result<(), Error> {
-        self.bus.publish(batch).await?;
-        if self.mute_publish { std::future::pending().await } else { Ok(()) }
-    }
-
-    async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Reader>, Error> {
-        let reader = self.bus.subscribe(subscription).await?;
-        Ok(if self.mute_ack { Box::new(MuteReader(reader)) } else { reader })
-    }
-
-    async fn rewind(&self, group: &str, topic: &coreloop_eventing::Topic, start: Start) -> Result<(), Error> {
-        self.bus.rewind(group, topic, start).await
-    }
-}
-
-#[async_trait]
-impl Reader for MuteReader {
-    async fn next(&self, most: usize) -> Result<Vec<coreloop_eventing::bus::Delivery>, Error> {
-        self.0.next(most).await
-    }
-
-    async fn ack(&self, _receipts: &[coreloop_eventing::bus::Receipt]) -> Result<(), Error> {
-        std::future::pending().await
-    }
-
-    async fn lag(&self) -> Result<Vec<(coreloop_eventing::Topic, u64)>, Error> {
-        self.0.lag().await
     }
 }
