@@ -6,8 +6,9 @@
 #![allow(dead_code, reason = "whoever brings it in uses some of it")]
 
 use std::{
+    io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
@@ -18,62 +19,56 @@ use tempfile::TempDir;
 const LONG: Duration = Duration::from_secs(30);
 
 /// A Redis that ends with the test, and its data with it.
-pub(super) struct Redis {
+pub(crate) struct Redis {
     home: TempDir,
     process: Child,
 }
 
 impl Redis {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let home = TempDir::new().unwrap();
         let mut redis = Self { process: serve(&home), home };
-        redis.answers().await;
+        redis.ready().await;
         redis
     }
 
     /// Kills it and starts it again with what it saved.
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.stop();
         self.process = serve(&self.home);
-        self.answers().await;
+        self.ready().await;
     }
 
     /// Keeps on disk what it holds; nothing else does.
-    pub(super) async fn save(&self) {
+    pub(crate) async fn save(&self) {
         let () = redis::cmd("SAVE").query_async(&mut self.connect().await).await.unwrap();
     }
 
-    pub(super) fn client(&self) -> redis::Client {
+    pub(crate) fn client(&self) -> redis::Client {
         redis::Client::open(format!("redis+unix://{}", self.home.path().join("socket").display())).unwrap()
     }
 
-    pub(super) async fn connect(&self) -> MultiplexedConnection {
+    pub(crate) async fn connect(&self) -> MultiplexedConnection {
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(LONG)).set_response_timeout(Some(LONG));
         self.client().get_multiplexed_async_connection_with_config(&config).await.unwrap()
     }
 
     /// `STOP` freezes it: connections stay open, nothing is answered.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    async fn answers(&mut self) {
-        let end = Instant::now() + LONG;
-        let client = self.client();
-        let ping = async || {
-            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
-            redis::cmd("PING").query_async::<String>(&mut connection).await.ok()
-        };
-        while ping().await.is_none() {
-            assert!(self.process.try_wait().unwrap().is_none(), "redis ended");
-            assert!(Instant::now() < end, "redis does not answer");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    /// Waits until it says that it takes connections, which is after it has read what it saved.
+    async fn ready(&mut self) {
+        let log = BufReader::new(self.process.stdout.take().unwrap());
+        let said = move || log.lines().map_while(Result::ok).any(|line| line.contains("eady to accept connections"));
+        let ready = tokio::time::timeout(LONG, tokio::task::spawn_blocking(said)).await;
+        assert!(ready.expect("redis is not ready in time").unwrap(), "redis ended");
     }
 }
 
@@ -90,7 +85,7 @@ fn serve(home: &TempDir) -> Child {
         .arg(home.path())
         .arg("--unixsocket")
         .arg(home.path().join("socket"))
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap()
 }
