@@ -1,8 +1,10 @@
 //! The gate over the committed descriptors.
 
 mod matrix;
+mod open_calls;
 mod paths;
 mod redis;
+mod replica;
 mod tokens;
 
 use std::sync::{Arc, LazyLock};

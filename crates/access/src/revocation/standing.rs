@@ -56,6 +56,8 @@ pub(super) struct Shared {
     pub(super) replica: String,
     pub(super) stale_ms: u64,
     pub(super) keys_changed: watch::Sender<()>,
+    #[cfg(test)]
+    pub(super) looked: watch::Sender<()>,
     ask_timeout: Duration,
     redis: Option<ConnectionManager>,
     /// Nothing to follow: what is known is all there is (tests, the `explain` command).
@@ -122,6 +124,8 @@ impl Revocations {
             replica,
             stale_ms: u64::from(options.stale_ms),
             keys_changed: watch::Sender::new(()),
+            #[cfg(test)]
+            looked: watch::Sender::new(()),
             ask_timeout: Duration::from_millis(options.ask_timeout_ms.into()),
             alone: redis.is_none(),
             redis,
@@ -290,6 +294,12 @@ impl Revocations {
         self.0.loaded.store(true, Ordering::Release);
         self.0.read_at.fetch_max(sent, Ordering::AcqRel);
         self.told(sent);
+    }
+
+    /// Changes each time that the stream was read or could not be, for tests that wait for what comes of it.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> watch::Receiver<()> {
+        self.0.looked.subscribe()
     }
 
     /// Moves the set's own time forward, for tests of the state machine.

@@ -84,6 +84,8 @@ impl Revocations {
             Standing::Behind => 1,
             Standing::Blind(_) => 2,
         });
+        #[cfg(test)]
+        self.0.looked.send_replace(());
     }
 }
 

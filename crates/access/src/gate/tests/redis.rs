@@ -1,118 +1,17 @@
 //! The gate over a Redis of its own, which is stopped, emptied and started again.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use coreloop_core::{Clock as _, ManualClock, id::SystemIds};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use rustix::process::Signal;
-use tokio_util::sync::CancellationToken;
 
-use super::{GET_ME, ISSUER, LOGOUT, World};
-use crate::{
-    Denied, HeaderView, Hold, Metrics, Options, Revocation, RevocationWriter, Revocations, Role,
-    revocation::{Revoked, Standing, WriteError},
-    token::Claims,
+use super::{
+    GET_ME, ISSUER, LOGOUT,
+    replica::{Redis, Replica, of_token},
 };
-
-#[path = "../../../../../tests/private_redis.rs"]
-mod private_redis;
-
-use private_redis::Redis;
-
-async fn manager(redis: &Redis) -> ConnectionManager {
-    let config = ConnectionManagerConfig::new()
-        .set_max_delay(Duration::from_millis(100))
-        .set_response_timeout(Some(Duration::from_secs(2)))
-        .set_connection_timeout(Some(Duration::from_secs(2)));
-    redis.client().get_connection_manager_with_config(config).await.unwrap()
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !holds().await {
-        assert!(Instant::now() < end, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// A replica: a gate that follows Redis.
-struct Replica {
-    world: World,
-    writer: RevocationWriter,
-    stop: CancellationToken,
-}
-
-impl Replica {
-    /// One that waits for what it asks Redis for as long as two busy cores may take: it is not away.
-    async fn start(redis: &Redis, name: &str) -> Self {
-        Self::with(Options { ask_timeout_ms: 2_000, ..Options::default() }, redis, name).await
-    }
-
-    async fn with(options: Options, redis: &Redis, name: &str) -> Self {
-        let clock = ManualClock::new();
-        let manager = manager(redis).await;
-        let set = Revocations::following(&options, manager.clone(), name, Arc::new(clock.clone()), Metrics::default());
-        let stop = CancellationToken::new();
-        tokio::spawn({
-            let (set, client, stop) = (set.clone(), redis.client(), stop.clone());
-            async move { set.follow(client, stop).await }
-        });
-        let writer = RevocationWriter::new(manager, set.clone(), Arc::new(SystemIds));
-        Self { world: World::with(clock, set), writer, stop }
-    }
-
-    fn standing(&self) -> Standing {
-        self.world.gate.revocations().standing()
-    }
-
-    async fn live(&self) {
-        eventually("live", async || self.standing() == Standing::Live).await;
-    }
-
-    /// A user's claims and token, accepted once so that it is remembered.
-    fn user(&self) -> (Claims, String) {
-        let claims = ISSUER.access(self.world.now(), &[Role::Standard]);
-        let token = ISSUER.user_ed.sign(&claims).unwrap();
-        (claims, token)
-    }
-
-    /// An open call with this token, looked after by whoever oversees the gate.
-    async fn hold(&self, token: &str) -> Hold {
-        self.hold_at(GET_ME, token).await
-    }
-
-    async fn hold_at(&self, rpc: &str, token: &str) -> Hold {
-        let gate = &self.world.gate;
-        gate.hold(gate.policy().rpc(rpc).unwrap(), &HeaderView::Token(Some(token))).await.unwrap().unwrap()
-    }
-
-    async fn get_me(&self, token: &str) -> Result<(), Denied> {
-        self.world.call(GET_ME, Some(token.as_bytes())).await
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-impl Replica {
-    /// Does what auth does: asks for the run, then rebuilds.
-    async fn rebuild(&self, all: &[Revocation]) -> Result<(), WriteError> {
-        match self.writer.needs_rebuild().await? {
-            Some(run) => self.writer.rebuild(&run, all).await,
-            None => Ok(()),
-        }
-    }
-}
-
-fn of_token(claims: &Claims) -> Revocation {
-    Revocation { what: Revoked::Token(claims.id), expires_at: claims.expires_at }
-}
+use crate::{
+    Denied, Options, Revocation, Role,
+    revocation::{Revoked, Standing},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_passes_before_revocations_were_read_once() {
@@ -138,7 +37,7 @@ async fn a_rebuild_for_an_earlier_run_is_asked_for_again() {
     let (_, token) = replica.user();
     let run = replica.writer.needs_rebuild().await.unwrap().unwrap();
     redis.restart().await;
-    eventually("it is written", async || replica.writer.rebuild(&run, &[]).await.is_ok()).await;
+    replica.eventually("it is written", async || replica.writer.rebuild(&run, &[]).await.is_ok()).await;
     assert_eq!(replica.get_me(&token).await, Err(Denied::RevocationUnknown));
     assert!(!replica.world.gate.revocations().has_loaded());
     let next = replica.writer.needs_rebuild().await.unwrap().unwrap();
@@ -226,13 +125,14 @@ async fn an_emptied_redis_is_not_believed_and_nothing_revoked_comes_back() {
     assert!(replica.writer.revoke(&[of_token(&claims)]).await.unwrap().everywhere);
 
     redis.restart().await;
-    eventually("the loss is noticed", async || replica.standing() != Standing::Live).await;
+    replica.eventually("the loss is noticed", async || replica.standing() != Standing::Live).await;
     assert_eq!(replica.get_me(&token).await, Err(Denied::TokenRevoked), "what is known is kept");
 
     // One that starts now knows nothing and admits nobody.
     let fresh = Replica::start(&redis, "b").await;
     assert_eq!(fresh.get_me(&other).await, Err(Denied::RevocationUnknown));
-    eventually("the writer sees it", async || replica.writer.needs_rebuild().await.is_ok_and(|run| run.is_some()))
+    replica
+        .eventually("the writer sees it", async || replica.writer.needs_rebuild().await.is_ok_and(|run| run.is_some()))
         .await;
     replica.rebuild(&[of_token(&claims)]).await.unwrap();
     fresh.live().await;
@@ -270,7 +170,8 @@ async fn a_redis_that_comes_back_with_what_it_saved_is_not_believed() {
     for token in [&token, &other] {
         assert_eq!(fresh.get_me(token).await, Err(Denied::RevocationUnknown));
     }
-    eventually("the writer sees it", async || replica.writer.needs_rebuild().await.is_ok_and(|run| run.is_some()))
+    replica
+        .eventually("the writer sees it", async || replica.writer.needs_rebuild().await.is_ok_and(|run| run.is_some()))
         .await;
     replica.rebuild(&[of_token(&claims)]).await.unwrap();
     for replica in [&fresh, &replica] {
@@ -292,13 +193,14 @@ async fn a_replica_whose_word_was_lost_is_waited_for() {
     deaf.stop.cancel();
     // Empty: nothing there says that the deaf one believes its memory for a while yet.
     redis.restart().await;
-    eventually("the revocation is taken", async || {
-        let taken = writing.writer.revoke(&[of_token(&claims)]).await;
-        taken.is_ok_and(|written| written.everywhere && written.needs_rebuild)
-    })
-    .await;
+    writing
+        .eventually("the revocation is taken", async || {
+            let taken = writing.writer.revoke(&[of_token(&claims)]).await;
+            taken.is_ok_and(|written| written.everywhere && written.needs_rebuild)
+        })
+        .await;
     assert_ne!(deaf.standing(), Standing::Live, "it does not judge by memory any more");
-    eventually("it has asked redis", async || deaf.get_me(&token).await == Err(Denied::TokenRevoked)).await;
+    writing.eventually("it has asked redis", async || deaf.get_me(&token).await == Err(Denied::TokenRevoked)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -319,7 +221,7 @@ async fn blind_refuses_fresh_calls_after_ten_seconds_and_all_after_five_minutes(
 
     // Frozen, not dead: connections stay open and nothing answers.
     redis.signal(Signal::STOP);
-    eventually("late", async || set.standing() != Standing::Live).await;
+    replica.eventually("late", async || set.standing() != Standing::Live).await;
     assert_eq!(call(GET_ME, &other).await, Ok(()));
     assert_eq!(call(LOGOUT, &other).await, Ok(()));
     set.pass(Duration::from_secs(10));
@@ -345,7 +247,7 @@ async fn a_hung_redis_costs_one_time_out_and_not_one_a_call() {
     replica.live().await;
     let (_, token) = replica.user();
     redis.signal(Signal::STOP);
-    eventually("late", async || replica.standing() != Standing::Live).await;
+    replica.eventually("late", async || replica.standing() != Standing::Live).await;
     let begun = Instant::now();
     for _ in 0..500 {
         assert_eq!(replica.get_me(&token).await, Ok(()));
@@ -364,62 +266,4 @@ async fn a_revocation_that_redis_does_not_take_is_an_error_and_holds_here() {
     redis.stop();
     assert!(replica.writer.revoke(&[of_token(&claims)]).await.is_err());
     assert_eq!(replica.get_me(&token).await, Err(Denied::TokenRevoked));
-    let _ = replica.world.clock.now();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_open_call_ends_by_the_stream_and_by_redis_itself_when_that_is_late() {
-    let redis = Redis::start().await;
-    let (reader, deaf) = (Replica::start(&redis, "a").await, Replica::start(&redis, "b").await);
-    reader.rebuild(&[]).await.unwrap();
-    reader.live().await;
-    deaf.live().await;
-    // By the stream: nothing else runs here.
-    let (claims, token) = reader.user();
-    let hold = reader.hold(&token).await;
-    assert!(deaf.writer.revoke(&[of_token(&claims)]).await.unwrap().everywhere);
-    assert_eq!(ended(&hold).await, Denied::TokenRevoked);
-    // By Redis itself: the stream is not read any more, only the gate's own loop runs.
-    let (claims, token) = deaf.user();
-    let (_, other) = deaf.user();
-    let (hold, goes_on) = (deaf.hold(&token).await, deaf.hold(&other).await);
-    deaf.stop.cancel();
-    let stop = CancellationToken::new();
-    let work = async {
-        let since = Instant::now();
-        assert!(reader.writer.revoke(&[of_token(&claims)]).await.unwrap().everywhere);
-        assert_eq!(ended(&hold).await, Denied::TokenRevoked);
-        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
-        assert!(futures::poll!(std::pin::pin!(ended(&goes_on))).is_pending());
-        stop.cancel();
-    };
-    tokio::join!(deaf.world.gate.oversee(&stop), work);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn open_calls_that_must_be_fresh_end_before_others_when_nothing_can_be_read() {
-    let mut redis = Redis::start().await;
-    let replica = Replica::start(&redis, "a").await;
-    replica.rebuild(&[]).await.unwrap();
-    replica.live().await;
-    let (_, token) = replica.user();
-    let (fresh, other) = (replica.hold_at(LOGOUT, &token).await, replica.hold(&token).await);
-    redis.stop();
-    let stop = CancellationToken::new();
-    let work = async {
-        eventually("blind", async || matches!(replica.standing(), Standing::Blind(_))).await;
-        assert!(futures::poll!(std::pin::pin!(ended(&fresh))).is_pending(), "not yet");
-        replica.world.gate.revocations().pass(Duration::from_secs(10));
-        assert_eq!(ended(&fresh).await, Denied::RevocationUnknown);
-        assert!(futures::poll!(std::pin::pin!(ended(&other))).is_pending(), "others go on");
-        replica.world.gate.revocations().pass(Duration::from_secs(290));
-        assert_eq!(ended(&other).await, Denied::RevocationUnknown);
-        stop.cancel();
-    };
-    tokio::join!(replica.world.gate.oversee(&stop), work);
-}
-
-async fn ended(hold: &Hold) -> Denied {
-    let end = std::future::poll_fn(|cx| hold.poll_ended(cx));
-    tokio::time::timeout(Duration::from_secs(30), end).await.unwrap()
 }
