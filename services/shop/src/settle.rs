@@ -81,7 +81,7 @@ async fn ask(app: &App, purchase: Purchase) -> Result<Purchase, Error> {
     let now = app.clock.now();
     let decided = |state, payment_id, reason, detail| {
         let next_at = time::later(now, app.options.lease_secs);
-        Verdict { state, said_by, payment_id, reason, detail, next_at }
+        Verdict { before: None, state, said_by, payment_id, reason, detail, next_at }
     };
     let changed = match &said {
         Said::Pending { payment_id } => {

@@ -106,6 +106,7 @@ pub async fn settle_transaction(
     let purchase = found(app, &asked.receipt_id).await?;
     let state = asked.verdict();
     let verdict = Verdict {
+        before: None,
         state,
         said_by: "operator",
         payment_id: "",

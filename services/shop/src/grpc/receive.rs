@@ -47,12 +47,14 @@ pub async fn receive_payment(
         let detail: String =
             notice.reason.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
         let payment_id = notice.payment_id.as_str();
-        let verdict = Verdict { state, said_by: "webhook", payment_id, reason, detail: &detail, next_at: now };
+        let said_by = "webhook";
+        let verdict = Verdict { before: None, state, said_by, payment_id, reason, detail: &detail, next_at: now };
         // What was decided before stays so: the first word counts, unless the payment service takes it back.
         let decided = payments::decide(&mut *tx, notice.reference, &verdict).await?;
         if decided.is_none() && state != v1::PurchaseState::Confirmed {
-            let verdict = Verdict { state: v1::PurchaseState::Voided, reason: CHARGED_BACK, ..verdict };
-            charged_back = payments::charge_back(&mut *tx, notice.reference, &verdict).await?;
+            let before = Some(v1::PurchaseState::Confirmed);
+            let back = Verdict { before, state: v1::PurchaseState::Voided, reason: CHARGED_BACK, ..verdict };
+            charged_back = payments::decide(&mut *tx, notice.reference, &back).await?;
         }
     }
     tx.commit().await?;

@@ -38,9 +38,12 @@ pub async fn pending(
     Ok(row.map(Purchase::from))
 }
 
-/// What was decided, and by whom: the first word counts. `payment_id` may be empty where it is known already.
+/// What was decided, and by whom: the first word counts, unless another takes it back. `payment_id` may be empty where it is known
+/// already.
 #[derive(Debug, Clone, Copy)]
 pub struct Verdict<'a> {
+    /// What had been decided before: nothing, or CONFIRMED, which this takes back.
+    pub before: Option<PurchaseState>,
     /// CONFIRMED, VOIDED or FAILED.
     pub state: PurchaseState,
     /// `answer`, `webhook`, `poll`: the payment service; `operator`.
@@ -55,17 +58,20 @@ pub struct Verdict<'a> {
     pub next_at: Timestamp,
 }
 
-/// Writes what was decided, of this payment and no other. Whoever decides has taken the purchase up.
+/// Writes what was decided, of this payment and no other. Whoever decides has taken the purchase up. What was ended as given and is
+/// taken back is opened again, and whoever looks after it takes back what was given. What an operator has settled stays so.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn decide(db: impl PgExecutor<'_>, id: Uuid, verdict: &Verdict<'_>) -> Result<Option<Purchase>, sqlx::Error> {
     let row = row!(
         "update shop.purchases p
-            set verdict = $2, said_by = $3, payment_id = case when $4 = '' then p.payment_id else $4 end, reason = $5,
-                detail = $6, next_at = $7, tries = p.tries + 1
-          where p.id = $1 and p.state < 3 and p.verdict is null and p.category = 1
-            and ($4 = '' or p.payment_id in ('', $4)) returning",
+            set state = least(p.state, 2), verdict = $2, said_by = $3,
+                payment_id = case when $4 = '' then p.payment_id else $4 end, reason = $5, detail = $6, next_at = $7,
+                tries = p.tries + 1, granting = p.granting or p.verdict is not null, balance = null, closed_at = null,
+                hash_version = null, integrity_hash = null, key_version = null, signature = null
+          where p.id = $1 and p.category = 1 and p.state <= 3 and p.verdict is not distinct from $8
+            and p.said_by <> 'operator' and ($4 = '' or p.payment_id in ('', $4)) returning",
         "",
         id,
         number(verdict.state),
@@ -73,7 +79,8 @@ pub async fn decide(db: impl PgExecutor<'_>, id: Uuid, verdict: &Verdict<'_>) ->
         verdict.payment_id,
         verdict.reason,
         verdict.detail,
-        verdict.next_at.to_sqlx() as _
+        verdict.next_at.to_sqlx() as _,
+        verdict.before.map(number)
     )
     .fetch_optional(db)
     .await?;
@@ -112,37 +119,6 @@ pub async fn granting(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Purcha
         "update shop.purchases p set granting = true where p.id = $1 and p.state = 2 and p.verdict is null returning",
         "",
         id
-    )
-    .fetch_optional(db)
-    .await?;
-    Ok(row.map(Purchase::from))
-}
-
-/// The payment service takes back what it had confirmed: what was given is opened again, or not ended as given, and whoever looks
-/// after it takes it back. What an operator has settled stays so.
-///
-/// # Errors
-/// When the database fails.
-pub async fn charge_back(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    verdict: &Verdict<'_>,
-) -> Result<Option<Purchase>, sqlx::Error> {
-    let row = row!(
-        "update shop.purchases p
-            set state = case when p.state = 3 then 2 else p.state end, verdict = $2, said_by = $3, payment_id = $4, reason = $5,
-                detail = $6, next_at = $7, tries = p.tries + 1, granting = true, balance = null, closed_at = null,
-                hash_version = null, integrity_hash = null, key_version = null, signature = null
-          where p.id = $1 and p.category = 1 and p.payment_id in ('', $4) and p.said_by <> 'operator'
-            and (p.state = 3 or p.state < 3 and p.verdict = 3) returning",
-        "",
-        id,
-        number(verdict.state),
-        verdict.said_by,
-        verdict.payment_id,
-        verdict.reason,
-        verdict.detail,
-        verdict.next_at.to_sqlx() as _
     )
     .fetch_optional(db)
     .await?;
