@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use coreloop_config::Section;
-use coreloop_db::{Options, lease::Lease};
+use coreloop_db::{
+    DbError, Options,
+    lease::{Lease, Sweep},
+};
 use coreloop_idempotency::{Claim, Error, Keys, Scope};
 use coreloop_testkit::{
     Fault, FaultProxy, TestDb, run,
@@ -159,6 +162,32 @@ fn a_lease_has_one_holder_and_passes_on_when_given_up() {
         assert!(Lease::try_take(&pool, "auth.other").await.unwrap().is_some());
         first.give_up().await;
         assert!(Lease::try_take(&pool, "auth.test").await.unwrap().is_some());
+        pool.close().await;
+    });
+}
+
+#[test]
+fn a_sweep_is_done_by_one_replica_and_known_to_be_done() {
+    run(async {
+        let (_db, pool) = database().await;
+        let table =
+            "create table auth.sweeps (name text constraint sweeps_pkey primary key, done_at timestamptz not null)";
+        pool.execute(table).await.unwrap();
+        let [sweep, other] = ["test", "other"].map(|name| Sweep { schema: "auth", name });
+        let done = sweep.alone(&pool, async {
+            let again = sweep.alone(&pool, async { Err(DbError::Deadline) }).await;
+            assert!(matches!(again, Ok(false)), "{again:?}");
+            assert!(sweep.is_due(&pool, now()).await?);
+            sweep.done(&pool, now() + SignedDuration::from_secs(1)).await
+        });
+        assert!(done.await.unwrap());
+        assert!(!sweep.is_due(&pool, now()).await.unwrap());
+        assert!(sweep.is_due(&pool, now() + SignedDuration::from_secs(1)).await.unwrap(), "not since then");
+        assert!(other.is_due(&pool, now()).await.unwrap());
+        // What fails gives it up too.
+        let failed = sweep.alone(&pool, async { Err(DbError::Deadline) }).await;
+        assert!(matches!(failed, Err(DbError::Deadline)), "{failed:?}");
+        assert!(sweep.alone(&pool, async { Ok::<_, DbError>(()) }).await.unwrap());
         pool.close().await;
     });
 }

@@ -8,7 +8,9 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection as _, PgConnection, PgPool};
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgExecutor, PgPool};
 
 use crate::DbError;
 
@@ -67,6 +69,59 @@ impl Lease {
             let _already_gone_is_as_good = self.connection.close().await;
         };
         let _dropped_is_as_good = tokio::time::timeout(PARTING, freed).await;
+    }
+}
+
+/// Something that one replica does for all now and then, as looking at every row. When it was last done stands in the table `sweeps`
+/// (`name` its key, `done_at`) of the service's schema, so that it is done as often whoever does it.
+#[derive(Debug, Clone, Copy)]
+pub struct Sweep {
+    /// The service's schema.
+    pub schema: &'static str,
+    /// What it is called there; with the schema, the name of its lease.
+    pub name: &'static str,
+}
+
+impl Sweep {
+    /// Does `work` where no other replica is at it; answers whether it was done.
+    ///
+    /// # Errors
+    /// Those of `work`; what Postgres says.
+    pub async fn alone<E: From<DbError>>(
+        self,
+        pool: &PgPool,
+        work: impl Future<Output = Result<(), E>>,
+    ) -> Result<bool, E> {
+        let Some(lease) = Lease::try_take(pool, &format!("{}.{}", self.schema, self.name)).await? else {
+            return Ok(false);
+        };
+        let outcome = work.await;
+        lease.give_up().await;
+        outcome.map(|()| true)
+    }
+
+    /// Whether it was not done since a time.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn is_due(self, db: impl PgExecutor<'_>, since: Timestamp) -> Result<bool, DbError> {
+        let sql = format!("select not exists (select from {}.sweeps where name = $1 and done_at > $2)", self.schema);
+        let due = sqlx::query_scalar(AssertSqlSafe(sql)).bind(self.name).bind(since.to_sqlx());
+        Ok(due.fetch_one(db).await?)
+    }
+
+    /// It was done.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn done(self, db: impl PgExecutor<'_>, now: Timestamp) -> Result<(), DbError> {
+        let sql = format!(
+            "insert into {}.sweeps (name, done_at) values ($1, $2)
+             on conflict on constraint sweeps_pkey do update set done_at = excluded.done_at",
+            self.schema
+        );
+        sqlx::query(AssertSqlSafe(sql)).bind(self.name).bind(now.to_sqlx()).execute(db).await?;
+        Ok(())
     }
 }
 

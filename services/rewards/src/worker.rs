@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use coreloop_db::lease::Lease;
+use coreloop_db::lease::Sweep;
 use coreloop_service::Worker;
 use futures::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -17,6 +17,8 @@ const AT_ONCE: usize = 8;
 const PAGE: i64 = 250;
 /// What is younger is looked at every time.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// The look at the audit; done when it was at everything.
+const AUDIT: Sweep = Sweep { schema: "rewards", name: "audit" };
 
 /// Who is asked. A vendor that is away holds back nothing that the wallet would give.
 #[derive(Debug, Clone, Copy)]
@@ -105,9 +107,9 @@ async fn redemption(app: &App, id: Uuid) {
 async fn audit(app: Arc<App>, stop: CancellationToken) {
     let pause = Duration::from_secs(app.options.audit_secs.into());
     loop {
-        match stop.run_until_cancelled(look(&app)).await {
+        match stop.run_until_cancelled(AUDIT.alone(&app.db, books(&app))).await {
             None => return,
-            Some(Ok(())) => {}
+            Some(Ok(_)) => {}
             Some(Err(error)) => tracing::warn!(%error, "the audit could not be looked at"),
         }
         tokio::select! {
@@ -117,21 +119,13 @@ async fn audit(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-/// One replica looks.
-async fn look(app: &App) -> Result<(), Error> {
-    let Some(lease) = Lease::try_take(&app.db, "rewards.audit").await? else { return Ok(()) };
-    let outcome = books(app).await;
-    lease.give_up().await;
-    outcome
-}
-
 /// Gaps in the audit, points that the wallet took unheard, and codes under a key of before: of what is young, and of everything
 /// once a day.
 async fn books(app: &App) -> Result<(), Error> {
     let now = app.clock.now();
     let before = |span| now.saturating_sub(span).unwrap_or(now);
     let (day, old) = (before(DAY), before(SignedDuration::from_secs(app.options.gap_after_secs.into())));
-    let whole = !store::audit::is_swept(&app.db, day).await?;
+    let whole = AUDIT.is_due(&app.db, day).await?;
     let since = if whole { Timestamp::UNIX_EPOCH } else { day };
     let mut tx = coreloop_db::begin(&app.db).await?;
     store::audit::take_time(&mut tx).await?;
@@ -146,7 +140,7 @@ async fn books(app: &App) -> Result<(), Error> {
     unheard(app, (before(DAY + DAY), before(SignedDuration::from_secs(app.options.recover_after_secs.into())))).await?;
     if whole {
         reseal(app).await?;
-        store::audit::swept(&app.db, now).await?;
+        AUDIT.done(&app.db, now).await?;
     }
     Ok(())
 }

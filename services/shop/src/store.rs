@@ -12,7 +12,7 @@ pub mod plain;
 pub mod products;
 pub mod promos;
 pub mod purchases;
-pub mod sweeps;
+pub mod receipts;
 
 /// How often each of `keys` comes, in their order: what a batch adds to a row is added once.
 fn counts<K: Ord>(keys: impl Iterator<Item = K>) -> (Vec<K>, Vec<i64>) {

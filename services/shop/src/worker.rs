@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use coreloop_db::{deadline, lease::Lease};
+use coreloop_db::{deadline, lease::Sweep};
 use coreloop_service::Worker;
 use coreloop_shop_api::v1::Category;
 use futures::future::join_all;
@@ -20,8 +20,8 @@ const KEEP: Duration = Duration::from_secs(5);
 const PAGE: i64 = 500;
 /// Between two of them.
 const BREATH: Duration = Duration::from_millis(20);
-/// Name of that look.
-const RECEIPTS: &str = "receipts";
+/// That look.
+const RECEIPTS: Sweep = Sweep { schema: "shop", name: "receipts" };
 
 /// The service's loops.
 #[must_use]
@@ -133,27 +133,20 @@ async fn verify(app: Arc<App>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        match stop.run_until_cancelled(receipts(&app)).await {
+        match stop.run_until_cancelled(RECEIPTS.alone(&app.db, mismatches(&app))).await {
             None => return,
-            Some(Ok(())) => {}
+            Some(Ok(_)) => {}
             Some(Err(error)) => tracing::warn!(%error, "receipts could not be looked at"),
         }
     }
 }
 
-/// Looks at every receipt, on one replica, where none has of late.
-async fn receipts(app: &App) -> Result<(), Error> {
-    let Some(lease) = Lease::try_take(&app.db, "shop.verify").await? else { return Ok(()) };
-    let outcome = mismatches(app).await;
-    lease.give_up().await;
-    outcome
-}
-
+/// Looks at every receipt, where no replica has of late.
 async fn mismatches(app: &App) -> Result<(), Error> {
     // Half a pause: whoever looked last does not look at the very same time of each.
     let late = jiff::SignedDuration::from_millis(i64::from(app.options.verify_secs) * 500);
     let now = app.clock.now();
-    if !store::sweeps::is_due(&app.db, RECEIPTS, now.saturating_sub(late).unwrap_or_default()).await? {
+    if !RECEIPTS.is_due(&app.db, now.saturating_sub(late).unwrap_or_default()).await? {
         return Ok(());
     }
     let mut after = Uuid::nil();
@@ -162,7 +155,7 @@ async fn mismatches(app: &App) -> Result<(), Error> {
         let Some(last) = page.last() else { break };
         after = last.id;
         for purchase in &page {
-            if !fits(app, purchase).await? && store::sweeps::mismatch(&app.db, purchase.id, now).await? {
+            if !fits(app, purchase).await? && store::receipts::mismatch(&app.db, purchase.id, now).await? {
                 app.metrics.mismatch();
                 tracing::error!(purchase = %purchase.id, "a receipt does not say what the books say");
             }
@@ -170,7 +163,7 @@ async fn mismatches(app: &App) -> Result<(), Error> {
         // Whoever buys meanwhile comes first.
         tokio::time::sleep(BREATH).await;
     }
-    Ok(store::sweeps::done(&app.db, RECEIPTS, app.clock.now()).await?)
+    Ok(RECEIPTS.done(&app.db, app.clock.now()).await?)
 }
 
 /// Whether a purchase says what its receipt says.

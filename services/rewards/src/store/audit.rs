@@ -39,45 +39,12 @@ pub async fn write(connection: &mut PgConnection, line: &Line<'_>, now: Timestam
     Ok(())
 }
 
-/// Name of the look at everything.
-const WHOLE: &str = "audit";
-
 /// Gives the statements of this transaction as long as they need; the service's own are short.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn take_time(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!("select set_config('statement_timeout', '60min', true)").fetch_one(connection).await?;
-    Ok(())
-}
-
-/// Whether everything was looked at since a time.
-///
-/// # Errors
-/// When the database fails.
-pub async fn is_swept(db: impl PgExecutor<'_>, since: Timestamp) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select exists (select from rewards.sweeps where name = $1 and done_at > $2) as "swept!""#,
-        WHOLE,
-        since.to_sqlx() as _
-    )
-    .fetch_one(db)
-    .await
-}
-
-/// Everything was looked at.
-///
-/// # Errors
-/// When the database fails.
-pub async fn swept(db: impl PgExecutor<'_>, now: Timestamp) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "insert into rewards.sweeps (name, done_at) values ($1, $2)
-         on conflict on constraint sweeps_pkey do update set done_at = excluded.done_at",
-        WHOLE,
-        now.to_sqlx() as _
-    )
-    .execute(db)
-    .await?;
     Ok(())
 }
 
