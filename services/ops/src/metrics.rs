@@ -13,6 +13,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::alerts::Level;
+
 /// What became of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ran {
@@ -33,6 +35,13 @@ struct Queued {
     queue: String,
 }
 
+/// Which queue, and how bad it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Alerted {
+    queue: String,
+    level: &'static str,
+}
+
 /// The metrics; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -41,6 +50,7 @@ pub struct Metrics {
     sound_at: Family<Checked, Gauge>,
     dead: Family<Queued, Gauge>,
     oldest: Family<Queued, Gauge>,
+    alert: Family<Alerted, Gauge>,
     unreachable: Gauge,
     told: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -61,6 +71,11 @@ impl Metrics {
         );
         registry.register("ops_dead_letters", "Dead letters of a queue, archived ones too", self.dead.clone());
         registry.register("ops_dead_letters_oldest_age_seconds", "Age of the oldest of them", self.oldest.clone());
+        registry.register(
+            "ops_dead_letter_alert",
+            "1: the queue has so many dead letters, 100 warning and 1,000 critical",
+            self.alert.clone(),
+        );
         registry.register("ops_services_unreachable", "Services that did not answer ops", self.unreachable.clone());
     }
 
@@ -97,11 +112,17 @@ impl Metrics {
     pub fn queues(&self, queues: &[Queue], now: i64) {
         self.dead.clear();
         self.oldest.clear();
+        self.alert.clear();
         for queue in queues {
             let queued = Queued { queue: queue.queue.clone() };
             self.dead.get_or_create(&queued).set(queue.dead + queue.archived);
             let age = queue.oldest_at.map(|at| now - at.seconds).unwrap_or_default();
             self.oldest.get_or_create(&queued).set(age.max(0));
+            let worst = Level::of(queue);
+            for level in Level::ALL {
+                let alerted = Alerted { queue: queue.queue.clone(), level: level.name() };
+                self.alert.get_or_create(&alerted).set(i64::from(worst >= Some(level)));
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use coreloop_service::Worker;
 use tokio_util::sync::CancellationToken;
 
-use crate::{App, Error, checks, queues, runs, store};
+use crate::{App, Error, alerts, checks, queues, runs, store};
 
 /// The service's loops.
 #[must_use]
@@ -56,6 +56,7 @@ async fn round(app: &App) -> Result<(), Error> {
     let now = app.clock.unix();
     app.metrics.queues(&queues, now);
     app.metrics.unreachable(unreachable.len());
+    alerts::tell(&queues);
     for queue in queues {
         let age = queue.oldest_at.map(|at| now - at.seconds).unwrap_or_default();
         if age >= i64::from(app.options.dead_letter_secs) {
