@@ -13,6 +13,7 @@ mod outboxed;
 mod promises;
 mod rabbit;
 mod recorded;
+mod refused;
 mod registry;
 mod relaying;
 mod sqs;

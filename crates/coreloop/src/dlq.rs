@@ -112,7 +112,12 @@ impl Desk {
     }
 
     async fn find(&self, filter: &Filter) -> Result<Vec<DeadLetter>, Error> {
-        Ok(self.letters.list(&mut *self.theirs.acquire().await?, filter).await.map_err(coreloop_core::Problem::from)?)
+        let mut connection = self.theirs.acquire().await?;
+        let found = match filter.id {
+            Some(_) => self.letters.list(&mut connection, filter).await,
+            None => self.letters.glance(&mut connection, filter).await,
+        };
+        Ok(found.map_err(coreloop_core::Problem::from)?)
     }
 
     async fn reprocess(&self, filter: &Filter) -> Result<u64, Error> {

@@ -25,7 +25,21 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use self::queue::Queue;
-use crate::{Error, Event, Failure, MAX_PAYLOAD_BYTES, bus::Reader};
+use crate::{Error, Event, Failure, MAX_COMMAND_BYTES, bus::Reader};
+
+/// Version of the payloads that are written.
+pub(crate) const VERSION: u32 = 1;
+
+/// A command's payload as it is written.
+///
+/// # Errors
+/// [`Error::Codec`] for what is no JSON, [`Error::TooLarge`] for what not every broker takes.
+pub(crate) fn written(key: &str, payload: &impl Serialize) -> Result<Vec<u8>, Error> {
+    let codec = |error| Error::Codec(Problem::internal(error));
+    let json = serde_json::to_vec(payload).map_err(codec)?;
+    let bytes = json.len() + serde_json::to_string(key).map_err(codec)?.len();
+    if bytes > MAX_COMMAND_BYTES { Err(Error::TooLarge(bytes)) } else { Ok(json) }
+}
 
 /// Work to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +70,13 @@ impl Command {
     /// What is to be done.
     ///
     /// # Errors
-    /// [`Failure::Permanent`] for a payload that is no `T`.
+    /// [`Failure::Permanent`] for a version that this build does not know, or a payload that is no `T`: trying again would not help,
+    /// but a worker that was taught may be given the dead letter.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        if self.version != VERSION {
+            let what = format!("version {} of {} is not known", self.version, self.queue.name());
+            return Err(Failure::permanent("UNKNOWN_VERSION", what));
+        }
         serde_json::from_slice(&self.payload)
             .map_err(|error| Failure::permanent("MALFORMED_COMMAND", error.to_string()))
     }
@@ -126,14 +145,12 @@ impl Commands {
         idempotency_key: Uuid,
         payload: &impl Serialize,
     ) -> Result<(), Error> {
-        let json = serde_json::to_vec(payload).map_err(|error| Error::Codec(Problem::internal(error)))?;
-        if json.len() > MAX_PAYLOAD_BYTES {
-            return Err(Error::TooLarge(json.len()));
-        }
+        let key = key.into();
+        let json = written(&key, payload)?;
         let call = Call::current();
         let command = Command {
             queue,
-            key: key.into(),
+            key,
             idempotency_key,
             trace_id: call.as_ref().map(|call| call.trace.trace_id_hex()).unwrap_or_default(),
             traceparent: call.as_ref().map(|call| call.trace.header()).unwrap_or_default(),
@@ -144,7 +161,7 @@ impl Commands {
                 .unwrap_or_default(),
             timestamp: self.clock.now(),
             source: self.source.clone(),
-            version: 1,
+            version: VERSION,
             payload: json.into(),
         };
         self.bus.send(queue, &[command]).await

@@ -95,7 +95,8 @@ impl Consumer {
         parts: Parts,
         handler: impl CommandHandler,
     ) -> Result<Self, Error> {
-        Self::of(queue.name(), parts, Kind::Commands(queue, bus, Arc::new(handler)))
+        let worker = Self::of(queue.name(), parts, Kind::Commands(queue, bus, Arc::new(handler)))?;
+        Ok(Self { topics: vec![Topic::of_queue(queue)], ..worker })
     }
 
     fn of(name: &str, parts: Parts, work: Kind) -> Result<Self, Error> {

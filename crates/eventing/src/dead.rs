@@ -45,7 +45,7 @@ pub struct DeadLetter {
     pub died_at: Timestamp,
     /// What it came with, as JSON.
     pub envelope: String,
-    /// What it says.
+    /// What it says; empty where it was only glanced at.
     pub payload: Vec<u8>,
 }
 
@@ -92,7 +92,15 @@ impl DeadLetters {
     /// # Errors
     /// What Postgres says.
     pub async fn list(&self, connection: &mut PgConnection, filter: &Filter) -> Result<Vec<DeadLetter>, Error> {
-        Ok(store::dead::list(connection, &self.sql, filter).await?)
+        Ok(store::dead::list(connection, &self.sql, filter, true).await?)
+    }
+
+    /// Shows them without what they say, which may be a megabyte each.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn glance(&self, connection: &mut PgConnection, filter: &Filter) -> Result<Vec<DeadLetter>, Error> {
+        Ok(store::dead::list(connection, &self.sql, filter, false).await?)
     }
 
     /// Counts what each consumer has set aside; those that have nothing are left out.

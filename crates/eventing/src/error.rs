@@ -35,8 +35,11 @@ pub enum Error {
     /// A message that is not what its type says.
     #[error("{0}")]
     Codec(Problem),
-    /// Larger than an event may be.
-    #[error("an event of {0} bytes is larger than {max}", max = crate::MAX_PAYLOAD_BYTES)]
+    /// Larger than an event ([`crate::MAX_PAYLOAD_BYTES`]) or a command ([`crate::MAX_COMMAND_BYTES`]) may be, or than its broker takes.
+    #[error(
+        "{0} bytes are too large: an event has {event} at most, a command {command}",
+        event = crate::MAX_PAYLOAD_BYTES, command = crate::MAX_COMMAND_BYTES
+    )]
     TooLarge(usize),
     /// A name that is no plain identifier, or a message type that names no topic: a fault of ours.
     #[error("`{0}` is no name for this")]
@@ -54,6 +57,8 @@ impl From<Error> for Problem {
         match error {
             Error::Db(error) => error.into(),
             Error::Full => Self::common(Reason::Overloaded, "too much of this is waiting").retry_after(FULL_PAUSE),
+            // Whoever asked may ask for less.
+            Error::TooLarge(_) => Self::common(Reason::BodyTooLarge, error.to_string()),
             other => Self::internal(other),
         }
     }

@@ -71,6 +71,7 @@ impl From<crate::Error> for Failure {
     fn from(error: crate::Error) -> Self {
         match error {
             crate::Error::Db(error) => error.into(),
+            crate::Error::TooLarge(_) => Self::permanent("BODY_TOO_LARGE", error.to_string()),
             other => Self::permanent("EVENTING", other.to_string()),
         }
     }

@@ -45,7 +45,7 @@ pub use event::{Encoding, Event};
 pub use failure::Failure;
 pub use metrics::Metrics;
 pub use options::{CommandBroker, Elsewhere, EventBroker, Options};
-pub use outbox::{Facts, MAX_PAYLOAD_BYTES, Outbox};
+pub use outbox::{Facts, MAX_COMMAND_BYTES, MAX_PAYLOAD_BYTES, Outbox};
 pub use parts::Parts;
 pub use redis::RedisBus;
 pub use relay::Relay;

@@ -9,10 +9,12 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{Error, Queue, store, topic};
+use crate::{Error, Queue, command, store, topic};
 
 /// Largest payload of an event, as JSON.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+/// Largest command: its payload and its key, as JSON. The smallest of the brokers, SQS, takes 256 KiB with the envelope.
+pub const MAX_COMMAND_BYTES: usize = 240 << 10;
 
 /// `aggregatetype` of a row that is a command; its `type` is the queue. No domain has this name.
 pub(crate) const COMMAND: &str = "cmd";
@@ -84,16 +86,14 @@ impl Facts {
         idempotency_key: Uuid,
         payload: &impl Serialize,
     ) -> Result<(), Error> {
-        let codec = |error| Error::Codec(Problem::internal(error));
-        let bytes = serde_json::to_vec(payload).map_err(codec)?.len();
-        if bytes > MAX_PAYLOAD_BYTES {
-            return Err(Error::TooLarge(bytes));
-        }
-        let payload = serde_json::to_value(payload).map_err(codec)?;
+        let key = key.into();
+        let json = command::written(&key, payload)?;
+        let payload: serde_json::Value =
+            serde_json::from_slice(&json).map_err(|error| Error::Codec(Problem::internal(error)))?;
         // The row has an id of its own: a command may be sent again while the row of the first time is kept.
         let payload = json!({ IDEMPOTENCY_KEY: idempotency_key, PAYLOAD: payload });
         let (domain, event) = (COMMAND.to_owned(), queue.name().to_owned());
-        self.rows.push(Row { id: ids.uuid(), domain, key: key.into(), event, payload, version: 1 });
+        self.rows.push(Row { id: ids.uuid(), domain, key, event, payload, version: command::VERSION.cast_signed() });
         Ok(())
     }
 }

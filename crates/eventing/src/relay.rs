@@ -18,7 +18,7 @@ mod watch;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::{cursor::Cursor, watch::Watch};
+use self::{cursor::Cursor, send::Sent, watch::Watch};
 use crate::{CommandBus, Encoding, Error, Event, Parts, bus, store, topic};
 
 /// Between two sweeps of published rows.
@@ -56,6 +56,8 @@ pub struct Relay {
     commands: Option<Arc<dyn CommandBus>>,
     /// Rows that are published together: fewer after the broker took too long for as many.
     most: AtomicU32,
+    /// What is known of commands whose batch is not published yet.
+    sent: Mutex<Sent>,
 }
 
 /// What a leader knows.
@@ -91,7 +93,7 @@ impl Relay {
     pub fn new(parts: Parts) -> Result<Self, Error> {
         let sql = store::relay::Statements::of(topic::plain(&parts.schema)?);
         let most = AtomicU32::new(parts.options.batch);
-        Ok(Self { parts, sql, commands: None, most })
+        Ok(Self { parts, sql, commands: None, most, sent: Mutex::default() })
     }
 
     /// Sends the commands of the outbox to `bus`. A relay without one stops at the first, and holds up what is behind it.
@@ -116,6 +118,7 @@ impl Relay {
         loop {
             let pause = match self.serve(&stop).await {
                 Ok(()) => {
+                    self.sent().commands.clear();
                     // Another leads, and tells.
                     if std::mem::take(&mut behind) {
                         self.parts.metrics.forget_source(&self.parts.schema);
@@ -124,6 +127,7 @@ impl Relay {
                 }
                 Err(error) => {
                     tracing::warn!(%error, schema = self.parts.schema, "the outbox is not published");
+                    self.forget_after(&error);
                     if matches!(error, Error::Timeout) {
                         self.most.fetch_update(Relaxed, Relaxed, |most| Some((most / 2).max(1))).unwrap_or_default();
                     }
@@ -202,6 +206,7 @@ impl Relay {
                 "the broker has lost events, they are published again"
             );
             self.parts.metrics.lost(&self.parts.schema);
+            self.sent().commands.clear();
             // The first row that is left, or an open transaction below it: what may still come is above the floor.
             let first = answered(store::relay::first(lease.connection(), &self.sql, told.floor)).await?;
             let left = if first > 0 { known.floor.min(first - 1) } else { known.floor };
@@ -310,11 +315,10 @@ impl Relay {
     /// Publishes what there is, and looks for the next rows while the broker takes the last; true when there was something.
     async fn drain(&self, term: &mut Term) -> Result<bool, Error> {
         let mut seen = self.look(&mut term.lease, &term.cursor).await?;
-        let found = !seen.events.is_empty();
+        let found = !seen.numbers.is_empty();
         loop {
             let mut after = term.cursor.clone();
-            let numbers: Vec<i64> = seen.events.iter().map(|event| event.sequence).collect();
-            after.advance(&numbers, seen.oldest, seen.more);
+            after.advance(&seen.numbers, seen.oldest, seen.more);
             let mut next = None;
             if !seen.events.is_empty() {
                 let batch = self.batch(term, after.floor(), &seen.events);
@@ -352,6 +356,7 @@ impl Relay {
         let most = i64::from(self.most.load(Relaxed));
         let (read_to, gaps) = (cursor.read_to(), cursor.gaps());
         let mut seen = answered(store::relay::look(lease.connection(), &self.sql, read_to, &gaps, most)).await?;
+        self.set_aside(lease, &mut seen).await?;
         if self.parts.options.payload == Encoding::Protobuf {
             seen.events = seen.events.into_iter().map(Event::into_protobuf).collect();
         }

@@ -92,12 +92,12 @@ impl Stage {
         Running::of(Consumer::working(QUEUE, bus, self.parts().await, handler.clone()).unwrap().worker())
     }
 
-    async fn commands(&self) -> Commands {
+    pub async fn commands(&self) -> Commands {
         Commands::new(Arc::new(self.bus().await), Arc::new(SystemClock), "rewards")
     }
 
     /// Commands that wait or are under way.
-    async fn queued(&self) -> i64 {
+    pub async fn queued(&self) -> i64 {
         let mut redis = self.redis.connect().await;
         redis::cmd("XLEN").arg("cmd:rewards.issue").query_async(&mut redis).await.unwrap()
     }

@@ -18,13 +18,13 @@ use super::{
 };
 
 impl Stage {
-    async fn sending_relay(&self) -> Running {
+    pub async fn sending_relay(&self) -> Running {
         let bus = Arc::new(self.bus().await);
         Running::of(Relay::new(self.parts().await).unwrap().sending(bus).worker())
     }
 
     /// Writes commands `numbers` of `key`, behind an event of it, in an open transaction.
-    async fn order(&self, key: &str, numbers: &[i64]) -> (Transaction, Vec<Uuid>) {
+    pub async fn order(&self, key: &str, numbers: &[i64]) -> (Transaction, Vec<Uuid>) {
         let mut tx = self.write(key, &[100]).await;
         let ids: Vec<Uuid> = numbers.iter().map(|_| SystemIds.uuid()).collect();
         let mut facts = Facts::new();

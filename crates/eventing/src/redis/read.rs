@@ -23,7 +23,7 @@ use crate::{
 
 /// Longest wait for news in one call.
 const WAIT: Duration = Duration::from_millis(1_000);
-/// Entries of a topic that are read at once: each may be of a megabyte.
+/// Entries that are read at once: each may be of a megabyte, and Redis puts all of them together before it does anything else.
 const MOST: usize = 64;
 
 /// `KEYS[1]` names the reader; then the topics. `ARGV`: token, group, most. Answers what is new, and the newest id of each
@@ -189,7 +189,8 @@ impl Reader for Group {
         for topic in &self.topics {
             script.key(topic.as_str());
         }
-        script.arg(&self.token).arg(&self.group).arg(most.min(MOST));
+        script.arg(&self.token).arg(&self.group);
+        script.arg(most.min(MOST / self.topics.len().max(1)).max(1));
         let (read, newest): (StreamReadReply, Vec<String>) =
             self.bus.within(script.invoke_async(&mut connection)).await?;
         let mut deliveries = Vec::new();

@@ -1,9 +1,27 @@
 //! What becomes of a batch: its commands go to their queues, its events to the bus.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{MutexGuard, PoisonError},
+};
+
 use super::Relay;
-use crate::{Command, Error, Event, Queue, bus};
+use crate::{Command, CommandBroker, CommandBus, Error, Event, EventBroker, Queue, bus};
+
+/// Commands by the numbers of their rows. It holds no more than two batches.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Those that their broker took while what else is in their batch was refused.
+    pub(super) commands: BTreeSet<i64>,
+    /// Those that their broker will never take, and why.
+    pub(super) refused: BTreeMap<i64, String>,
+}
 
 impl Relay {
+    pub(super) fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends the commands of a batch, then publishes its events. In this order: a broker that loses the last it was told, of
     /// both, then knows of a batch less, and is told again.
     pub(super) async fn publish(&self, batch: bus::Batch<'_>) -> Result<(), Error> {
@@ -11,21 +29,40 @@ impl Relay {
         if commands.is_empty() && self.parts.options.relay {
             return self.parts.bus.publish(batch).await;
         }
-        self.send(&commands).await?;
-        if !self.parts.options.relay {
-            return Ok(());
+        self.send(&commands).await.inspect_err(|error| {
+            if !stands(error) {
+                self.sent().commands.clear();
+            }
+        })?;
+        if self.parts.options.relay {
+            let events: Vec<Event> =
+                batch.events.iter().filter(|event| event.topic.queue().is_none()).cloned().collect();
+            self.parts.bus.publish(bus::Batch { events: &events, ..batch }).await?;
         }
-        let events: Vec<Event> = batch.events.iter().filter(|event| event.topic.queue().is_none()).cloned().collect();
-        self.parts.bus.publish(bus::Batch { events: &events, ..batch }).await
+        self.sent().commands.retain(|number| commands.iter().all(|command| command.sequence != *number));
+        Ok(())
     }
 
-    /// Sends commands, queue by queue, those of each in order. What was sent before an error is sent again, and done once.
+    /// Forgets what was sent when its broker may have lost it. Where events go elsewhere, what their broker says tells nothing of
+    /// that: commands are not sent again each time that it refuses.
+    pub(super) fn forget_after(&self, error: &Error) {
+        let options = &self.parts.options;
+        let one_broker = options.events == EventBroker::Redis && options.commands == CommandBroker::Redis;
+        if one_broker && !stands(error) {
+            self.sent().commands.clear();
+        }
+    }
+
+    /// Sends commands, queue by queue, those of each in order. What was sent before an error may be sent again, and is done once.
     async fn send(&self, rows: &[&Event]) -> Result<(), Error> {
-        let mut queues: Vec<(Queue, Vec<Command>)> = Vec::new();
+        let mut queues: Vec<(Queue, Vec<(i64, Command)>)> = Vec::new();
         for row in rows {
+            if self.sent().commands.contains(&row.sequence) {
+                continue;
+            }
             let name = row.topic.queue().unwrap_or_default();
             let queue = Queue::named(name).ok_or_else(|| Error::Name(name.to_owned()))?;
-            let command = Command { source: self.parts.schema.clone(), ..Command::of(queue, row) };
+            let command = (row.sequence, Command { source: self.parts.schema.clone(), ..Command::of(queue, row) });
             match queues.iter_mut().find(|(known, _)| *known == queue) {
                 Some((_, commands)) => commands.push(command),
                 None => queues.push((queue, vec![command])),
@@ -33,8 +70,41 @@ impl Relay {
         }
         for (queue, commands) in queues {
             let bus = self.commands.as_ref().ok_or_else(|| Error::Name(queue.name().to_owned()))?;
-            bus.send(queue, &commands).await?;
+            let (numbers, commands): (Vec<i64>, Vec<Command>) = commands.into_iter().unzip();
+            match bus.send(queue, &commands).await {
+                Ok(()) => self.sent().commands.extend(numbers),
+                Err(Error::TooLarge(_)) => self.sift(&**bus, queue, &numbers, &commands).await?,
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
+
+    /// Sends commands of which some are too large one by one, and notes which: the next look sets them aside.
+    async fn sift(
+        &self,
+        bus: &dyn CommandBus,
+        queue: Queue,
+        numbers: &[i64],
+        commands: &[Command],
+    ) -> Result<(), Error> {
+        let mut too_large = None;
+        for (number, command) in numbers.iter().zip(commands) {
+            match bus.send(queue, std::slice::from_ref(command)).await {
+                Ok(()) => _ = self.sent().commands.insert(*number),
+                Err(Error::TooLarge(bytes)) => {
+                    let why = format!("{bytes} bytes are more than the broker of commands takes");
+                    self.sent().refused.insert(*number, why);
+                    too_large = Some(bytes);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        too_large.map_or(Ok(()), |bytes| Err(Error::TooLarge(bytes)))
+    }
+}
+
+/// The broker of the commands answered, so what it has taken it has.
+fn stands(error: &Error) -> bool {
+    matches!(error, Error::Full | Error::TooLarge(_))
 }

@@ -32,8 +32,8 @@ impl Statements {
         Self {
             kept: format!("select to_regclass('{schema}.held_events') is not null").into(),
             list: format!(
-                "select id, topic, key, state = 'archived', failures, reason, error, held_at, envelope::text, payload,
-                        position
+                "select id, topic, key, state = 'archived', failures, reason, error, held_at, envelope::text,
+                        case when $6 then payload else '' end, position
                  from {schema}.held_events
                  where consumer = $1 and state in ('dead', 'archived') and ($2::text is null or reason = $2)
                    and ($3::uuid is null or id = $3) and position > $5
@@ -82,6 +82,7 @@ pub(crate) async fn list(
     connection: &mut PgConnection,
     sql: &Statements,
     filter: &Filter,
+    whole: bool,
 ) -> Result<Vec<DeadLetter>, sqlx::Error> {
     let rows = sqlx::query(AssertSqlSafe(Arc::clone(&sql.list)))
         .bind(&filter.consumer)
@@ -89,6 +90,7 @@ pub(crate) async fn list(
         .bind(filter.id)
         .bind(i64::from(filter.count))
         .bind(filter.after)
+        .bind(whole)
         .fetch_all(connection)
         .await?;
     rows.iter()

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _, postgres::PgRow, types::JsonRa
 use uuid::Uuid;
 
 use crate::{
-    Encoding, Event, Topic, outbox,
+    Encoding, Event, Queue, Topic, outbox,
     relay::cursor::{Cursor, Range},
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct Statements {
     behind: Arc<str>,
     writing: Arc<str>,
     wake: Arc<str>,
+    give_up: Arc<str>,
+    take_back: Arc<str>,
 }
 
 /// Bytes of payloads that end a look, whatever else there is: what is published together fits in memory and in a command.
@@ -76,6 +78,33 @@ impl Statements {
             )
             .into(),
             wake: format!("select setval('{schema}.outbox_listening', $1)").into(),
+            give_up: format!(
+                "insert into {schema}.held_events
+                     (consumer, id, topic, key, envelope, payload, state, failures, reason, error, held_at, due_at)
+                 select '{schema}.relay', o.id, 'cmd:' || o.type, o.aggregateid, to_jsonb(o) - '{{payload,xid,seq}}'::text[],
+                        convert_to(o.payload::text, 'UTF8'), 'dead', 1, 'UNSENDABLE', $2, $3, $3
+                 from {schema}.outbox as o where o.seq = $1
+                 on conflict on constraint held_events_pkey do nothing"
+            )
+            .into(),
+            // Under an id of its own: the row of the first time may still be there.
+            take_back: format!(
+                "with old as (
+                     update {schema}.held_events set state = 'archived'
+                     where consumer = '{schema}.relay' and state = 'dead' and held_at < $1),
+                 back as (
+                     delete from {schema}.held_events where consumer = '{schema}.relay' and state = 'retry'
+                     returning position, envelope, payload)
+                 insert into {schema}.outbox
+                     (id, aggregatetype, aggregateid, type, payload, trace_id, traceparent, request_id, created_at, version)
+                 select gen_random_uuid(), was.aggregatetype, was.aggregateid, was.type, convert_from(back.payload, 'UTF8')::jsonb,
+                        was.trace_id, was.traceparent, was.request_id, was.created_at, was.version
+                 from back cross join lateral jsonb_to_record(back.envelope) as was(
+                     aggregatetype text, aggregateid text, type text, trace_id text, traceparent text, request_id text,
+                     created_at timestamptz, version integer)
+                 order by back.position"
+            )
+            .into(),
             // Whoever writes into a table holds this lock on it until the transaction has ended and is seen.
             writing: format!(
                 "select coalesce(array_agg(distinct virtualtransaction), '{{}}') from pg_locks
@@ -111,10 +140,21 @@ pub(crate) async fn load(connection: &mut PgConnection, sql: &Statements) -> Res
 pub(crate) struct Seen {
     /// Every transaction below this had ended when it was looked.
     pub(crate) oldest: i64,
-    /// Events in the order of their numbers.
+    /// Events and commands in the order of their numbers.
     pub(crate) events: Vec<Event>,
+    /// What no broker will ever take.
+    pub(crate) unsendable: Vec<Unsendable>,
+    /// Numbers of all rows.
+    pub(crate) numbers: Vec<i64>,
     /// There may be more behind the last.
     pub(crate) more: bool,
+}
+
+/// A row that no broker will ever take.
+#[derive(Debug)]
+pub(crate) struct Unsendable {
+    pub(crate) sequence: i64,
+    pub(crate) why: String,
 }
 
 pub(crate) async fn look(
@@ -130,19 +170,25 @@ pub(crate) async fn look(
         .bind(gaps.iter().map(|gap| gap.to).collect::<Vec<_>>())
         .bind(most)
         .fetch(connection);
-    let (mut seen, mut bytes) = (Seen { oldest: 0, events: Vec::new(), more: false }, 0);
+    let mut seen = Seen { oldest: 0, events: Vec::new(), unsendable: Vec::new(), numbers: Vec::new(), more: false };
+    let mut bytes = 0;
     while let Some(row) = rows.try_next().await? {
         seen.oldest = row.try_get(0)?;
-        if let Some(event) = event(&row)? {
-            bytes += event.payload.len();
-            seen.events.push(event);
+        let Some(sequence) = row.try_get::<Option<i64>, _>(1)? else { continue };
+        seen.numbers.push(sequence);
+        match event(&row, sequence)? {
+            Ok(event) => {
+                bytes += event.payload.len();
+                seen.events.push(event);
+            }
+            Err(why) => seen.unsendable.push(Unsendable { sequence, why }),
         }
         if bytes >= MOST_BYTES {
             seen.more = true;
             return Ok(seen);
         }
     }
-    seen.more = i64::try_from(seen.events.len()).unwrap_or(i64::MAX) >= most;
+    seen.more = i64::try_from(seen.numbers.len()).unwrap_or(i64::MAX) >= most;
     Ok(seen)
 }
 
@@ -154,14 +200,19 @@ struct Commanded<'a> {
     payload: &'a JsonRawValue,
 }
 
-fn event(row: &PgRow) -> Result<Option<Event>, sqlx::Error> {
-    let Some(sequence) = row.try_get::<Option<i64>, _>(1)? else { return Ok(None) };
+/// What a row says, or why nobody can be told of it.
+fn event(row: &PgRow, sequence: i64) -> Result<Result<Event, String>, sqlx::Error> {
     let payload: &JsonRawValue = row.try_get(6)?;
     let created_at: jiff_sqlx::Timestamp = row.try_get(10)?;
     let (domain, what): (String, String) = (row.try_get(3)?, row.try_get(5)?);
     let command = if domain == outbox::COMMAND {
-        let read = serde_json::from_str::<Commanded<'_>>(payload.get());
-        Some(read.map_err(|error| sqlx::Error::ColumnDecode { index: "payload".into(), source: error.into() })?)
+        if Queue::named(&what).is_none() {
+            return Ok(Err(format!("there is no queue `{what}`")));
+        }
+        match serde_json::from_str::<Commanded<'_>>(payload.get()) {
+            Ok(command) => Some(command),
+            Err(error) => return Ok(Err(format!("it is no command: {error}"))),
+        }
     } else {
         None
     };
@@ -183,7 +234,35 @@ fn event(row: &PgRow) -> Result<Option<Event>, sqlx::Error> {
     // A writer that knows the trace alone, or none, is given a span, so that every reader finds the same header.
     let context = event.context();
     (event.traceparent, event.trace_id) = (context.header(), context.trace_id_hex());
-    Ok(Some(event))
+    Ok(Ok(event))
+}
+
+/// Makes a row a dead letter of the relay.
+pub(crate) async fn give_up(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    row: &Unsendable,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(Arc::clone(&sql.give_up)))
+        .bind(row.sequence)
+        .bind(&row.why)
+        .bind(now.to_sqlx())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Writes dead letters of the relay that somebody wants to be tried again into the outbox, and answers how many; archives those
+/// that have lain there since before `old`.
+pub(crate) async fn take_back(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    old: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    let written =
+        sqlx::query(AssertSqlSafe(Arc::clone(&sql.take_back))).bind(old.to_sqlx()).execute(connection).await?;
+    Ok(written.rows_affected())
 }
 
 /// Lets commits of this connection return before they are on disk: what a crash of Postgres takes back is published again. And

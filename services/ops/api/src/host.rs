@@ -67,7 +67,11 @@ impl Host {
 
     async fn find(&self, filter: &Filter) -> Result<Vec<DeadLetter>, Problem> {
         let mut connection = self.db.acquire().await.map_err(coreloop_db::problem)?;
-        Ok(self.letters.list(&mut connection, filter).await?)
+        // What they say is shown of one at a time.
+        Ok(match filter.id {
+            Some(_) => self.letters.list(&mut connection, filter).await?,
+            None => self.letters.glance(&mut connection, filter).await?,
+        })
     }
 
     async fn depths(&self) -> Result<Vec<Depth>, Problem> {
