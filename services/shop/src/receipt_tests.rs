@@ -91,6 +91,13 @@ fn receipts_of_before_are_verified_as_they_were_made() {
     for version in [0, 3] {
         assert!(!key.fits(&sold, &key.sign_hash(version, hash(&sold))), "{version}");
     }
+    // What became of the purchase since does not make it another's.
+    for (receipt, other) in [(&old, 2), (&key.sign(&sold), 1)] {
+        assert!(key.signed(receipt));
+        assert!(!key.signed(&Receipt { hash_version: other, ..receipt.clone() }));
+        assert!(!key.signed(&Receipt { hash: vec![0; 32], ..receipt.clone() }));
+        assert!(!Key::new(b"secret", 1, &[1; 32]).signed(receipt) && !Key::new(b"secret", 2, &[0; 32]).signed(receipt));
+    }
     // One is not the other, whatever it says of itself.
     assert!(!key.fits(&sold, &key.sign_hash(FIRST, hash(&sold))));
 }

@@ -89,9 +89,16 @@ fn what_is_charged_back_after_it_was_confirmed_is_taken_back() {
         let seen = alice.settled(id, "VOIDED").await;
         assert_eq!((&seen["gold_delta"], &seen["reason"]), (&json!(0), &json!("CHARGED_BACK")));
         assert_eq!(gold(mesh, &alice.id).await, 0);
-        // What was proven before is so no more.
-        let receipt = json!({ "receipt": bought["receipt"] });
-        assert_eq!(alice.ask(0, "/api/shop/receipts/verify", &receipt).await.expect(200)["valid"], false);
+        // What was proven before is so no more: ours all the same, which a forged one is not; and the purchase has another.
+        let mut forged = bought["receipt"].clone();
+        forged["issued_at"] = seen["receipt"]["issued_at"].clone();
+        let voided = json!("PURCHASE_STATE_VOIDED");
+        for (receipt, valid, state) in
+            [(&bought["receipt"], false, &voided), (&forged, false, &Value::Null), (&seen["receipt"], true, &voided)]
+        {
+            let said = alice.ask(1, "/api/shop/receipts/verify", &json!({ "receipt": receipt })).await.expect(200);
+            assert_eq!((&said["valid"], &said["state"]), (&json!(valid), state), "{receipt}");
+        }
         let again = alice.convert(&k, "card").await.expect(200);
         assert_eq!((&again["status"], &again["success"]), (&json!("PURCHASE_STATE_VOIDED"), &json!(false)));
         let told = format!(

@@ -8,7 +8,10 @@ use crate::{
     App, Error,
     error::constant,
     settle::{CHARGED_BACK, PAID_BACK},
-    store::payments::{self, Verdict},
+    store::{
+        payments::{self, Verdict},
+        receipts,
+    },
     webhook,
 };
 
@@ -52,6 +55,7 @@ pub async fn receive_payment(
         // What was decided before stays so: the first word counts, unless the payment service takes it back.
         let decided = payments::decide(&mut *tx, notice.reference, &verdict).await?;
         if decided.is_none() && state != v1::PurchaseState::Confirmed {
+            receipts::keep(&mut *tx, notice.reference).await?;
             let before = Some(v1::PurchaseState::Confirmed);
             let back = Verdict { before, state: v1::PurchaseState::Voided, reason: CHARGED_BACK, ..verdict };
             charged_back = payments::decide(&mut *tx, notice.reference, &back).await?;

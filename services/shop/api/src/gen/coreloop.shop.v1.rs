@@ -1644,7 +1644,8 @@ pub struct VerifyReceiptResponse {
     /// The receipt is ours, unchanged, and the books agree.
     #[prost(bool, tag = "1")]
     pub valid: bool,
-    /// How far the purchase is; absent where the receipt is not valid.
+    /// How far the purchase is now, where the receipt is ours; absent where it is not. Beside `valid: false`: the receipt was handed out
+    /// for what was CONFIRMED, and charged back since; VOIDED, or PENDING until what was given is taken back.
     #[prost(enumeration = "PurchaseState", optional, tag = "2")]
     pub state: ::core::option::Option<i32>,
 }
@@ -1886,7 +1887,8 @@ pub mod shop_service_client {
                 .insert(GrpcMethod::new("coreloop.shop.v1.ShopService", "ListEffects"));
             self.inner.unary(req, path, codec).await
         }
-        /// Tells whether a receipt is one of ours and says what the books say.
+        /// Tells whether a receipt is one of ours and says what the books say. One that was charged back since is ours and says so no more:
+        /// it is not valid, and the state is that of the purchase.
         /// Permission: signed-in user.
         /// Idempotency: read only.
         /// Emits: nothing.
@@ -2023,7 +2025,8 @@ pub mod shop_service_server {
             tonic::Response<super::ListEffectsResponse>,
             tonic::Status,
         >;
-        /// Tells whether a receipt is one of ours and says what the books say.
+        /// Tells whether a receipt is one of ours and says what the books say. One that was charged back since is ours and says so no more:
+        /// it is not valid, and the state is that of the purchase.
         /// Permission: signed-in user.
         /// Idempotency: read only.
         /// Emits: nothing.
