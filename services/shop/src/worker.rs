@@ -20,6 +20,8 @@ const KEEP: Duration = Duration::from_secs(5);
 const PAGE: i64 = 500;
 /// Between two of them.
 const BREATH: Duration = Duration::from_millis(20);
+/// A look at them is asked for so often in the time between two: no process need live for all of it.
+const ASKED: u32 = 24;
 /// That look.
 const RECEIPTS: Sweep = Sweep { schema: "shop", name: "receipts" };
 
@@ -126,9 +128,9 @@ async fn keep(app: &App) -> Result<(), Error> {
 }
 
 async fn verify(app: Arc<App>, stop: CancellationToken) {
-    let pause = Duration::from_secs(app.options.verify_secs.into());
+    let pause = Duration::from_secs((app.options.verify_secs / ASKED).max(1).into());
     loop {
-        // First after a whole pause: a start is not the time to read everything.
+        // First after a pause: a start is not the time to read everything.
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
@@ -143,10 +145,8 @@ async fn verify(app: Arc<App>, stop: CancellationToken) {
 
 /// Looks at every receipt, where no replica has of late.
 async fn mismatches(app: &App) -> Result<(), Error> {
-    // Half a pause: whoever looked last does not look at the very same time of each.
-    let late = jiff::SignedDuration::from_millis(i64::from(app.options.verify_secs) * 500);
-    let now = app.clock.now();
-    if !RECEIPTS.is_due(&app.db, now.saturating_sub(late).unwrap_or_default()).await? {
+    let (now, between) = (app.clock.now(), jiff::SignedDuration::from_secs(app.options.verify_secs.into()));
+    if !RECEIPTS.is_due(&app.db, now.saturating_sub(between).unwrap_or_default()).await? {
         return Ok(());
     }
     let mut after = Uuid::nil();

@@ -93,7 +93,9 @@ fn counted(mesh: &TestMesh) -> u64 {
 #[test]
 fn the_sweep_counts_what_does_not_fit() {
     run(async {
-        let mesh = mesh().setting("shop.verify_secs", 1_i64).start().await;
+        // Longer than is waited for here: a process need not live for so long.
+        let between = SignedDuration::from_secs(100);
+        let mesh = mesh().setting("shop.verify_secs", between.as_secs()).start().await;
         let alice = Buyer::with(&mesh, 1_000).await;
         let id = alice.buy("spins-5", &key()).await.expect(200)["transaction_id"].as_str().unwrap().to_owned();
         mesh.db.execute(&format!("update shop.purchases set balance = 1000000 where id = '{id}'")).await;
@@ -106,6 +108,7 @@ fn the_sweep_counts_what_does_not_fit() {
         let done = "select (extract(epoch from done_at) * 1000)::bigint from shop.sweeps where name = 'receipts'";
         for _ in 0..2 {
             let before = mesh.db.count(done).await;
+            mesh.clock.advance(between);
             wait_until("it is looked at again", RECOVERY, async || mesh.db.count(done).await > before).await;
         }
         assert_eq!(counted(&mesh), 1);
