@@ -7,6 +7,7 @@ mod killing;
 mod moving;
 mod promises;
 mod reading;
+mod refusing;
 mod stage;
 mod tampering;
 mod telling;

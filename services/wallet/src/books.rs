@@ -13,9 +13,16 @@ use uuid::Uuid;
 use crate::{
     chain::{self, Line, Said},
     error::Refusal,
-    funds::{Funds, Lot, Micros, Part},
+    funds::{Funds, Lot, Micros, NEVER, Part},
     order::{Cause, Currency, Key, Order, Origin, Party},
 };
+
+mod answer;
+
+pub use answer::{micros, parts_of, proto_time};
+
+/// The kind of the row that keeps a refusal. The contract does not number it otherwise, and nobody is told of it.
+pub const REFUSED: i16 = 11;
 
 /// Most that a user's account may hold: what every JSON reader takes for a whole number.
 pub const MOST: i64 = 9_007_199_254_740_991;
@@ -46,13 +53,30 @@ pub struct Held {
     pub open: bool,
 }
 
-/// A posting that was made before.
+/// What became of a key before.
 #[derive(Debug, Clone)]
 pub struct Known {
+    /// Kind, as the contract numbers it; else [`REFUSED`].
+    pub kind: i16,
     /// Hash of what was asked.
     pub body_hash: Vec<u8>,
-    /// The answer.
+    /// The answer: the posting, or the refusal.
     pub answer: Vec<u8>,
+}
+
+impl Known {
+    /// The first answer, again.
+    ///
+    /// # Errors
+    /// The first refusal; [`Refusal::Corrupt`] for what cannot be read.
+    pub fn again(&self) -> Result<v1::Posting, Refusal> {
+        const CORRUPT: Refusal = Refusal::Corrupt("an answer that cannot be read");
+        let answer = self.answer.as_slice();
+        if self.kind == REFUSED {
+            return Err(v1::Refusal::decode(answer).ok().as_ref().and_then(Refusal::kept).unwrap_or(CORRUPT));
+        }
+        v1::Posting::decode(answer).map_err(|_| CORRUPT)
+    }
 }
 
 /// What was read under lock.
@@ -60,7 +84,7 @@ pub struct Known {
 pub struct Loaded {
     /// Accounts.
     pub accounts: HashMap<Key, Account>,
-    /// Postings by the ids of the orders.
+    /// What became of keys before, by the ids of the orders.
     pub postings: HashMap<Uuid, Known>,
     /// Postings that are reversed.
     pub reversed: HashSet<Uuid>,
@@ -85,6 +109,14 @@ pub struct PostingRow {
     pub reverses: Option<Uuid>,
     /// When.
     pub posted_at: Micros,
+}
+
+impl PostingRow {
+    /// What an order says of itself; what became of it is to be filled in.
+    fn of(order: &Order, posted_at: Micros) -> Self {
+        let (cause, body_hash) = (order.cause.clone(), order.body_hash.to_vec());
+        Self { id: order.id, kind: 0, cause, body_hash, answer: Vec::new(), reverses: None, posted_at }
+    }
 }
 
 /// An entry to write.
@@ -207,7 +239,7 @@ impl Books {
         // Times of an account never go back, whichever replica's clock is behind.
         let times = draft.legs.iter().filter_map(|leg| self.loaded.accounts.get(&self.key(leg)));
         let at = times.fold(self.now, |at, account| at.max(account.last_at));
-        let posting = posting(order, draft, &balances, at);
+        let posting = answer::posting(order, draft, &balances, at);
         let answer = posting.encode_to_vec();
         let cause = &order.cause;
         let said = Said {
@@ -223,18 +255,21 @@ impl Books {
         for (leg, balance) in draft.legs.iter().zip(balances) {
             self.line(order, leg, balance, &posting, (at, &hash));
         }
-        self.loaded.postings.insert(order.id, Known { body_hash: order.body_hash.to_vec(), answer: answer.clone() });
         self.loaded.reversed.extend(draft.reverses);
-        self.written.postings.push(PostingRow {
-            id: order.id,
-            kind: kind(draft),
-            cause: cause.clone(),
-            body_hash: order.body_hash.to_vec(),
-            answer,
-            reverses: draft.reverses,
-            posted_at: at,
-        });
+        self.keep(PostingRow { kind: kind(draft), answer, reverses: draft.reverses, ..PostingRow::of(order, at) });
         Ok(posting)
+    }
+
+    /// Keeps that an order was refused, for whoever asks with its key again. Nothing moves and nothing is told.
+    pub fn refuse(&mut self, order: &Order, refusal: &Refusal) {
+        let answer = v1::Refusal::from(refusal).encode_to_vec();
+        self.keep(PostingRow { kind: REFUSED, answer, ..PostingRow::of(order, self.now) });
+    }
+
+    fn keep(&mut self, row: PostingRow) {
+        let (kind, body_hash, answer) = (row.kind, row.body_hash.clone(), row.answer.clone());
+        self.loaded.postings.insert(row.id, Known { kind, body_hash, answer });
+        self.written.postings.push(row);
     }
 
     /// What each leg's account will hold after it.
@@ -321,7 +356,7 @@ impl Books {
         let mut changed = BTreeMap::new();
         for (key, account) in self.changed() {
             let both = account.before.lots().chain(account.funds.lots()).map(|part| part.lot);
-            for lot in both.filter(|lot| lot.expires_at != crate::funds::NEVER) {
+            for lot in both.filter(|lot| lot.expires_at != NEVER) {
                 let now = account.funds.of(lot);
                 if now != account.before.of(lot) {
                     changed.insert((key, lot), now);
@@ -334,59 +369,4 @@ impl Books {
 
 fn kind(draft: &Draft) -> i16 {
     i16::try_from(draft.kind as i32).unwrap_or_default()
-}
-
-/// The answer: what a draft comes to where the accounts then hold `balances`.
-fn posting(order: &Order, draft: &Draft, balances: &[i64], at: Micros) -> v1::Posting {
-    let legs = draft.legs.iter().zip(balances).map(|(leg, balance)| v1::Leg {
-        account: Some(leg.party.account()),
-        currency: leg.currency.into(),
-        delta: leg.delta,
-        balance_after: matches!(leg.party, Party::User(_)).then_some(*balance),
-        parts: leg.parts.iter().map(|part| proto_part(*part)).collect(),
-    });
-    v1::Posting {
-        posting_id: order.id.to_string(),
-        kind: draft.kind.into(),
-        reason: order.cause.reason.clone(),
-        reference: order.cause.reference.clone(),
-        legs: legs.collect(),
-        posted_at: Some(proto_time(at)),
-        hold_id: draft.hold.map(|(id, _)| id.to_string()).unwrap_or_default(),
-        hold_expires_at: draft.hold_expires_at.map(proto_time),
-        reverses: draft.reverses.map(|id| id.to_string()).unwrap_or_default(),
-        user_id: draft.hold.map(|(_, user)| user.to_string()).unwrap_or_default(),
-    }
-}
-
-/// Microseconds as the contract says them.
-#[must_use]
-pub fn proto_time(at: Micros) -> prost_types::Timestamp {
-    let nanos = i32::try_from(at.rem_euclid(1_000_000) * 1_000).unwrap_or_default();
-    prost_types::Timestamp { seconds: at.div_euclid(1_000_000), nanos }
-}
-
-/// A time of the contract in microseconds.
-#[must_use]
-pub fn micros(at: &prost_types::Timestamp) -> Micros {
-    at.seconds.saturating_mul(1_000_000).saturating_add(i64::from(at.nanos) / 1_000)
-}
-
-fn proto_part(part: Part) -> v1::Part {
-    let funds = if part.lot.paid { v1::Funds::Paid } else { v1::Funds::Free };
-    let expires_at = (part.lot.expires_at != crate::funds::NEVER).then(|| proto_time(part.lot.expires_at));
-    v1::Part { funds: funds.into(), expires_at, amount: part.amount }
-}
-
-/// The parts of a leg as it was answered.
-#[must_use]
-pub fn parts_of(leg: &v1::Leg) -> Vec<Part> {
-    let part = |part: &v1::Part| Part {
-        lot: Lot {
-            paid: part.funds() == v1::Funds::Paid,
-            expires_at: part.expires_at.as_ref().map_or(crate::funds::NEVER, micros),
-        },
-        amount: part.amount,
-    };
-    leg.parts.iter().map(part).collect()
 }

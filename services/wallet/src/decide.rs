@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use coreloop_core::UserId;
 use coreloop_planted::{self as planted, Bug};
 use coreloop_wallet_api::v1::{self, House, PostingKind};
-use prost::Message as _;
 use uuid::Uuid;
 
 use crate::{
@@ -15,19 +14,25 @@ use crate::{
     order::{Act, Cause, Currency, Key, Movement, Order, Party, Settle, currency_of},
 };
 
-/// Posts an order. A key that named the same before answers the same again.
+/// Posts an order, or keeps that it was refused. A key that named the same before answers the same again.
 ///
 /// # Errors
 /// The [`Refusal`]; nothing of the order has happened.
 pub fn apply(books: &mut Books, order: &Order) -> Result<v1::Posting, Refusal> {
     if let Some(known) = books.loaded.postings.get(&order.id) {
-        let same = known.body_hash == order.body_hash;
-        return if same {
-            v1::Posting::decode(&*known.answer).map_err(|_| Refusal::Corrupt("an answer that cannot be read"))
-        } else {
-            Err(Refusal::KeyReused)
-        };
+        return if known.body_hash == order.body_hash { known.again() } else { Err(Refusal::KeyReused) };
     }
+    let outcome = act(books, order);
+    if let Err(refusal) = &outcome
+        && refusal.is_decided()
+        && !order.is_swept()
+    {
+        books.refuse(order, refusal);
+    }
+    outcome
+}
+
+fn act(books: &mut Books, order: &Order) -> Result<v1::Posting, Refusal> {
     expire(books, order)?;
     match &order.act {
         Act::Move { kind, movements } => moving(books, order, *kind, movements),

@@ -4,11 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use coreloop_core::{Kind, Problem, Reason, Violation};
 use coreloop_db::{DbError, GroupError, is_transient};
-use coreloop_wallet_api::v1::{Currency, WalletReason};
+use coreloop_wallet_api::v1::{self, Currency, WalletReason};
 use tonic::Status;
 
 /// Domain of the reasons of this service.
 pub const DOMAIN: &str = "wallet";
+
+/// What the contract writes before its reasons, and before its currencies.
+const REASON: &str = "WALLET_REASON_";
+const CURRENCY: &str = "CURRENCY_";
 
 /// Every failure of this service.
 #[derive(Debug, thiserror::Error)]
@@ -128,11 +132,62 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether the books have decided it, so that its key is answered so for ever. What a request says wrong and what cannot be
+    /// are no answers of theirs; a key that named something else has an answer.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        self.told().0 != WalletReason::Unspecified
+    }
+
+    /// The refusal that was kept; none for one that this version does not know.
+    #[must_use]
+    pub fn kept(kept: &v1::Refusal) -> Option<Self> {
+        use WalletReason as R;
+        let said = |key: &str| kept.metadata.get(key).map(String::as_str);
+        Some(match R::from_str_name(&format!("{REASON}{}", kept.reason))? {
+            R::InsufficientFunds => Self::InsufficientFunds {
+                currency: Currency::from_str_name(&format!("{CURRENCY}{}", said("currency")?))?,
+                available: said("available")?.parse().ok()?,
+            },
+            R::BalanceLimit => Self::BalanceLimit,
+            R::HoldNotFound => Self::HoldNotFound,
+            R::HoldExpired => Self::HoldExpired,
+            R::HoldSettled => Self::HoldSettled,
+            R::AmountTooLarge => Self::AmountTooLarge,
+            R::PostingNotFound => Self::PostingNotFound,
+            R::AlreadyReversed => Self::AlreadyReversed,
+            R::NotReversible => Self::NotReversible,
+            R::Unspecified => return None,
+        })
+    }
+
+    /// What the reason alone does not say.
+    fn details(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::InsufficientFunds { currency, available } => vec![
+                ("currency", currency.as_str_name().trim_start_matches(CURRENCY).to_owned()),
+                ("available", available.to_string()),
+            ],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// As it is kept, and told of one of many postings.
+impl From<&Refusal> for v1::Refusal {
+    fn from(refusal: &Refusal) -> Self {
+        let problem = Problem::from(refusal.clone());
+        let metadata = refusal.details().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Self { reason: problem.reason().to_owned(), message: problem.message().to_owned(), metadata }
+    }
+}
+
 /// The constant on the wire.
 #[must_use]
 pub fn constant(reason: WalletReason) -> &'static str {
     let name = reason.as_str_name();
-    name.strip_prefix("WALLET_REASON_").unwrap_or(name)
+    name.strip_prefix(REASON).unwrap_or(name)
 }
 
 impl From<Refusal> for Problem {
@@ -145,10 +200,10 @@ impl From<Refusal> for Problem {
                 let description = "must be in the future".to_owned();
                 Self::invalid(vec![Violation { field: "expires_at".to_owned(), description }])
             }
-            Refusal::InsufficientFunds { currency, available } => Self::new(kind, DOMAIN, constant(reason), message)
-                .with("currency", currency.as_str_name().trim_start_matches("CURRENCY_"))
-                .with("available", available.to_string()),
-            _ => Self::new(kind, DOMAIN, constant(reason), message),
+            _ => refusal
+                .details()
+                .into_iter()
+                .fold(Self::new(kind, DOMAIN, constant(reason), message), |told, (key, value)| told.with(key, value)),
         }
     }
 }
@@ -202,8 +257,13 @@ mod tests {
         for (number, refusal) in (1..).zip(all) {
             let (reason, ..) = refusal.told();
             assert_eq!(reason as i32, number, "{refusal:?}");
+            assert!(refusal.is_decided());
+            assert_eq!(Refusal::kept(&v1::Refusal::from(&refusal)), Some(refusal.clone()), "it is read as it was kept");
             let problem = Problem::from(refusal);
             assert_eq!((problem.domain(), problem.reason()), (DOMAIN, constant(reason)));
+        }
+        for other in [Refusal::KeyReused, Refusal::TimePassed, Refusal::Corrupt("?")] {
+            assert!(!other.is_decided(), "{other:?}");
         }
         let reused = Problem::from(Refusal::KeyReused);
         assert_eq!((reused.kind(), reused.reason()), (Kind::AlreadyExists, "IDEMPOTENCY_KEY_REUSED"));

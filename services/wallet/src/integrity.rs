@@ -10,7 +10,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
-    Error, chain,
+    Error,
+    books::REFUSED,
+    chain,
     order::{Currency, Key},
     store::integrity::{self as store, Head, Row},
 };
@@ -177,6 +179,9 @@ impl Walk {
         }
         if self.balance.checked_add(row.delta) != Some(row.balance_after) {
             return Err("balance");
+        }
+        if row.kind == Some(REFUSED) {
+            return Err("refused");
         }
         let posting = said(row).map(|said| chain::posting(&said)).ok_or("orphan")?;
         let posted_at = row.posted_at.to_jiff().as_microsecond();

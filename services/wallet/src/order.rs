@@ -217,6 +217,12 @@ impl Order {
 }
 
 impl Order {
+    /// The wallet itself looks after what is over, and looks again: that it was too early once is no answer for ever.
+    #[must_use]
+    pub fn is_swept(&self) -> bool {
+        matches!(self.act, Act::Expire { .. } | Act::Settle { how: Settle::Expire, .. })
+    }
+
     /// The users it touches: whoever works on one of them has locked them.
     #[must_use]
     pub fn users(&self) -> Vec<u128> {

@@ -62,6 +62,11 @@ impl Shop {
         Self { channels: (0..replicas).map(|replica| mesh.grpc_on(replica, "wallet")).collect(), name, bearer }
     }
 
+    /// As the wallet's rows name it.
+    pub fn caller(&self) -> String {
+        format!("service:{}", self.name)
+    }
+
     /// The same service with a token of now, after the clock was moved.
     pub async fn later(mut self, mesh: &TestMesh) -> Self {
         self.bearer = format!("Bearer {}", mesh.machine_token(&self.name, "wallet").await);

@@ -3,7 +3,7 @@
 use coreloop_testkit::{TestMesh, run};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use super::stage::{Shop, somebody};
+use super::stage::{Shop, reason, somebody};
 
 /// The constraint that refuses `sql`.
 async fn refused_by(connection: &mut PgConnection, sql: &str) -> String {
@@ -36,7 +36,27 @@ fn the_database_refuses_books_that_do_not_add_up() {
             format!("{}, ('00000000-0000-0000-0000-000000000100', 1, (select seq from wallet.accounts
             where owner = '00000000-0000-0000-0000-000000000100' and currency = 1), '{posting}', -5, -5, '\\x01', now())", entry(5, after, seq))
         };
+        assert_eq!(reason(shop.spend(&alice, 1_000).await), "INSUFFICIENT_FUNDS");
+        // It fits in all but that nothing was posted.
+        let of_refused = format!(
+            "update wallet.accounts set balance = -5, seq = 1, hash = '\\x01'
+              where owner = '00000000-0000-0000-0000-000000000500' and currency = 1; {give};
+             insert into wallet.entries (owner, currency, seq, posting, delta, balance_after, hash, posted_at)
+             select v.owner::uuid, 1, v.seq, p.id, v.delta, v.after, v.hash::bytea, now() from wallet.postings p,
+                    (values ('{alice}', 2, 5, 15, '\\x00'),
+                            ('00000000-0000-0000-0000-000000000500', 1, -5, -5, '\\x01')) v(owner, seq, delta, after, hash)
+              where p.kind = "
+        );
+        let row = |kind: i16| {
+            format!(
+                "insert into wallet.postings select gen_random_uuid(), {kind}, caller, 'another', actor, reason, reference,
+                        body_hash, answer, id, posted_at from wallet.postings where id = '{posting}'"
+            )
+        };
         for (sql, by) in [
+            (format!("{of_refused} 11"), "entries_posting"),
+            (row(11), "postings_kind_known"),
+            (row(12), "postings_kind_known"),
             (
                 format!("update wallet.accounts set balance = -1, free = -1 where owner = '{alice}'"),
                 "accounts_not_negative",
@@ -69,6 +89,7 @@ fn what_was_changed_behind_the_books_is_found_at_its_first_line() {
             postings.push(shop.spend(&alice, amount).await.unwrap().posting_id);
         }
         let held = shop.hold(&alice, 10).await.unwrap().posting_id;
+        assert_eq!(reason(shop.spend(&alice, 1_000).await), "INSUFFICIENT_FUNDS");
         assert!(shop.verify_integrity().await.sound);
         let line = |seq: i64| format!("where owner = '{alice}' and currency = 1 and seq = {seq}");
         let (second, last) = (&postings[1], &postings[4]);
@@ -80,6 +101,8 @@ fn what_was_changed_behind_the_books_is_found_at_its_first_line() {
             (format!("update wallet.postings set reason = 'nothing' where id = '{second}'"), "chain", 3),
             (format!("update wallet.postings set actor = 'nobody' where id = '{second}'"), "chain", 3),
             (format!("delete from wallet.postings where id = '{second}'"), "orphan", 3),
+            (format!("update wallet.postings set kind = 11 where id = '{second}'"), "refused", 3),
+            ("update wallet.postings set kind = 2 where kind = 11".to_owned(), "orphan", 0),
             (format!("delete from wallet.entries {}", line(3)), "sequence", 4),
             (format!("delete from wallet.entries where posting = '{held}'"), "sequence", 7),
             (

@@ -92,7 +92,7 @@ impl State {
         type Raw = (Uuid, i16, String, String, Vec<u8>, Option<Uuid>, String, i64);
         let raw: Vec<Raw> = sqlx::query_as(
             "select id, kind, caller, key, answer, reverses, reference, (extract(epoch from posted_at) * 1000000)::bigint
-             from wallet.postings",
+             from wallet.postings where kind <> 11",
         )
         .fetch_all(&mut *tx)
         .await?;

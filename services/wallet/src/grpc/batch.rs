@@ -1,7 +1,6 @@
 //! `PostBatch`.
 
 use coreloop_access::Caller;
-use coreloop_core::Problem;
 use coreloop_wallet_api::v1::{self, PostingKind, batch_result::Outcome};
 use tonic::{Request, Response};
 
@@ -44,11 +43,7 @@ pub async fn post_batch(
 fn result(outcome: Result<v1::Posting, Error>) -> Result<v1::BatchResult, Error> {
     let outcome = match outcome {
         Ok(posting) => Outcome::Posting(posting),
-        Err(Error::Refused(refusal)) => {
-            let problem = Problem::from(refusal);
-            let (reason, message) = (problem.reason().to_owned(), problem.message().to_owned());
-            Outcome::Refusal(v1::Refusal { reason, message })
-        }
+        Err(Error::Refused(refusal)) => Outcome::Refusal(v1::Refusal::from(&refusal)),
         Err(unknown) => return Err(unknown),
     };
     Ok(v1::BatchResult { outcome: Some(outcome) })

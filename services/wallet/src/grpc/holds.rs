@@ -8,7 +8,6 @@ use uuid::Uuid;
 use super::parse::{self, Violations};
 use crate::{
     App, Error,
-    error::Refusal,
     order::{Act, Order, Settle},
 };
 
@@ -38,8 +37,9 @@ pub async fn hold(app: &App, mut request: Request<v1::HoldRequest>) -> Result<Re
 /// The posting that made a hold; of whoever made it, for others there is none.
 async fn made(app: &App, caller: &str, hold_id: &str) -> Result<Box<v1::Posting>, Error> {
     let id: Uuid = hold_id.parse().map_err(|_| Error::invalid("hold_id", "must be a UUID"))?;
-    let posting = app.posting_of(caller, id, Refusal::HoldNotFound).await?;
-    if posting.kind() == v1::PostingKind::Hold { Ok(Box::new(posting)) } else { Err(Refusal::HoldNotFound.into()) }
+    let posting = app.posting_of(caller, id).await?;
+    // Of another kind it is no hold, and nobody's accounts are locked for it.
+    Ok(if posting.kind() == v1::PostingKind::Hold { posting } else { Box::default() })
 }
 
 /// `Capture`.

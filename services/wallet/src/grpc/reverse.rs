@@ -7,7 +7,6 @@ use uuid::Uuid;
 use super::parse;
 use crate::{
     App, Error,
-    error::Refusal,
     order::{Act, Order},
 };
 
@@ -24,7 +23,7 @@ pub async fn reverse(
     let cause = parse::cause(&request, &asked.reason, &asked.reference, key)?;
     let id: Uuid = asked.posting_id.parse().map_err(|_| Error::invalid("posting_id", "must be a UUID"))?;
     let act = Act::Reverse {
-        original: Box::new(app.posting_of(&cause.caller, id, Refusal::PostingNotFound).await?),
+        original: app.posting_of(&cause.caller, id).await?,
         amount: Some(asked.amount).filter(|amount| *amount > 0),
     };
     let posting = app.ledger.post(Order::new(cause, "Reverse", asked, act)).await?;

@@ -59,8 +59,10 @@ pub async fn open(conn: &mut PgConnection, needs: &Needs) -> Result<Loaded, Erro
                 let lot = Lot { paid: *paid != 0, expires_at: *expires_at };
                 put(loaded.accounts.entry(key).or_default(), lot, *remaining)?;
             }
-            ("posting", _) => {
-                loaded.postings.insert(row.id, Known { body_hash: bytes, answer: row.more.unwrap_or_default() });
+            ("posting", [kind]) => {
+                let kind = i16::try_from(*kind).unwrap_or_default();
+                let answer = row.more.unwrap_or_default();
+                loaded.postings.insert(row.id, Known { kind, body_hash: bytes, answer });
             }
             ("reversed", _) => {
                 loaded.reversed.insert(row.id);

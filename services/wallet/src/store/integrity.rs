@@ -55,13 +55,14 @@ pub async fn unbalanced(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<(Uuid
     Ok(rows.into_iter().map(|row| (row.posting, row.currency)).collect())
 }
 
-/// Postings without entries.
+/// Postings without entries; what was refused has none.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn idle(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar!(
-        "select id from wallet.postings p where not exists (select from wallet.entries e where e.posting = p.id) limit $1",
+        "select id from wallet.postings p
+          where kind <> 11 and not exists (select from wallet.entries e where e.posting = p.id) limit $1",
         limit
     )
     .fetch_all(db)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-/// A posting that was made.
+/// A posting that was made. What was refused is none.
 #[derive(Debug, Clone)]
 pub struct Made {
     /// Whose key it is.
@@ -14,13 +14,14 @@ pub struct Made {
     pub answer: Vec<u8>,
 }
 
-/// Postings by their ids; those that are not there are left out.
+/// Postings by their ids; those that are not there are left out, as are those that were refused.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn made(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Made>, sqlx::Error> {
-    let rows =
-        sqlx::query!("select id, caller, answer from wallet.postings where id = any ($1)", ids).fetch_all(db).await?;
+    let rows = sqlx::query!("select id, caller, answer from wallet.postings where id = any ($1) and kind <> 11", ids)
+        .fetch_all(db)
+        .await?;
     Ok(rows.into_iter().map(|row| (row.id, Made { caller: row.caller, answer: row.answer })).collect())
 }
 

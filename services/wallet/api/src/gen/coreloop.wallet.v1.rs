@@ -478,7 +478,7 @@ pub mod wallet_admin_service_client {
         }
         /// Gives to or takes from a user by hand; who, why, before and after are kept.
         /// Permission: administrator.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: INSUFFICIENT_FUNDS, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         pub async fn adjust(
@@ -521,7 +521,7 @@ pub mod wallet_admin_service_server {
     pub trait WalletAdminService: std::marker::Send + std::marker::Sync + 'static {
         /// Gives to or takes from a user by hand; who, why, before and after are kept.
         /// Permission: administrator.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: INSUFFICIENT_FUNDS, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         async fn adjust(
@@ -969,7 +969,7 @@ pub mod batch_result {
     }
 }
 /// Why one posting was refused.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Refusal {
     /// The reason that the posting alone would have been refused with.
     #[prost(string, tag = "1")]
@@ -977,6 +977,12 @@ pub struct Refusal {
     /// For developers.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
+    /// As the metadata of the posting alone: `currency` and `available` of INSUFFICIENT_FUNDS.
+    #[prost(map = "string, string", tag = "3")]
+    pub metadata: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// What became of them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1005,7 +1011,7 @@ pub struct VerifyIntegrityRequest {}
 /// Something that does not fit.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Finding {
-    /// What, in a word: `balance`, `chain`, `sequence`, `unbalanced`, `currency_sum`, `orphan`, `funds`, `holds`.
+    /// What, in a word: `balance`, `chain`, `sequence`, `unbalanced`, `currency_sum`, `orphan`, `refused`, `funds`, `holds`.
     #[prost(string, tag = "1")]
     pub what: ::prost::alloc::string::String,
     /// The account, where it is one: a user's id, or the house and its slot.
@@ -1147,7 +1153,7 @@ pub mod wallet_internal_service_client {
         }
         /// Gives a user value of the house.
         /// Permission: a machine of the mesh.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         pub async fn grant(
@@ -1175,7 +1181,7 @@ pub mod wallet_internal_service_client {
         }
         /// Takes value from a user for the house, free before paid, what expires first first.
         /// Permission: a machine of the mesh.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
         pub async fn spend(
@@ -1203,7 +1209,7 @@ pub mod wallet_internal_service_client {
         }
         /// Moves value from one user to another; what is paid stays paid, what expires keeps its time.
         /// Permission: a machine of the mesh.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: INSUFFICIENT_FUNDS, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         pub async fn transfer(
@@ -1237,7 +1243,7 @@ pub mod wallet_internal_service_client {
         }
         /// Sets value of a user aside until it is captured, released, or its time is over.
         /// Permission: a machine of the mesh.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
         pub async fn hold(
@@ -1265,7 +1271,7 @@ pub mod wallet_internal_service_client {
         }
         /// Takes what is held, or some of it; the rest goes back.
         /// Permission: the machine that holds it.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted. Where something goes back.
         /// Reasons: HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_SETTLED, AMOUNT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED.
         pub async fn capture(
@@ -1299,7 +1305,7 @@ pub mod wallet_internal_service_client {
         }
         /// Gives back what is held.
         /// Permission: the machine that holds it.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: HOLD_NOT_FOUND, HOLD_SETTLED, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         pub async fn release(
@@ -1333,7 +1339,7 @@ pub mod wallet_internal_service_client {
         }
         /// Undoes a posting, once, in whole or in part; what was paid comes back as paid.
         /// Permission: the machine that made it.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: POSTING_NOT_FOUND, ALREADY_REVERSED, NOT_REVERSIBLE, AMOUNT_TOO_LARGE, INSUFFICIENT_FUNDS, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         pub async fn reverse(
@@ -1518,7 +1524,7 @@ pub mod wallet_internal_service_server {
     pub trait WalletInternalService: std::marker::Send + std::marker::Sync + 'static {
         /// Gives a user value of the house.
         /// Permission: a machine of the mesh.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         async fn grant(
@@ -1527,7 +1533,7 @@ pub mod wallet_internal_service_server {
         ) -> std::result::Result<tonic::Response<super::GrantResponse>, tonic::Status>;
         /// Takes value from a user for the house, free before paid, what expires first first.
         /// Permission: a machine of the mesh.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
         async fn spend(
@@ -1536,7 +1542,7 @@ pub mod wallet_internal_service_server {
         ) -> std::result::Result<tonic::Response<super::SpendResponse>, tonic::Status>;
         /// Moves value from one user to another; what is paid stays paid, what expires keeps its time.
         /// Permission: a machine of the mesh.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: INSUFFICIENT_FUNDS, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         async fn transfer(
@@ -1548,7 +1554,7 @@ pub mod wallet_internal_service_server {
         >;
         /// Sets value of a user aside until it is captured, released, or its time is over.
         /// Permission: a machine of the mesh.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
         async fn hold(
@@ -1557,7 +1563,7 @@ pub mod wallet_internal_service_server {
         ) -> std::result::Result<tonic::Response<super::HoldResponse>, tonic::Status>;
         /// Takes what is held, or some of it; the rest goes back.
         /// Permission: the machine that holds it.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted. Where something goes back.
         /// Reasons: HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_SETTLED, AMOUNT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED.
         async fn capture(
@@ -1566,7 +1572,7 @@ pub mod wallet_internal_service_server {
         ) -> std::result::Result<tonic::Response<super::CaptureResponse>, tonic::Status>;
         /// Gives back what is held.
         /// Permission: the machine that holds it.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: HOLD_NOT_FOUND, HOLD_SETTLED, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         async fn release(
@@ -1575,7 +1581,7 @@ pub mod wallet_internal_service_server {
         ) -> std::result::Result<tonic::Response<super::ReleaseResponse>, tonic::Status>;
         /// Undoes a posting, once, in whole or in part; what was paid comes back as paid.
         /// Permission: the machine that made it.
-        /// Idempotency: the same key and body answer the first answer; another body is refused.
+        /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
         /// Emits: wallet.posted.
         /// Reasons: POSTING_NOT_FOUND, ALREADY_REVERSED, NOT_REVERSIBLE, AMOUNT_TOO_LARGE, INSUFFICIENT_FUNDS, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         async fn reverse(
