@@ -43,6 +43,8 @@ pub enum Bug {
     UnscopedKey,
     /// Rewards puts a piece back into its stock with the points, though it was put back before.
     PieceTwice,
+    /// A reader of Kafka commits the offset of all that it was given, whatever of it is done.
+    EarlyOffset,
 }
 
 /// All bugs with their names and what each is, for people.
@@ -62,6 +64,7 @@ pub const ALL: &[(Bug, &str, &str)] = &[
     (Bug::CheckThenAct, "check-then-act", "stock is looked at, let go of, and then taken"),
     (Bug::UnscopedKey, "unscoped-key", "what is known of a key is looked up without the user"),
     (Bug::PieceTwice, "piece-twice", "compensated twice: a piece goes back to the stock once too often"),
+    (Bug::EarlyOffset, "early-offset", "acknowledge before commit, in Kafka: an offset goes past what is not done"),
 ];
 
 impl Bug {

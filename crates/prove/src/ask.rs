@@ -1,6 +1,9 @@
 //! Asking the wallet, as a service of the mesh does, and the market, as people do.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use coreloop_rewards_api::v1::RewardsReason;
 use coreloop_shop_api::v1::ShopReason;
@@ -18,7 +21,7 @@ use crate::{
 pub(crate) const CALLERS: [&str; 2] = ["game", "predict"];
 
 /// Longest wait for an answer. What is frozen is asked again elsewhere.
-const DEADLINE: Duration = Duration::from_secs(4);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(4);
 
 /// The replicas of the wallet as the clients reach them, with a token for each caller.
 #[derive(Debug, Clone)]
@@ -29,6 +32,8 @@ pub(crate) struct Front {
     pub(crate) bearers: Vec<(&'static str, String)>,
     /// The shop and rewards.
     pub(crate) market: Market,
+    /// Clients take their time: what comes back wants the cores.
+    pub(crate) calm: Arc<AtomicBool>,
 }
 
 impl Front {
@@ -60,7 +65,7 @@ impl Front {
     }
 
     async fn one(&self, replica: usize, caller: &str, key: &str, act: &Act) -> Said {
-        if let Act::Buy { .. } | Act::Redeem { .. } = act {
+        if !act.of_wallet() {
             return self.market.ask(replica, key, act).await;
         }
         if let Act::Batch { .. } = act {
@@ -150,7 +155,7 @@ fn asked(act: &Act, key: &str) -> Asked {
         Act::Reverse { posting: posting_id, amount } => {
             Asked::of("Reverse", &v1::ReverseRequest { posting_id, amount, reason, reference, idempotency_key })
         }
-        Act::Buy { .. } | Act::Redeem { .. } => Asked { rpc: "", message: Vec::new() },
+        Act::Buy { .. } | Act::Redeem { .. } | Act::ChargeBack { .. } => Asked { rpc: "", message: Vec::new() },
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     carried::Over,
     chaos::Blow,
     check::Kind as Found,
-    load::{Kind, Mix, everything},
+    load::{Kind, Mix},
     run::{End, Plan},
 };
 
@@ -22,9 +22,13 @@ pub(crate) const ATTEMPTS: u32 = 3;
 pub(crate) fn plan(bug: Bug, seed: u64, attempt: u32) -> Plan {
     let (mix, blows) = (mix(bug), blows(bug).repeat(attempt as usize));
     let end = if bug == Bug::NoInbox { End::TellAgain } else { End::Calm };
-    let over = Over::Redis;
     let name = format!("{bug}-{attempt}");
-    Plan { name, over, seed, mix, blows, bug: Some(bug), end, patience: PATIENCE }
+    Plan { name, over: over(bug), seed, mix, blows, bug: Some(bug), end, patience: PATIENCE }
+}
+
+/// What carries events and commands where a bug lives.
+pub(crate) fn over(bug: Bug) -> Over {
+    if bug == Bug::EarlyOffset { Over::Brokers } else { Over::Redis }
 }
 
 /// What a bug must be found by: anything else may come of a slow machine.
@@ -34,7 +38,7 @@ pub(crate) fn signs(bug: Bug) -> &'static [Found] {
         Bug::KeyForgotten | Bug::EarlyEvent | Bug::NoInbox | Bug::UnscopedKey => &[Found::Doubled],
         Bug::SharedKey => &[Found::Lost, Found::Doubled],
         Bug::EarlyReply => &[Found::Lost],
-        Bug::LostRow | Bug::IdOrder | Bug::EarlyAck => &[Found::Untold],
+        Bug::LostRow | Bug::IdOrder | Bug::EarlyAck | Bug::EarlyOffset => &[Found::Untold],
         Bug::NoEntry | Bug::LateCapture | Bug::CheckThenAct | Bug::PieceTwice => &[Found::Books],
         Bug::DoubleRelease => &[Found::Doubled, Found::Books],
     }
@@ -46,15 +50,19 @@ fn mix(bug: Bug) -> Mix {
     match bug {
         Bug::LateCapture => of(12, 12, &[(K::Grant, 4), (K::ShortHold, 4), (K::Capture, 3)]),
         Bug::DoubleRelease => of(8, 8, &[(K::Grant, 4), (K::Hold, 4), (K::Release, 3), (K::ReleaseAgain, 2)]),
-        // Few people, so that their events are close to each other.
-        Bug::NoRowLock => of(16, 2, &[(K::Grant, 3), (K::Spend, 2)]),
+        // Few people: another takes the place of what was told and never came.
+        Bug::EarlyEvent => of(24, 4, &[(K::Grant, 3), (K::Spend, 2)]),
+        // Few people, so that their events are close to each other; not so few that each batch has all that is theirs.
+        Bug::NoRowLock => of(16, 6, &[(K::Grant, 3), (K::Spend, 2)]),
         Bug::CheckThenAct => of(24, 24, &[(K::Grant, 3), (K::BuyLast, 6)]),
         Bug::UnscopedKey => of(8, 8, &[(K::Grant, 3), (K::Buy, 3), (K::BuyLimited, 3)]),
         Bug::PieceTwice => of(8, 8, &[(K::Grant, 3), (K::Redeem, 5)]),
-        Bug::NoInbox | Bug::EarlyReply | Bug::IdOrder | Bug::LostRow | Bug::EarlyEvent => {
+        Bug::KeyForgotten | Bug::SharedKey | Bug::NoEntry => {
+            of(12, 16, &[(K::Grant, 3), (K::Spend, 2), (K::Repeat, 2)])
+        }
+        Bug::NoInbox | Bug::EarlyReply | Bug::IdOrder | Bug::LostRow | Bug::EarlyAck | Bug::EarlyOffset => {
             of(16, 12, &[(K::Grant, 3), (K::Spend, 2)])
         }
-        _ => everything(),
     }
 }
 
@@ -66,25 +74,33 @@ fn blows(bug: Bug) -> Vec<Blow> {
     let slow = |ways: &[&'static str], by_ms: u64| -> Vec<Blow> {
         ways.iter().map(|way| Blow::Slow(way, Duration::from_millis(by_ms))).collect()
     };
-    let witnesses = [Blow::Kill("witness-0", SOON), Blow::Kill("witness-1", SOON)].repeat(3);
     match bug {
-        Bug::NoRowLock | Bug::IdOrder => [slow(&["wallet-0>postgres"], 15), again(WORK, 8)].concat(),
-        Bug::EarlyEvent => [slow(&["wallet-0>postgres"], 40), again(Blow::Kill("wallet-0", SOON), 10)].concat(),
+        // What commits late commits in one, and the relay is in the other: it is to look before that.
+        Bug::NoRowLock | Bug::IdOrder => {
+            let other = vec![Blow::Kill("wallet-0", SOON)];
+            [other, slow(&["wallet-0>postgres"], 20), again(WORK, 8)].concat()
+        }
+        Bug::EarlyEvent => {
+            let kills = [Blow::Kill("wallet-0", SOON), Blow::Kill("wallet-1", SOON)].repeat(5);
+            [slow(&["wallet-0>postgres", "wallet-1>postgres"], 30), kills].concat()
+        }
         // Any commit that waits for the disk takes the others along; who waits for none has seconds before they are written.
         Bug::EarlyReply => {
             let quiet = slow(&["witness-0>postgres", "witness-1>postgres"], 2_000);
-            [quiet, again(Blow::CrashPostgres(SOON), 5)].concat()
+            [quiet, again(Blow::CrashPostgres(SOON), 3)].concat()
         }
         Bug::LostRow => {
             let cut = |way| Blow::Cut(way, Duration::from_millis(5));
-            [cut("wallet-0>postgres"), cut("wallet-1>postgres")].repeat(20)
+            [cut("wallet-0>postgres"), cut("wallet-1>postgres")].repeat(7)
         }
-        Bug::EarlyAck => [slow(&["witness-0>postgres", "witness-1>postgres"], 20), witnesses].concat(),
+        Bug::EarlyAck | Bug::EarlyOffset => {
+            [slow(&["witness-0>postgres", "witness-1>postgres"], 40), again(Blow::KillHearing(SOON), 4)].concat()
+        }
         Bug::NoInbox => vec![WORK],
-        Bug::CheckThenAct => [slow(&["market-0>postgres", "market-1>postgres"], 40), again(WORK, 10)].concat(),
-        Bug::UnscopedKey | Bug::PieceTwice => again(WORK, 5),
+        Bug::CheckThenAct => [slow(&["market-0>postgres", "market-1>postgres"], 40), again(WORK, 5)].concat(),
+        Bug::UnscopedKey | Bug::PieceTwice => again(WORK, 3),
         Bug::KeyForgotten => vec![WORK, Blow::Cut("client>wallet-0", SOON)],
-        Bug::LateCapture => again(WORK, 12),
+        Bug::LateCapture => again(WORK, 6),
         Bug::SharedKey | Bug::NoEntry | Bug::DoubleRelease => again(WORK, 2),
     }
 }

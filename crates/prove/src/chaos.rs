@@ -2,7 +2,10 @@
 //!
 //! A blow falls when the mesh has answered some more since the last, not at a time: so it always falls into work.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use coreloop_testkit::Fault;
@@ -20,8 +23,12 @@ use crate::{
 /// Work goes on within so long after everything is back.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Who hears events.
+const WITNESSES: [&str; 2] = ["witness-0", "witness-1"];
 /// So much is answered while nobody reads.
 const UNREAD: usize = 25;
+/// So much has its effect until one that hears is killed: what it was given more than that waits.
+const HEARD: i64 = 5;
 /// The relay has so long to tell of it.
 const TOLD: Duration = Duration::from_secs(30);
 
@@ -30,6 +37,8 @@ const TOLD: Duration = Duration::from_secs(30);
 pub(crate) enum Blow {
     /// SIGKILL to a process, which comes back after a while.
     Kill(&'static str, Duration),
+    /// SIGKILL to both witnesses while one hears: when some more has had its effect.
+    KillHearing(Duration),
     /// SIGKILL to Redis, which comes back empty.
     KillRedis(Duration),
     /// SIGKILL to Kafka, which comes back with what was on disk.
@@ -54,7 +63,7 @@ impl Blow {
     /// It kills.
     pub(crate) fn kills(&self) -> bool {
         use Blow as B;
-        matches!(self, B::Kill(..) | B::KillRedis(_) | B::KillKafka(_) | B::KillRabbit(_) | B::CrashPostgres(_))
+        !matches!(self, B::Freeze(..) | B::FreezeKafka(_) | B::Cut(..) | B::Silence(..) | B::Slow(..))
     }
 }
 
@@ -181,7 +190,7 @@ pub(crate) async fn rage(world: &mut World<'_>, journal: &Arc<Journal>, blows: &
 /// # Errors
 /// When something does not come back.
 pub(crate) async fn kill_unread(world: &mut World<'_>, journal: &Journal, load: Load, done: &mut Done) -> Result<()> {
-    for witness in ["witness-0", "witness-1"] {
+    for witness in WITNESSES {
         world.service(witness)?.freeze();
     }
     wait_for_work(world, journal, UNREAD).await?;
@@ -223,12 +232,36 @@ async fn wait_for_work(world: &mut World<'_>, journal: &Journal, more: usize) ->
     Ok(())
 }
 
+/// Waits until so much more has had its effect.
+async fn wait_for_effects(world: &World<'_>, more: i64) -> Result<()> {
+    let (mut database, end) = (world.ground.postgres.connect(&world.database).await?, Instant::now() + PATIENCE);
+    let mut mark = None;
+    loop {
+        let effects: i64 = sqlx::query_scalar("select count(*) from witness.effects").fetch_one(&mut database).await?;
+        if effects >= *mark.get_or_insert(effects + more) {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < end, "nothing had its effect within {PATIENCE:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
 async fn fall(world: &mut World<'_>, journal: &Journal, blow: &Blow, done: &mut Done) -> Result<()> {
     match blow {
         Blow::Kill(name, down) => {
             world.service(name)?.kill();
             sleep(*down).await;
             world.service(name)?.start()?;
+        }
+        Blow::KillHearing(down) => {
+            wait_for_effects(world, HEARD).await?;
+            for witness in WITNESSES {
+                world.service(witness)?.kill();
+            }
+            sleep(*down).await;
+            for witness in WITNESSES {
+                world.service(witness)?.start()?;
+            }
         }
         Blow::KillRedis(down) => {
             world.ground.redis.kill();
@@ -242,7 +275,9 @@ async fn fall(world: &mut World<'_>, journal: &Journal, blow: &Blow, done: &mut 
             brokers(world)?.kafka.kill();
             let from = journal.now();
             sleep(*down).await;
+            world.front.calm.store(true, Ordering::SeqCst);
             brokers(world)?.kafka.resurrect().await;
+            world.front.calm.store(false, Ordering::SeqCst);
             let to = journal.now();
             done.outages.push(Outage { what: "kafka", from, to });
         }
@@ -250,7 +285,9 @@ async fn fall(world: &mut World<'_>, journal: &Journal, blow: &Blow, done: &mut 
             brokers(world)?.rabbit.kill();
             let from = journal.now();
             sleep(*down).await;
+            world.front.calm.store(true, Ordering::SeqCst);
             brokers(world)?.rabbit.resurrect().await;
+            world.front.calm.store(false, Ordering::SeqCst);
             let to = journal.now();
             done.outages.push(Outage { what: "rabbitmq", from, to });
         }

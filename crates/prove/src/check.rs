@@ -167,7 +167,9 @@ pub(crate) fn worked(journal: &[Deed], findings: &mut Findings) {
     let name = |deed: &Deed| format!("{:?}", deed.act).split(' ').next().unwrap_or_default().to_owned();
     let honest = || journal.iter().filter(|deed| !deed.forged);
     let done: HashSet<String> = honest().filter(|deed| deed.taken()).map(name).collect();
-    for act in ["Grant", "Spend", "Transfer", "Hold", "Capture", "Release", "Reverse", "Batch", "Buy", "Redeem"] {
+    for act in
+        ["Grant", "Spend", "Transfer", "Hold", "Capture", "Release", "Reverse", "Batch", "Buy", "Redeem", "ChargeBack"]
+    {
         if !done.contains(act) {
             findings.add(Kind::Idle, format!("no {act} was done"));
         }

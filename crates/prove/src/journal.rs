@@ -15,8 +15,11 @@ use std::{
 };
 
 use anyhow::Result;
+use coreloop_shop_api::v1::PurchaseState;
 use coreloop_wallet_api::v1::Posting;
 use serde_json::json;
+
+use crate::market::CONVERSIONS;
 
 /// What is asked of the wallet, and of those who move value by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +76,17 @@ pub(crate) enum Act {
         user: String,
         sku: String,
     },
+    /// The payment service takes back what it had confirmed, by a webhook whose event id is the key.
+    ChargeBack {
+        purchase: String,
+    },
+}
+
+impl Act {
+    /// It is asked of the wallet itself.
+    pub(crate) fn of_wallet(&self) -> bool {
+        !matches!(self, Self::Buy { .. } | Self::Redeem { .. } | Self::ChargeBack { .. })
+    }
 }
 
 /// What was told.
@@ -131,6 +145,18 @@ impl Deed {
     /// It has happened, or is on its way.
     pub(crate) fn taken(&self) -> bool {
         self.replies.iter().any(|reply| matches!(reply.said, Said::Done(_) | Said::Taken { .. }))
+    }
+
+    /// The purchase, of a conversion that is through.
+    pub(crate) fn converted(&self) -> Option<&str> {
+        let Act::Buy { product, .. } = &self.act else { return None };
+        let through = i32::from(PurchaseState::Confirmed);
+        self.replies.iter().find_map(|reply| match &reply.said {
+            Said::Taken { id, state } if *state == through && CONVERSIONS.contains(&product.as_str()) => {
+                Some(id.as_str())
+            }
+            _ => None,
+        })
     }
 
     /// Somebody did not say what happened, at least once.

@@ -19,6 +19,8 @@ use crate::{
 
 /// How many ask for the same last piece.
 const RIVALS: u32 = 8;
+/// What a client that takes its time waits before it does something.
+const CALM: Duration = Duration::from_millis(500);
 /// Times that a deed is asked about before it is left for the end.
 const TRIES: u32 = 6;
 
@@ -31,6 +33,17 @@ pub(crate) struct Mix {
     pub(crate) people: usize,
     /// What, with how many times in all.
     pub(crate) kinds: Vec<(Kind, u32)>,
+}
+
+impl Mix {
+    /// Something of it is asked of the shop or rewards.
+    pub(crate) fn market(&self) -> bool {
+        use Kind as K;
+        let of_market = |kind| {
+            matches!(kind, K::Buy | K::BuyLimited | K::BuyLast | K::Convert | K::ChargeBack | K::Redeem | K::Twin)
+        };
+        self.kinds.iter().any(|(kind, _)| of_market(*kind))
+    }
 }
 
 /// What a client does.
@@ -59,6 +72,8 @@ pub(crate) enum Kind {
     BuyLast,
     /// GOLD for external points.
     Convert,
+    /// What was paid for a conversion that is through is taken back.
+    ChargeBack,
     /// A reward for points.
     Redeem,
     /// What was done is asked again, of another replica.
@@ -89,6 +104,7 @@ pub(crate) fn everything() -> Mix {
         (K::BuyLimited, 6),
         (K::BuyLast, 4),
         (K::Convert, 6),
+        (K::ChargeBack, 3),
         (K::Redeem, 8),
         (K::Repeat, 4),
         (K::Twin, 4),
@@ -124,6 +140,7 @@ impl Load {
                 next: 0,
                 held: Vec::new(),
                 over: Vec::new(),
+                converted: Vec::new(),
                 done: Vec::new(),
             };
             let stop = Arc::clone(&stop);
@@ -161,6 +178,8 @@ struct Client {
     held: Vec<(String, i64)>,
     /// Holds that somebody did.
     over: Vec<String>,
+    /// Conversions that are through, and that nobody took back.
+    converted: Vec<String>,
     /// Deeds that have happened.
     done: Vec<usize>,
 }
@@ -168,6 +187,9 @@ struct Client {
 impl Client {
     async fn work(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::SeqCst) {
+            if self.front.calm.load(Ordering::SeqCst) {
+                sleep(CALM).await;
+            }
             match self.kind() {
                 Kind::Repeat => self.repeat().await,
                 Kind::Forge => self.forge().await,
@@ -271,6 +293,7 @@ impl Client {
                 let (product, handle) = (self.one_of(&CONVERSIONS), self.one_of(&HANDLES));
                 Act::Buy { user: self.person(), product, limited: false, handle }
             }
+            Kind::ChargeBack => Act::ChargeBack { purchase: self.converted.pop()? },
             Kind::Redeem => Act::Redeem { sku: self.one_of(&REWARDS), user: self.person() },
             _ => self.spend(),
         })
@@ -298,6 +321,9 @@ impl Client {
             let place = self.people.iter().position(|person| person == user).unwrap_or_default();
             return self.asked[place].fetch_add(1, Ordering::SeqCst).to_string();
         }
+        if let Act::ChargeBack { purchase } = act {
+            return format!("back-{purchase}");
+        }
         self.next += 1;
         format!("{}-{}", self.number / CALLERS.len(), self.next)
     }
@@ -314,7 +340,7 @@ impl Client {
             let replica = self.random.random_range(0..self.front.replicas.len());
             self.front.ask(&self.journal, replica, &open).await;
             let (journal, done) = (&self.journal, &mut self.done);
-            let held = &mut self.held;
+            let (held, converted) = (&mut self.held, &mut self.converted);
             open.retain(|number| {
                 let deed = journal.deed(*number);
                 if deed.taken() && !deed.open() {
@@ -322,6 +348,7 @@ impl Client {
                     if let (Some(posting), Act::Hold { amount, .. }) = (deed.done(), &deed.act) {
                         held.push((posting.posting_id.clone(), *amount));
                     }
+                    converted.extend(deed.converted().map(str::to_owned));
                 }
                 deed.open()
             });
@@ -371,6 +398,8 @@ impl Client {
             Act::Redeem { user, sku } => {
                 Act::Redeem { user, sku: if sku == "coffee" { "rare" } else { "coffee" }.to_owned() }
             }
+            // The payment service's names are its own.
+            Act::ChargeBack { .. } => return,
             _ => {
                 let (user, currency) = (self.person(), self.currency());
                 Act::Grant { user, currency, amount: 1_000_000, expires_at: None }

@@ -156,10 +156,16 @@ fn patience(over: Over) -> Duration {
 
 fn chosen(names: &[String]) -> Result<Vec<Bug>> {
     if names.is_empty() {
-        return Ok(coreloop_planted::ALL.iter().map(|(bug, ..)| *bug).collect());
+        return Ok(in_order(coreloop_planted::ALL.iter().map(|(bug, ..)| *bug).collect()));
     }
     let bugs = names.iter().filter(|name| *name != "none").map(|name| name.parse());
-    bugs.collect::<Result<_, String>>().or_else(|error| bail!("{error}"))
+    bugs.collect::<Result<_, String>>().map(in_order).or_else(|error| bail!("{error}"))
+}
+
+/// Those over the brokers first: these run, for the kills before were over them too.
+fn in_order(mut bugs: Vec<Bug>) -> Vec<Bug> {
+    bugs.sort_by_key(|bug| bugs::over(*bug) != Over::Brokers);
+    bugs
 }
 
 #[cfg(test)]

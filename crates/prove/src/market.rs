@@ -9,9 +9,10 @@ use coreloop_access::{
 };
 use coreloop_core::{SessionId, UserId};
 use coreloop_rewards_api::v1::{RedeemRequest, RedeemResponse};
-use coreloop_shop_api::v1::{self as shop, BuyLimitedRequest, BuyLimitedResponse, PurchaseRequest};
-use coreloop_testkit::roles;
+use coreloop_shop_api::v1::{self as shop, BuyLimitedRequest, BuyLimitedResponse, PurchaseRequest, PurchaseState};
+use coreloop_testkit::{Rest, roles};
 use prost::Message as _;
+use serde_json::json;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
@@ -54,6 +55,8 @@ pub(crate) struct Market {
     pub(crate) shops: Vec<Channel>,
     /// A channel a replica of rewards.
     pub(crate) rewards: Vec<Channel>,
+    /// The payment service.
+    pub(crate) payments: Rest,
     /// Who signs the tokens of people.
     pub(crate) issuer: Arc<Issuer>,
 }
@@ -65,6 +68,7 @@ impl Market {
             Act::Buy { user, limited: true, product, .. } => self.limited(replica, user, product, key).await,
             Act::Buy { user, product, handle, .. } => self.buy(replica, user, (product, handle), key).await,
             Act::Redeem { user, sku } => self.redeem(replica, user, sku, key).await,
+            Act::ChargeBack { purchase } => self.charge_back(purchase, key).await,
             _ => Err(Said::Unknown("nothing for the market".to_owned())),
         };
         said.unwrap_or_else(|said| said)
@@ -115,5 +119,21 @@ impl Market {
         let answer: RedeemResponse = ask::call(channel, path, &self.bearer(user), &asked.encode_to_vec()).await?;
         let redemption = answer.redemption.unwrap_or_default();
         Ok(Said::Taken { id: redemption.redemption_id, state: redemption.state })
+    }
+
+    /// Has the payment service take a payment back and say so; who says it again is told that it was heard.
+    async fn charge_back(&self, purchase: &str, key: &str) -> Result<Said, Said> {
+        let unknown = |why: &str| Said::Unknown(why.to_owned());
+        let paths = "/_sandbox/payments";
+        let known = self.payments.get(&format!("{paths}?reference={purchase}")).within(ask::DEADLINE).try_send().await;
+        let known = known.map_err(|error| Said::Unknown(format!("{error:#}")))?.json();
+        let payment = known["payments"][0]["payment_id"].as_str().ok_or_else(|| unknown("no such payment"))?;
+        let decision = json!({ "status": "voided", "reason": "CHARGED_BACK", "event_id": key });
+        let told = self.payments.post(&format!("{paths}/{payment}"), &decision).within(ask::DEADLINE).try_send().await;
+        let told = told.map_err(|error| Said::Unknown(format!("{error:#}")))?.json();
+        match told["webhooks"][0]["status"].as_u64() {
+            Some(200 | 409) => Ok(Said::Taken { id: purchase.to_owned(), state: PurchaseState::Voided.into() }),
+            _ => Err(unknown(&told.to_string())),
+        }
     }
 }

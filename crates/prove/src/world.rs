@@ -177,8 +177,8 @@ struct Place<'a> {
 fn settings_of(place: &Place<'_>, postgres: &Postgres, redis: &str, own: &str) -> String {
     let Place { database, address, bug, carried } = *place;
     let (url, admin) = (postgres.url_of(address, database), postgres.url_of(postgres.address(), database));
-    // Who captures late must not be prevented by the sweep that would have come first.
-    let sweep_secs = if bug == Some(Bug::LateCapture) { 60 } else { 2 };
+    // Who captures late must not be prevented each time by the sweep that would have come first.
+    let sweep_secs = if bug == Some(Bug::LateCapture) { 6 } else { 2 };
     let eventing = "poll_ms = 500\nstandby_ms = 200\nbroker_timeout_ms = 1000";
     format!(
         "mode = \"local\"\n[database]\nurl = \"{url}\"\nadmin_url = \"{admin}\"\npassword = \"prove\"\nacquire_timeout_ms = 10000\nmax_connections = 8\n\
@@ -207,9 +207,10 @@ impl<'a> World<'a> {
         for caller in CALLERS {
             bearers.push((caller, format!("Bearer {}", roles::mint(&auth, caller, "wallet", roles::unix_now()).await)));
         }
-        let market = Market { shops: Vec::new(), rewards: Vec::new(), issuer: Arc::clone(&ground.issuer) };
-        let front = Front { replicas: Vec::new(), bearers, market };
         let others = StandIns::start().await;
+        let (payments, issuer) = (others.rest(), Arc::clone(&ground.issuer));
+        let market = Market { shops: Vec::new(), rewards: Vec::new(), payments, issuer };
+        let front = Front { replicas: Vec::new(), bearers, market, calm: Arc::default() };
         let mut world = Self {
             ground,
             services: Vec::new(),
@@ -223,14 +224,18 @@ impl<'a> World<'a> {
         };
         for replica in 0..REPLICAS {
             world.wallet(replica, build, bug).await?;
-            world.market(replica, build, bug).await?;
+            if plan.mix.market() {
+                world.market(replica, build, bug).await?;
+            }
             world.witness(replica, build, bug).await?;
         }
         for service in &mut world.services {
             service.start()?;
         }
         world.wait_until_all_serve().await;
-        if let Some(brokers) = world.brokers() {
+        if let Some(brokers) = world.brokers()
+            && plan.mix.market()
+        {
             brokers.settled(&world.prefix()).await;
         }
         Ok(world)

@@ -18,8 +18,7 @@ pub(super) fn look(state: &State, journal: &[Deed], findings: &mut Findings) {
         }
     }
     let mut known = HashSet::new();
-    let of_wallet = |deed: &Deed| !matches!(deed.act, Act::Buy { .. } | Act::Redeem { .. });
-    for (number, deed) in journal.iter().enumerate().filter(|(_, deed)| of_wallet(deed)) {
+    for (number, deed) in journal.iter().enumerate().filter(|(_, deed)| deed.act.of_wallet()) {
         if deed.forged {
             if deed.done().is_some() {
                 findings.of_deed(Kind::Doubled, number, "a key was taken for another request than it named");
@@ -142,7 +141,7 @@ fn fits(act: &Act, answer: &Posting) -> bool {
         Act::Transfer { from, to, currency, amount } => of(from, *currency) == -*amount && of(to, *currency) == *amount,
         Act::Capture { hold, .. } | Act::Release { hold } => answer.hold_id == *hold,
         Act::Reverse { posting, .. } => answer.reverses == *posting,
-        Act::Buy { .. } | Act::Redeem { .. } => true,
+        Act::Buy { .. } | Act::Redeem { .. } | Act::ChargeBack { .. } => true,
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Sale {
     pub(crate) gold: i64,
     pub(crate) owed: i64,
     pub(crate) payment_id: String,
+    /// Why it came to nothing.
+    pub(crate) reason: String,
     /// Effects of its item, and its events by name.
     pub(crate) effects: i64,
     pub(crate) events: Vec<String>,
@@ -79,7 +81,7 @@ impl Market {
         let sales = sqlx::query_as(
             "with told as (select payload -> 'purchase_update' ->> 'transaction_id' as id, array_agg(type order by type) as events
                              from shop.outbox group by 1)
-             select p.id, user_id, product_id, key, category, state, price, gold + bonus as gold, owed, payment_id,
+             select p.id, user_id, product_id, key, category, state, price, gold + bonus as gold, owed, payment_id, reason,
                     (select count(*) from shop.effects where purchase_id = p.id) as effects,
                     coalesce(events, '{}') as events
                from shop.purchases p left join told on told.id = p.id::text",
@@ -135,13 +137,16 @@ impl Market {
 pub(super) fn look(state: &State, journal: &[Deed], findings: &mut Findings) {
     let market = &state.market;
     let sales = market.sales.iter().map(|sale| {
-        (format!("buy {} {} {}", sale.user_id, sale.product_id, sale.key), (sale.id.to_string(), sale.state, [3, 4, 5]))
+        let before = sale.charged_back().then_some(3);
+        let row = Standing { id: sale.id.to_string(), state: sale.state, before, over: [3, 4, 5] };
+        (format!("buy {} {} {}", sale.user_id, sale.product_id, sale.key), row)
     });
     let redemptions = market.redemptions.iter().map(|row| {
-        (format!("redeem {} {} {}", row.user_id, row.sku, row.key), (row.id.to_string(), row.state, [3, 5, 6]))
+        let standing = Standing { id: row.id.to_string(), state: row.state, before: None, over: [3, 5, 6] };
+        (format!("redeem {} {} {}", row.user_id, row.sku, row.key), standing)
     });
     let mut there: HashMap<_, _> = sales.chain(redemptions).collect();
-    let ids: HashSet<String> = there.values().map(|(id, ..)| id.clone()).collect();
+    let ids: HashSet<String> = there.values().map(|row| row.id.clone()).collect();
     for (number, deed) in journal.iter().enumerate() {
         let name = match &deed.act {
             Act::Buy { user, product, .. } => format!("buy {user} {product} {}", deed.key),
@@ -161,10 +166,10 @@ pub(super) fn look(state: &State, journal: &[Deed], findings: &mut Findings) {
         }
         one(number, deed, there.remove(&name), findings);
     }
-    for (name, (id, ..)) in &there {
-        findings.add(Kind::Doubled, format!("{id} ({name}) was asked for by nobody"));
+    for (name, row) in &there {
+        findings.add(Kind::Doubled, format!("{} ({name}) was asked for by nobody", row.id));
     }
-    sales::look(state, findings);
+    sales::look(state, journal, findings);
     redemptions::look(state, findings);
     for (what, pieces) in [("stock", &market.stock), ("holdings", &market.holdings), ("shelf", &market.shelf)] {
         for one in pieces {
@@ -173,9 +178,19 @@ pub(super) fn look(state: &State, journal: &[Deed], findings: &mut Findings) {
     }
 }
 
-/// A deed beside its row: id, state, and the states in which it is over.
-fn one(number: usize, deed: &Deed, row: Option<(String, i16, [i16; 3])>, findings: &mut Findings) {
-    let Some((id, state, over)) = row else {
+/// How what was asked for stands.
+struct Standing {
+    id: String,
+    state: i16,
+    /// The state in which it was over before it was opened again.
+    before: Option<i16>,
+    /// The states in which it is over.
+    over: [i16; 3],
+}
+
+/// A deed beside its row.
+fn one(number: usize, deed: &Deed, row: Option<Standing>, findings: &mut Findings) {
+    let Some(Standing { id, state, before, over }) = row else {
         if deed.taken() {
             findings.of_deed(Kind::Lost, number, "was acknowledged and is not there");
         } else if deed.open() {
@@ -188,7 +203,11 @@ fn one(number: usize, deed: &Deed, row: Option<(String, i16, [i16; 3])>, finding
             Said::Taken { id: told, .. } if *told != id => {
                 findings.of_deed(Kind::Doubled, number, format!("was answered with another's, and is there as {id}"));
             }
-            Said::Taken { state: told, .. } if over.map(i32::from).contains(told) && *told != i32::from(state) => {
+            Said::Taken { state: told, .. }
+                if over.map(i32::from).contains(told)
+                    && *told != i32::from(state)
+                    && Some(*told) != before.map(i32::from) =>
+            {
                 findings.of_deed(Kind::Lost, number, format!("was told to be in state {told} and is in state {state}"));
             }
             Said::Refused(reason) if reason == "IDEMPOTENCY_KEY_REUSED" => {

@@ -1,7 +1,12 @@
 //! Purchases: each that was paid for has what it gives, once; each that came to nothing costs nothing.
 
+use std::collections::HashSet;
+
 use super::{Findings, Kind, State, market};
-use crate::check::market::Sale;
+use crate::{
+    check::market::Sale,
+    journal::{Act, Deed},
+};
 
 /// GOLD, a conversion, and the states of purchases, as the contract numbers them.
 const GOLD: i32 = 1;
@@ -10,7 +15,14 @@ const CONFIRMED: i16 = 3;
 const VOIDED: i16 = 4;
 const FAILED: i16 = 5;
 
-pub(super) fn look(state: &State, findings: &mut Findings) {
+impl Sale {
+    /// Its payment was taken back after it was confirmed.
+    pub(super) fn charged_back(&self) -> bool {
+        self.state == VOIDED && self.reason == "CHARGED_BACK"
+    }
+}
+
+pub(super) fn look(state: &State, journal: &[Deed], findings: &mut Findings) {
     let mut moved = market::moved(state, "service:shop", GOLD);
     for sale in &state.market.sales {
         let of = |what: String| format!("purchase {} of {} by {}: {what}", sale.id, sale.product_id, sale.user_id);
@@ -33,6 +45,26 @@ pub(super) fn look(state: &State, findings: &mut Findings) {
     for ((reference, user), (sum, _)) in moved {
         findings.add(Kind::Doubled, format!("user {user} had {sum} GOLD moved for {reference}, which is no purchase"));
     }
+    taken_back(state, journal, findings);
+}
+
+/// What the payment service was heard to take back is void, and nothing else is for that.
+fn taken_back(state: &State, journal: &[Deed], findings: &mut Findings) {
+    let sales = state.market.sales.iter().filter(|sale| sale.charged_back());
+    let mut void: HashSet<String> = sales.map(|sale| sale.id.to_string()).collect();
+    for (number, deed) in journal.iter().enumerate() {
+        let Act::ChargeBack { purchase } = &deed.act else { continue };
+        let there = void.remove(purchase);
+        if deed.taken() && !there {
+            findings.of_deed(Kind::Lost, number, "was heard, and the purchase is not void for it");
+        }
+        if deed.open() {
+            findings.of_deed(Kind::Open, number, "nobody can tell what became of it");
+        }
+    }
+    for purchase in void {
+        findings.add(Kind::Doubled, format!("purchase {purchase} is charged back, and nobody did that"));
+    }
 }
 
 /// What is to have moved, and in how many postings at most.
@@ -52,6 +84,9 @@ fn told(sale: &Sale) -> Vec<&'static str> {
             vec!["purchase_completed", "purchase_requested", "settlement_confirmed"]
         }
         CONFIRMED => vec!["purchase_completed", "purchase_requested"],
+        VOIDED if sale.charged_back() => {
+            vec!["purchase_completed", "purchase_requested", "settlement_confirmed", "settlement_voided"]
+        }
         VOIDED => vec!["purchase_requested", "settlement_voided"],
         FAILED => vec!["purchase_failed", "purchase_requested"],
         _ => vec!["purchase_requested"],

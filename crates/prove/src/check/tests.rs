@@ -97,6 +97,7 @@ impl Case {
             gold: 0,
             owed: 0,
             payment_id: String::new(),
+            reason: String::new(),
             effects: 1,
             events: vec!["purchase_completed".to_owned(), "purchase_requested".to_owned()],
         });
@@ -121,6 +122,35 @@ impl Case {
         case
     }
 
+    /// The same, and a conversion that was confirmed and charged back.
+    fn charged_back() -> Self {
+        let (mut case, sale) = (Self::sound(), Uuid::from_u128(300));
+        case.post(("shop", "give", &sale.to_string()), (House::Mint, 1), GOLD, 100);
+        case.post(("shop", "take", &sale.to_string()), (House::Mint, 2), GOLD, -100);
+        let events = ["purchase_completed", "purchase_requested", "settlement_confirmed", "settlement_voided"];
+        let market = &mut case.state.market;
+        market.sales.push(Sale {
+            id: sale,
+            product_id: "gold-100".to_owned(),
+            key: "3".to_owned(),
+            category: 1,
+            state: 4,
+            gold: 100,
+            payment_id: "pay".to_owned(),
+            reason: "CHARGED_BACK".to_owned(),
+            effects: 0,
+            events: events.map(str::to_owned).to_vec(),
+            ..market.sales[0].clone()
+        });
+        market.payments.insert("pay".to_owned(), "voided".to_owned());
+        let (user, product) = (USER.to_string(), "gold-100".to_owned());
+        let buy = Act::Buy { user, product, limited: false, handle: "card".to_owned() };
+        case.journal.push(deed("3", buy, Said::Taken { id: sale.to_string(), state: 3 }));
+        let back = Act::ChargeBack { purchase: sale.to_string() };
+        case.journal.push(deed("back", back, Said::Taken { id: sale.to_string(), state: 4 }));
+        case
+    }
+
     fn found(&self) -> Findings {
         let mut findings = Findings::default();
         compare(&self.state, &self.journal, &mut findings);
@@ -131,6 +161,27 @@ impl Case {
 #[test]
 fn what_is_sound_is_found_to_be() {
     assert_eq!(Case::sound().found().violations, []);
+}
+
+#[test]
+fn what_is_charged_back_is_void_for_that_and_nothing_else_is() {
+    assert_eq!(Case::charged_back().found().violations, []);
+    type Change = (&'static str, Kind, fn(&mut Case));
+    let changes: &[Change] = &[
+        ("nobody did that", Kind::Doubled, |case| drop(case.journal.pop())),
+        ("nobody has heard of it yet", Kind::Open, |case| {
+            case.journal.last_mut().unwrap().replies = vec![said(Said::Unknown(String::new()), 1)];
+        }),
+        ("it is void for something else", Kind::Lost, |case| case.state.market.sales[1].reason.clear()),
+        ("the GOLD stays", Kind::Doubled, |case| drop(case.state.postings.pop())),
+        ("the end of it is not told", Kind::Doubled, |case| drop(case.state.market.sales[1].events.pop())),
+    ];
+    for (what, kind, change) in changes {
+        let mut case = Case::charged_back();
+        change(&mut case);
+        let found = case.found();
+        assert!(found.count(*kind) > 0, "{what}: {:?}", found.violations);
+    }
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
     postgres.server.stop(Duration::from_secs(20))?;
     // What nobody waits for stays in memory for as long as may be: who takes it for written is found out by a crash.
     postgres.command.extend(["-c", "wal_writer_delay=10s"].map(str::to_owned));
+    // One call instead of one for each of thousands of files, whenever it comes back from a crash.
+    postgres.command.extend(["-c", "recovery_init_sync_method=syncfs"].map(str::to_owned));
     let seed = options.seed.unwrap_or_else(|| RandomState::new().hash_one("prove") >> 32);
     let kills = options.kills.unwrap_or(if options.short { KILLS.0 } else { KILLS.1 });
     let mut command = Command::new(&programs.prove);
