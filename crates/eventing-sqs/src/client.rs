@@ -9,6 +9,7 @@ use aws_sigv4::{
 };
 use coreloop_core::Clock;
 use coreloop_eventing::Error;
+use reqwest::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +17,8 @@ use serde_json::Value;
 use crate::Options;
 
 const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
+/// Largest answer: ten commands, with every byte of theirs escaped.
+const MOST_BYTES: usize = 16 << 20;
 
 /// Asks SQS.
 pub(crate) struct Client {
@@ -30,6 +33,37 @@ pub(crate) struct Refusal {
     /// The error's name, as `QueueDoesNotExist`.
     pub(crate) name: String,
     message: String,
+    status: StatusCode,
+}
+
+impl Refusal {
+    /// There is no such queue; it has a name for that from each of its protocols.
+    pub(crate) fn no_queue(&self) -> bool {
+        ["QueueDoesNotExist", "NonExistentQueue"].iter().any(|name| self.name.contains(name))
+    }
+
+    /// It says no for the moment: too much is asked, or it fails.
+    fn passing(&self) -> bool {
+        let throttled = self.name.contains("Throttl") || self.name.ends_with("OverLimit");
+        throttled || self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error()
+    }
+}
+
+/// What SQS refused, where an error says that.
+pub(crate) fn refusal(error: &Error) -> Option<&Refusal> {
+    match error {
+        Error::Broker(cause) => cause.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// The same may be answered another time: SQS is away, late, or says no for the moment.
+pub(crate) fn passing(error: &Error) -> bool {
+    match error {
+        Error::Timeout => true,
+        Error::Broker(cause) => refusal(error).map_or(cause.is::<reqwest::Error>(), Refusal::passing),
+        _ => false,
+    }
 }
 
 impl std::fmt::Display for Refusal {
@@ -71,20 +105,22 @@ impl Client {
         for (name, value) in self.signed(&target, body.as_bytes())? {
             request = request.header(name, value);
         }
-        let answer = request.body(body).send().await.map_err(broker)?;
-        let status = answer.status();
-        let said = answer.bytes().await.map_err(broker)?;
+        let mut answer = request.body(body).send().await.map_err(broker)?;
+        let (status, mut said) = (answer.status(), Vec::new());
+        while let Some(piece) = answer.chunk().await.map_err(broker)? {
+            if said.len() + piece.len() > MOST_BYTES {
+                return Err(Error::Broker("SQS answers too much".into()));
+            }
+            said.extend_from_slice(&piece);
+        }
         if status.is_success() {
             let said: &[u8] = if said.is_empty() { b"{}" } else { &said };
             return serde_json::from_slice(said).map(Ok).map_err(|error| Error::Broker(error.into()));
         }
-        if status.is_server_error() {
-            return Err(Error::Broker(format!("SQS answered {status}").into()));
-        }
         let said: Said =
             serde_json::from_slice(&said).unwrap_or(Said { kind: status.to_string(), message: String::new() });
         let name = said.kind.rsplit('#').next().unwrap_or_default().to_owned();
-        Ok(Err(Refusal { name, message: said.message }))
+        Ok(Err(Refusal { name, message: said.message, status }))
     }
 
     /// As [`Client::ask`]; a refusal is an error.
@@ -122,4 +158,29 @@ pub(crate) fn at<'a>(answer: &'a Value, path: &str) -> &'a Value {
 
 fn broker(error: reqwest::Error) -> Error {
     if error.is_timeout() { Error::Timeout } else { Error::Broker(error.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(name: &str, status: u16) -> Refusal {
+        let status = StatusCode::from_u16(status).unwrap_or_default();
+        Refusal { name: name.to_owned(), message: String::new(), status }
+    }
+
+    #[test]
+    fn a_queue_is_missing_only_where_sqs_says_so() {
+        for missing in ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"] {
+            assert!(refused(missing, 400).no_queue() && !refused(missing, 400).passing());
+        }
+        for (other, status) in [("RequestThrottled", 403), ("ThrottlingException", 400), ("OverLimit", 403), ("", 503)]
+        {
+            assert!(refused(other, status).passing() && !refused(other, status).no_queue(), "{other}");
+        }
+        let denied = refused("AccessDenied", 403);
+        assert!(!denied.passing() && !denied.no_queue());
+        assert!(!passing(&Error::Broker(denied.into())) && passing(&Error::Timeout));
+        assert!(passing(&Error::Broker(refused("", 500).into())) && !passing(&Error::Fenced));
+    }
 }

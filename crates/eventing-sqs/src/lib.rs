@@ -127,9 +127,10 @@ fn entry(number: usize, command: &Command, body: String) -> Value {
 #[async_trait]
 impl CommandBus for SqsBus {
     async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), Error> {
-        let sent = self.put(queue, commands).await;
-        if matches!(sent, Err(Error::Broker(_))) {
-            // It may have been taken away.
+        let time = Duration::from_millis(self.options.timeout_ms);
+        // What was sent before is sent again, and done once; whoever sent so much may send less.
+        let sent = tokio::time::timeout(time, self.put(queue, commands)).await.unwrap_or(Err(Error::Timeout));
+        if sent.as_ref().err().and_then(client::refusal).is_some_and(client::Refusal::no_queue) {
             self.queues.forget(queue).await;
         }
         sent

@@ -22,11 +22,12 @@ pub struct Options {
     pub prefix: String,
     /// Makes queues that are not there; off where others make them.
     pub create: bool,
-    /// A command that was given out and neither done nor asked more time for is given out again after this long, in seconds.
+    /// A command that was given out and neither done nor asked more time for is given out again after this long, in seconds:
+    /// what a killed worker had is another's within thirty.
     pub visibility_secs: u32,
     /// A command that was given out so often and never acknowledged is a dead letter.
     pub delivery_limit: u32,
-    /// SQS gets this long for one answer, in milliseconds.
+    /// SQS gets this long for one answer, and for all that are sent together, in milliseconds.
     pub timeout_ms: u64,
 }
 
@@ -40,7 +41,7 @@ impl Default for Options {
             session_token: SecretString::from(""),
             prefix: String::new(),
             create: true,
-            visibility_secs: 60,
+            visibility_secs: 24,
             delivery_limit: 20,
             timeout_ms: 10_000,
         }

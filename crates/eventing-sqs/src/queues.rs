@@ -70,10 +70,7 @@ impl Queues {
         let found = self.client.ask("GetQueueUrl", &json!({ "QueueName": name }), Duration::ZERO).await?;
         let made = match found {
             Ok(told) => told,
-            Err(refusal)
-                if self.options.create && refusal.name.contains("DoesNotExist")
-                    || refusal.name.contains("NonExistentQueue") =>
-            {
+            Err(refusal) if self.options.create && refusal.no_queue() => {
                 let asked = json!({ "QueueName": name, "Attributes": shape });
                 self.client.must("CreateQueue", &asked, Duration::ZERO).await?
             }

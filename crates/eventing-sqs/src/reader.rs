@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     TOGETHER,
-    client::{Client, at},
+    client::{self, Client, at},
     queues::{Place, Queues},
 };
 
@@ -27,16 +27,30 @@ const WAIT: Duration = Duration::from_secs(1);
 /// Between two looks at the dead letters, while there are none.
 const DEAD: Duration = Duration::from_secs(5);
 
-/// What was given out and not acknowledged: the queue's address and the handle.
-type Open = Arc<Mutex<HashSet<(String, String)>>>;
+/// Dropped, it gives back what it had for so long at most; what is not given back by then comes again by itself.
+const RELEASE: Duration = Duration::from_secs(5);
+
+/// A message that was given out: the queue's address and the handle.
+type Handle = (String, String);
+
+/// What was given out and not acknowledged.
+type Open = Arc<Mutex<HashSet<Handle>>>;
+
+/// A question for messages, of which queue, and what it brought.
+type Question = JoinHandle<Result<(String, Vec<Value>), Error>>;
 
 /// Dropped, what it had not acknowledged is given out again.
 pub(crate) struct Messages {
     queue: Queue,
     place: Place,
+    time: Duration,
     client: Arc<Client>,
     queues: Arc<Queues>,
     open: Open,
+    /// Done, and not deleted by SQS, which said no for the moment.
+    undeleted: Mutex<Vec<Handle>>,
+    /// What is asked goes on when nobody waits for it any more: what it brings is this reader's.
+    question: tokio::sync::Mutex<Option<Question>>,
     /// When the dead letters are to be looked at.
     dead_at: Mutex<Instant>,
     /// Asks for more time for what is open.
@@ -50,29 +64,75 @@ impl Messages {
             let (client, open) = (Arc::clone(&client), Arc::clone(&open));
             runtime.spawn(async move {
                 loop {
-                    tokio::time::sleep(time / 3).await;
+                    tokio::time::sleep(time / 4).await;
                     let all = held(&open).iter().cloned().collect();
-                    visible_after(&client, all, time).await;
+                    // An answer that is late must not cost what another would have saved.
+                    if tokio::time::timeout(time / 4, visible_after(&client, all, time)).await.is_err() {
+                        tracing::warn!("SQS is late with more time for commands");
+                    }
                 }
             })
         });
-        Self { queue, place, client, queues, open, dead_at: Mutex::new(Instant::now()), asking }
+        let (undeleted, question, dead_at) = (Mutex::default(), tokio::sync::Mutex::default(), Instant::now());
+        Self { queue, place, time, client, queues, open, undeleted, question, dead_at: Mutex::new(dead_at), asking }
     }
 
-    async fn receive(&self, url: &str, most: usize, wait: Duration) -> Result<Vec<Delivery>, Error> {
+    /// Asks for messages: of the dead letters when it is their time.
+    fn ask(&self, most: usize) -> Question {
+        let dead = *held(&self.dead_at) <= Instant::now();
+        let (url, wait) = if dead { (&self.place.dead, Duration::ZERO) } else { (&self.place.commands, WAIT) };
         let asked = json!({
             "QueueUrl": url,
             "MaxNumberOfMessages": most.clamp(1, TOGETHER),
             "WaitTimeSeconds": wait.as_secs(),
+            // A queue may have been made with another time than is asked for afterwards.
+            "VisibilityTimeout": self.time.as_secs(),
             "AttributeNames": ["ApproximateReceiveCount"],
         });
-        let told = self.client.must("ReceiveMessage", &asked, wait).await?;
-        let messages = at(&told, "/Messages").as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(messages.iter().filter_map(|message| self.delivery(url, message)).collect())
+        let (client, url) = (Arc::clone(&self.client), url.clone());
+        let runtime = tokio::runtime::Handle::current();
+        runtime.spawn(async move {
+            let mut told = client.must("ReceiveMessage", &asked, wait).await?;
+            let messages = told.get_mut("Messages").map(Value::take);
+            Ok((url, serde_json::from_value(messages.unwrap_or_default()).unwrap_or_default()))
+        })
+    }
+
+    /// Deletes what is done. What SQS does not delete it gives out again, and it is known.
+    async fn delete(&self, mut done: Vec<Handle>) -> Result<(), Error> {
+        done.sort_unstable();
+        for of_queue in done.chunk_by(|one, other| one.0 == other.0) {
+            for some in of_queue.chunks(TOGETHER) {
+                let entries: Vec<Value> = some
+                    .iter()
+                    .enumerate()
+                    .map(|(id, (_, handle))| json!({ "Id": id.to_string(), "ReceiptHandle": handle }))
+                    .collect();
+                let Some((url, _)) = some.first() else { continue };
+                let asked = json!({ "QueueUrl": url, "Entries": entries });
+                let told = match self.client.must("DeleteMessageBatch", &asked, Duration::ZERO).await {
+                    Ok(told) => told,
+                    Err(error) if client::passing(&error) => {
+                        tracing::warn!(%error, queue = self.queue.name(), "commands that are done are not deleted yet");
+                        held(&self.undeleted).extend_from_slice(some);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                if at(&told, "/Failed").as_array().is_some_and(|failed| !failed.is_empty()) {
+                    tracing::warn!(queue = self.queue.name(), failed = %at(&told, "/Failed"), "commands that are done are not deleted");
+                }
+                let mut open = held(&self.open);
+                for one in some {
+                    open.remove(one);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn delivery(&self, url: &str, message: &Value) -> Option<Delivery> {
-        let (topic, handle) = (Topic::of_queue(self.queue), at(message, "/ReceiptHandle").as_str()?);
+        let (topic, handle) = (Topic::of_queue(self.queue), handle(message)?);
         let body = at(message, "/Body").as_str().unwrap_or_default();
         let id = at(message, "/MessageId").as_str().unwrap_or_default();
         let shown = || format!("{topic} {id}: {body}");
@@ -91,12 +151,16 @@ impl Messages {
     }
 }
 
-fn held(open: &Open) -> std::sync::MutexGuard<'_, HashSet<(String, String)>> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
+fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn handle(message: &Value) -> Option<&str> {
+    at(message, "/ReceiptHandle").as_str()
 }
 
 /// Puts off that messages are given out again. One that is gone meanwhile is as good.
-async fn visible_after(client: &Client, mut messages: Vec<(String, String)>, time: Duration) {
+async fn visible_after(client: &Client, mut messages: Vec<Handle>, time: Duration) {
     messages.sort_unstable();
     for of_queue in messages.chunk_by(|one, other| one.0 == other.0) {
         for some in of_queue.chunks(TOGETHER) {
@@ -119,40 +183,39 @@ async fn visible_after(client: &Client, mut messages: Vec<(String, String)>, tim
 #[async_trait]
 impl Reader for Messages {
     async fn next(&self, most: usize) -> Result<Vec<Delivery>, Error> {
-        if *self.dead_at.lock().unwrap_or_else(PoisonError::into_inner) <= Instant::now() {
-            let dead = self.receive(&self.place.dead, most, Duration::ZERO).await?;
-            if !dead.is_empty() {
-                return Ok(dead);
+        let undeleted = std::mem::take(&mut *held(&self.undeleted));
+        self.delete(undeleted).await?;
+        let mut question = self.question.lock().await;
+        let answer = question.get_or_insert_with(|| self.ask(most)).await;
+        *question = None;
+        match answer.unwrap_or_else(|ended| Err(Error::Broker(ended.into()))) {
+            Ok((url, messages)) => {
+                if url == self.place.dead && messages.is_empty() {
+                    *held(&self.dead_at) = Instant::now() + DEAD;
+                }
+                Ok(messages.iter().filter_map(|message| self.delivery(&url, message)).collect())
             }
-            *self.dead_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + DEAD;
+            // What it has goes on: whoever began anew would have all of it again.
+            Err(error) if client::passing(&error) => {
+                tracing::warn!(%error, queue = self.queue.name(), "commands are not read for the moment");
+                tokio::time::sleep(WAIT).await;
+                Ok(Vec::new())
+            }
+            Err(error) => {
+                if client::refusal(&error).is_some_and(client::Refusal::no_queue) {
+                    self.queues.forget(self.queue).await;
+                }
+                Err(error)
+            }
         }
-        self.receive(&self.place.commands, most, WAIT).await
     }
 
     async fn ack(&self, receipts: &[Receipt]) -> Result<(), Error> {
-        for (mark, url) in [('q', &self.place.commands), ('d', &self.place.dead)] {
-            let handles: Vec<&str> = receipts.iter().filter_map(|one| one.position.strip_prefix(mark)).collect();
-            for some in handles.chunks(TOGETHER) {
-                let entries: Vec<Value> = some
-                    .iter()
-                    .enumerate()
-                    .map(|(id, handle)| json!({ "Id": id.to_string(), "ReceiptHandle": handle }))
-                    .collect();
-                // What it does not delete is given out again, and known.
-                let told = self
-                    .client
-                    .must("DeleteMessageBatch", &json!({ "QueueUrl": url, "Entries": entries }), Duration::ZERO)
-                    .await?;
-                if at(&told, "/Failed").as_array().is_some_and(|failed| !failed.is_empty()) {
-                    tracing::warn!(queue = self.queue.name(), failed = %at(&told, "/Failed"), "commands that are done are not deleted");
-                }
-                let mut open = held(&self.open);
-                for handle in some {
-                    open.remove(&(url.clone(), (*handle).to_owned()));
-                }
-            }
-        }
-        Ok(())
+        let done = receipts.iter().filter_map(|one| {
+            let dead = one.position.strip_prefix('d').map(|handle| (&self.place.dead, handle));
+            dead.or_else(|| Some((&self.place.commands, one.position.strip_prefix('q')?)))
+        });
+        self.delete(done.map(|(url, handle)| (url.clone(), handle.to_owned())).collect()).await
     }
 
     async fn lag(&self) -> Result<Vec<(Topic, u64)>, Error> {
@@ -166,13 +229,25 @@ impl Drop for Messages {
         if let Some(asking) = self.asking.take() {
             asking.abort();
         }
-        // The next reader need not wait for their time to be over; but a question that is still with SQS would be given them.
+        // The next reader need not wait for their time to be over.
         let left: Vec<_> = held(&self.open).drain().collect();
+        let question = self.question.get_mut().take();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let client = Arc::clone(&self.client);
             runtime.spawn(async move {
-                tokio::time::sleep(2 * WAIT).await;
-                visible_after(&client, left, Duration::ZERO).await;
+                let giving_back = async {
+                    visible_after(&client, left, Duration::ZERO).await;
+                    // A question that is still with SQS is given messages, and may be given just those.
+                    let Some(question) = question else { return };
+                    if let Ok(Ok((url, messages))) = question.await {
+                        let brought = messages.iter().filter_map(handle);
+                        let brought = brought.map(|handle| (url.clone(), handle.to_owned())).collect();
+                        visible_after(&client, brought, Duration::ZERO).await;
+                    }
+                };
+                if tokio::time::timeout(RELEASE, giving_back).await.is_err() {
+                    tracing::warn!("commands are not given back; they come again by themselves");
+                }
             });
         }
     }
