@@ -27,12 +27,13 @@ mod wire;
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use coreloop_eventing::{
     Error, Event, Topic,
     bus::{Batch, Bus, Mark, Reader, Start, Subscription},
 };
 use rdkafka::{ClientConfig, error::KafkaError, types::RDKafkaErrorCode};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 use uuid::Uuid;
 
 pub use self::options::{Options, RegistryOptions};
@@ -50,7 +51,8 @@ struct Inner {
     options: Options,
     topics: Topics,
     registry: Option<Arc<Registry>>,
-    publishers: Mutex<HashMap<String, Arc<Publisher>>>,
+    /// Those that are not at work: one that does not come back has left a transaction in doubt, which who leads next ends.
+    publishers: Mutex<HashMap<String, Publisher>>,
 }
 
 impl KafkaBus {
@@ -64,16 +66,15 @@ impl KafkaBus {
 }
 
 impl Inner {
-    /// Sees to topics and schemas, then publishes.
-    async fn publish(&self, publisher: &Publisher, events: &[Event]) -> Result<(), Error> {
+    /// Sees to topics and schemas; answers what is to stand before each payload.
+    async fn prepare(&self, events: &[Event]) -> Result<Vec<Bytes>, Error> {
         for event in events {
             self.topics.ensure(&event.topic).await?;
         }
-        let prefixes = match &self.registry {
-            Some(registry) => registry.prefixes(events, |topic| self.options.named(topic.as_str())).await?,
-            None => Vec::new(),
-        };
-        publisher.publish(events, &prefixes).await
+        match &self.registry {
+            Some(registry) => registry.prefixes(events, |topic| self.options.named(topic.as_str())).await,
+            None => Ok(Vec::new()),
+        }
     }
 }
 
@@ -133,10 +134,12 @@ fn broker(error: KafkaError) -> Error {
 #[async_trait]
 impl Bus for KafkaBus {
     async fn lead(&self, source: &str, token: Uuid) -> Result<Option<Mark>, Error> {
-        // The one before ends first: two of one name in a process would fence each other.
-        let before = self.0.publishers.lock().await.remove(source);
-        drop(before);
-        let publisher = Arc::new(Publisher::open(&self.0.options, source, token).await?);
+        // One that has nothing in doubt goes on: if another has led meanwhile it is fenced when it publishes, and opened anew.
+        if let Some(publisher) = self.0.publishers.lock().await.get_mut(source) {
+            publisher.token = token;
+            return Ok(None);
+        }
+        let publisher = Publisher::open(&self.0.options, source, token).await?;
         self.0.publishers.lock().await.insert(source.to_owned(), publisher);
         Ok(None)
     }
@@ -146,19 +149,27 @@ impl Bus for KafkaBus {
     }
 
     async fn publish(&self, batch: Batch<'_>) -> Result<(), Error> {
-        let publisher = self.0.publishers.lock().await.get(batch.source).cloned();
-        let publisher = publisher.filter(|publisher| publisher.token == batch.token).ok_or(Error::Fenced)?;
+        let leads = |publisher: &Publisher| publisher.token == batch.token;
+        if !self.0.publishers.lock().await.get(batch.source).is_some_and(leads) {
+            return Err(Error::Fenced);
+        }
         // Where nothing is lost there is no mark to move.
         if batch.events.is_empty() {
             return Ok(());
         }
-        let publishing = self.0.publish(&publisher, batch.events);
-        let published = tokio::time::timeout(self.patience(), publishing).await.unwrap_or(Err(Error::Timeout));
-        if published.is_err() {
-            // Its transaction may be in doubt: whoever leads next ends it.
-            self.0.publishers.lock().await.remove(batch.source);
-        }
-        published
+        let (began, patience) = (Instant::now(), self.patience());
+        // The broker is not asked yet, so this is no timeout of its: fewer events at once would not help. What is known by then stays.
+        let prefixes = tokio::time::timeout(patience / 2, self.0.prepare(batch.events)).await;
+        let prefixes = prefixes.unwrap_or_else(|_| Err(Error::Broker("topics and schemas take too long".into())))?;
+        let publisher = {
+            let mut publishers = self.0.publishers.lock().await;
+            publishers.get(batch.source).filter(|publisher| leads(publisher)).ok_or(Error::Fenced)?;
+            publishers.remove(batch.source).ok_or(Error::Fenced)?
+        };
+        let publishing = publisher.publish(batch.events, &prefixes);
+        tokio::time::timeout_at(began + patience, publishing).await.unwrap_or(Err(Error::Timeout))?;
+        self.0.publishers.lock().await.entry(batch.source.to_owned()).or_insert(publisher);
+        Ok(())
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Reader>, Error> {

@@ -1,10 +1,11 @@
 //! A Schema Registry that speaks Confluent's API (chapter 06, item 9).
 //!
 //! What is written: a fact's file is registered under `<topic>-value`, its imports under their own names, as Confluent's
-//! serializer does; each once a process, before the first event of its topic. **Until the registry has taken it nothing is
+//! serializer does; once a process, before the first event of its topic. **Until the registry has taken it nothing is
 //! published**: the relay waits and asks again, and what waits is in the outbox. What is read: an id that is not known yet is
-//! asked for once. A registry that is away keeps readers waiting with what they have; what it says that it does not have, or
-//! that is another message, is a dead letter.
+//! asked for. A registry that is away keeps readers waiting with what they have; what it goes on saying that it does not have,
+//! or that is another message, is a dead letter. Nobody waits for another's question: who asks for the same at the same time
+//! is given the same answer twice.
 
 use std::{
     collections::HashMap,
@@ -28,7 +29,9 @@ const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 const MOST_BYTES: usize = 4 << 20;
 /// Schemas that are remembered; with more the memory begins anew.
 const MOST_KNOWN: usize = 1_024;
-/// What the registry did not have is asked for again after this long.
+/// What the registry does not have it may have in a moment: another of its replicas took it. So long it is waited for, once.
+const MOMENT: Duration = Duration::from_secs(5);
+/// What it did not have by then is asked for again after this long.
 const MISSED: Duration = Duration::from_secs(60);
 /// Confluent's code for a schema that is not there.
 const NO_SCHEMA: i64 = 40_403;
@@ -40,10 +43,10 @@ pub(crate) struct Registry {
     options: RegistryOptions,
     /// What stands before the messages of a topic, by their version.
     written: Mutex<HashMap<(Topic, u32), Bytes>>,
+    /// The versions of imports, by their names: a slow registry is asked for each once, however often registering begins anew.
+    imports: Mutex<HashMap<String, u32>>,
     /// By id.
     read: Mutex<HashMap<u32, Known>>,
-    /// Who asks for what nobody knows yet: one at a time, so that each thing is asked for once.
-    asking: tokio::sync::Mutex<()>,
 }
 
 /// What is known of a schema.
@@ -52,8 +55,8 @@ enum Known {
     Messages(HashMap<Vec<i32>, String>),
     /// It is no Protobuf, or cannot be read.
     Other,
-    /// It was not there.
-    Missed(Instant),
+    /// It was not there: since when, and when it was last asked for.
+    Missed { since: Instant, asked: Instant },
 }
 
 impl Known {
@@ -61,7 +64,7 @@ impl Known {
         match self {
             Self::Messages(names) => names.get(path).map_or(Named::Other, |name| Named::Message(name.clone())),
             Self::Other => Named::Other,
-            Self::Missed(_) => Named::Nothing,
+            Self::Missed { .. } => Named::Nothing,
         }
     }
 }
@@ -112,8 +115,8 @@ impl Registry {
     pub(crate) fn new(options: &RegistryOptions) -> Option<Self> {
         let base = Url::parse(&options.url).ok()?;
         let options = options.clone();
-        let (written, read, asking) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
-        Some(Self { http: reqwest::Client::new(), base, options, written, read, asking })
+        let (written, imports, read) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Some(Self { http: reqwest::Client::new(), base, options, written, imports, read })
     }
 
     /// The longest that one question takes.
@@ -143,10 +146,6 @@ impl Registry {
         if let Some(prefix) = held(&self.written).get(&kind) {
             return Ok(prefix.clone());
         }
-        let _one = self.asking.lock().await;
-        if let Some(prefix) = held(&self.written).get(&kind) {
-            return Ok(prefix.clone());
-        }
         let prefix = self.register(event, &format!("{}-value", named(&event.topic))).await?;
         held(&self.written).insert(kind, prefix.clone());
         Ok(prefix)
@@ -170,7 +169,7 @@ impl Registry {
             let mut references = Vec::new();
             for import in imports.into_iter().filter(|import| !schema::known(import)) {
                 let name = import.name().to_owned();
-                let Version { version, .. } = self.version(name.clone(), import).await?;
+                let version = self.import(&name, import).await?;
                 references.push(json!({ "name": name, "subject": name, "version": version }));
             }
             let asked = json!({ "schemaType": "PROTOBUF", "schema": text, "references": references });
@@ -178,14 +177,28 @@ impl Registry {
             let found = match self.ask(Method::POST, &path, Some(&asked)).await? {
                 (StatusCode::NOT_FOUND, _) if self.options.auto_register => {
                     let path = ["subjects", &subject, "versions"];
-                    must(&subject, self.ask(Method::POST, &path, Some(&asked)).await?)?;
+                    self.must(&subject, self.ask(Method::POST, &path, Some(&asked)).await?)?;
                     tracing::info!(subject, "a schema is registered");
                     self.ask(Method::POST, &["subjects", &subject], Some(&asked)).await?
                 }
                 found => found,
             };
-            serde_json::from_value(must(&subject, found)?).map_err(|error| Error::Broker(error.into()))
+            serde_json::from_value(self.must(&subject, found)?).map_err(|error| Error::Broker(error.into()))
         })
+    }
+
+    async fn import(&self, name: &str, file: FileDescriptor) -> Result<u32, Error> {
+        if let Some(version) = held(&self.imports).get(name) {
+            return Ok(*version);
+        }
+        let Version { version, .. } = self.version(name.to_owned(), file).await?;
+        held(&self.imports).insert(name.to_owned(), version);
+        Ok(version)
+    }
+
+    /// What was answered about `subject`. Refused, it may lack an import that it had: all are asked for again.
+    fn must(&self, subject: &str, answer: (StatusCode, Value)) -> Result<Value, Error> {
+        must(subject, answer).inspect_err(|_| held(&self.imports).clear())
     }
 
     /// What the message at `path` of a schema is called.
@@ -193,23 +206,26 @@ impl Registry {
         if let Some(named) = self.named(id, path) {
             return Ok(named);
         }
-        let _one = self.asking.lock().await;
-        if let Some(named) = self.named(id, path) {
-            return Ok(named);
-        }
-        let known = self.fetch(id).await?;
+        let mut known = self.fetch(id).await?;
         let named = known.named(path);
         let mut read = held(&self.read);
+        if let (Known::Missed { since, .. }, Some(Known::Missed { since: first, .. })) = (&mut known, read.get(&id)) {
+            *since = *first;
+        }
+        let early = matches!(known, Known::Missed { since, .. } if since.elapsed() < MOMENT);
         if read.len() >= MOST_KNOWN {
             read.clear();
         }
         read.insert(id, known);
-        Ok(named)
+        if early { Err(Error::Broker(format!("the schema registry has no schema {id} yet").into())) } else { Ok(named) }
     }
 
     fn named(&self, id: u32, path: &[i32]) -> Option<Named> {
         let read = held(&self.read);
-        let known = read.get(&id).filter(|known| !matches!(known, Known::Missed(at) if at.elapsed() > MISSED))?;
+        let known = read.get(&id).filter(|known| match known {
+            Known::Missed { since, asked } => asked.duration_since(*since) >= MOMENT && asked.elapsed() <= MISSED,
+            _ => true,
+        })?;
         Some(known.named(path))
     }
 
@@ -217,7 +233,8 @@ impl Registry {
         let answer = self.ask(Method::GET, &["schemas", "ids", &id.to_string()], None).await?;
         // Another code is another's answer: of a proxy, or to a wrong address.
         if answer.0 == StatusCode::NOT_FOUND && answer.1.get("error_code").and_then(Value::as_i64) == Some(NO_SCHEMA) {
-            return Ok(Known::Missed(Instant::now()));
+            let now = Instant::now();
+            return Ok(Known::Missed { since: now, asked: now });
         }
         let schema: Schema = serde_json::from_value(must(&format!("schema {id}"), answer)?)
             .map_err(|error| Error::Broker(error.into()))?;

@@ -1,15 +1,24 @@
 //! Events over a real Kafka, framed for a real Schema Registry.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use coreloop_core::{Clock as _, Ids as _, SystemClock, id::SystemIds};
 use coreloop_eventing::{
-    DeadLetters, Encoding, Event, Filter, Parts, Topic,
+    DeadLetters, Encoding, Error, Event, Filter, Parts, Topic,
     bus::{Batch, Bus, Mark, Start, Subscription},
 };
 use coreloop_eventing_kafka::{KafkaBus, Options};
 use coreloop_facts::v1::AuthUserLoggedIn;
 use coreloop_testkit::{Fault, FaultProxy, TestKafka, TestRegistry, run, wait::wait_for, wait_until};
+use futures::future::join_all;
+use http::StatusCode;
 use prost::Message as _;
 use rdkafka::{
     ClientConfig, Message as _,
@@ -17,8 +26,13 @@ use rdkafka::{
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::stage::{self, Noting, Running, Stage};
+use super::{
+    sqs::before,
+    stage::{self, Noting, Running, Stage},
+};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 const FACTS: &str = "coreloop/event/v1/auth.proto";
@@ -115,6 +129,12 @@ impl Corner {
 
 fn topic() -> Topic {
     Topic::of::<AuthUserLoggedIn>().unwrap()
+}
+
+/// Publishes an event as `source`, who leads.
+async fn tell(bus: &KafkaBus, source: &str, token: Uuid) -> Result<(), Error> {
+    let events = [event(source, 1, &[])];
+    bus.publish(Batch { source, token, mark: Mark::default(), now: SystemClock.now(), events: &events }).await
 }
 
 async fn binary() -> Stage {
@@ -258,6 +278,67 @@ fn a_registry_that_is_away_keeps_the_relay_and_readers_waiting() {
             (fact.session_id, one.buried)
         });
         assert_eq!(numbers.collect::<Vec<_>>(), [("1".to_owned(), None), ("2".to_owned(), None)]);
+    });
+}
+
+#[test]
+fn a_registry_that_is_away_costs_no_publisher() {
+    run(async {
+        let (corner, token) = (Corner::set().await, SystemIds.uuid());
+        let bus = corner.bus();
+        bus.lead("one", token).await.unwrap();
+        corner.proxy.set(Fault::Cut);
+        let refused = tell(&bus, "one", token).await;
+        assert!(matches!(refused, Err(Error::Broker(_))), "{refused:?}");
+        corner.proxy.heal();
+        tell(&bus, "one", token).await.unwrap();
+        // Who leads next finds it as it is, and the one before is nobody any more.
+        let next = SystemIds.uuid();
+        bus.lead("one", next).await.unwrap();
+        let refused = tell(&bus, "one", token).await;
+        assert!(matches!(refused, Err(Error::Fenced)), "{refused:?}");
+        tell(&bus, "one", next).await.unwrap();
+    });
+}
+
+#[test]
+fn who_asks_a_silent_registry_waits_for_no_other_question() {
+    run(async {
+        let (mut corner, token) = (Corner::set().await, SystemIds.uuid());
+        corner.options.schema_registry.timeout_ms = 3_000;
+        let (bus, sources) = (corner.bus(), ["one", "two", "three", "four", "five"]);
+        for source in sources {
+            bus.lead(source, token).await.unwrap();
+        }
+        corner.proxy.set(Fault::Pause);
+        let since = Instant::now();
+        let told = join_all(sources.map(|source| tell(&bus, source, token))).await;
+        assert!(told.iter().all(Result::is_err), "{told:?}");
+        assert!(since.elapsed() < Duration::from_secs(9), "{:?}", since.elapsed());
+    });
+}
+
+/// Another replica of it has taken the schema, and tells the rest.
+#[test]
+fn what_a_registry_does_not_know_yet_is_asked_for_again() {
+    run(async {
+        let (stage, mut corner) = (binary().await, Corner::set().await);
+        let (place, contract) = somebodys("string user_id = 1;");
+        let own = corner.register(&format!("{}mine", corner.options.prefix), &contract).await;
+        let (asked, address) = (Arc::new(AtomicUsize::new(0)), corner.proxy.address().to_owned());
+        let asks = Arc::clone(&asked);
+        let late = before(format!("http://{address}"), move |asked| {
+            let unknown = (StatusCode::NOT_FOUND, "{\"error_code\":40403,\"message\":\"not here\"}");
+            let first = asked.uri.path().contains("/schemas/ids/") && asks.fetch_add(1, Ordering::SeqCst) == 0;
+            first.then_some(unknown)
+        })
+        .await;
+        corner.options.schema_registry.url = TestRegistry::url(late.trim_start_matches("http://"));
+        let _consumer = corner.consumer(&stage).await;
+        corner.publish(&[event("a", 1, &frame(own, place)), event("a", 2, &frame(own, place))]).await;
+        stage.wait_for_effects(2).await;
+        assert_eq!(stage.effects().await, BTreeMap::from([("a".to_owned(), vec![1, 2])]));
+        assert_eq!((dead(&stage, "UNKNOWN_SCHEMA").await, asked.load(Ordering::SeqCst)), (0, 2));
     });
 }
 
