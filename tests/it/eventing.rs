@@ -9,6 +9,7 @@ mod forgetting;
 mod hindered;
 mod idle;
 mod kafka;
+mod keeping;
 mod outboxed;
 mod promises;
 mod rabbit;

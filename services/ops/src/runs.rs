@@ -28,6 +28,10 @@ pub const SCHEDULE: &str = "schedule";
 /// How often a run is begun.
 const MOST: i32 = 3;
 
+/// A run that the clock asked for and that came to nothing is asked for again after this: what was away for a moment is not unknown
+/// until tomorrow.
+const AGAIN: SignedDuration = SignedDuration::from_mins(10);
+
 /// Name of the lease.
 const LEASE: &str = "ops.runs";
 
@@ -131,7 +135,14 @@ pub async fn ask(app: &App, job: &str, subjects: &[String], by: &str) -> Result<
     Ok(runs::newest(&app.db, job, subjects).await?)
 }
 
-/// Asks for those of the checks that nobody has asked for in the last period.
+/// Whether a check is to be run, of which this is the newest run.
+fn is_due(newest: &Row, now: Timestamp, period: SignedDuration) -> bool {
+    let failed_at = newest.ended_at.filter(|_| newest.state == "failed").map(jiff_sqlx::Timestamp::to_jiff);
+    now.duration_since(newest.asked_at.to_jiff()) >= period
+        || failed_at.is_some_and(|failed_at| now.duration_since(failed_at) >= AGAIN)
+}
+
+/// Asks for those of the checks that nobody has asked for in the last period, or that failed some minutes ago.
 ///
 /// # Errors
 /// What Postgres says.
@@ -143,12 +154,47 @@ pub async fn ask_for_due(app: &App, checks: &[String]) -> Result<(), Error> {
     let now = app.clock.now();
     let known = runs::newest(&app.db, INTEGRITY, checks).await?;
     let due = |check: &&String| {
-        let last: Option<Timestamp> = known.iter().find(|run| run.subject == **check).map(|run| run.asked_at.to_jiff());
-        last.is_none_or(|last| now.duration_since(last) >= period)
+        known.iter().find(|run| run.subject == **check).is_none_or(|newest| is_due(newest, now, period))
     };
     let due: Vec<String> = checks.iter().filter(due).cloned().collect();
     if !due.is_empty() {
         ask(app, INTEGRITY, &due, SCHEDULE).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use jiff_sqlx::ToSqlx as _;
+
+    use super::*;
+
+    #[test]
+    fn a_check_is_due_a_period_after_it_was_asked_for_and_ten_minutes_after_it_failed() {
+        let day = SignedDuration::from_hours(24);
+        let after = |state: &str, minutes: i64| {
+            let asked_at = Timestamp::from_second(1_000_000).unwrap();
+            let ended_at = (state != "running").then(|| asked_at + SignedDuration::from_mins(1));
+            let newest = Row {
+                id: uuid::Uuid::nil(),
+                job: INTEGRITY.to_owned(),
+                subject: "wallet.ledger".to_owned(),
+                state: state.to_owned(),
+                asked_by: SCHEDULE.to_owned(),
+                asked_at: asked_at.to_sqlx(),
+                started_at: None,
+                ended_at: ended_at.map(|at| at.to_sqlx()),
+                attempts: 1,
+                sound: None,
+                counts: json!([]),
+                findings: json!([]),
+                error: String::new(),
+            };
+            is_due(&newest, asked_at + SignedDuration::from_mins(minutes), day)
+        };
+        assert_eq!(["done", "failed", "running"].map(|state| after(state, 10)), [false; 3]);
+        assert_eq!(["done", "failed", "running"].map(|state| after(state, 11)), [false, true, false]);
+        assert_eq!(["done", "failed", "running"].map(|state| after(state, 24 * 60)), [true; 3]);
+    }
 }

@@ -197,6 +197,28 @@ fn every_commit_has_its_effect_once_and_in_order_whatever_is_killed() {
     });
 }
 
+/// B1, its twenty kills alone: each while there is something to publish.
+#[test]
+fn twenty_relays_are_killed_and_nothing_is_lost_or_doubled() {
+    run(async {
+        let stage = Stage::set().await;
+        let seed = seed("eventing_relay_kills");
+        let mut writing = Writing { chance: StdRng::seed_from_u64(seed), told: BTreeMap::new(), last: 0 };
+        let mut relays = vec![stage.relay().await, stage.relay().await];
+        let _consumer = stage.consumer(Noting).await;
+        for _ in 0..20 {
+            // The one that leads is the older, unless the other was faster: then that is killed next.
+            let eldest = relays.remove(0);
+            tokio::join!(writing.round(&stage), eldest.kill());
+            relays.push(stage.relay().await);
+            let some = writing.told.values().map(Vec::len).sum::<usize>() / 2;
+            stage.wait_for_effects(some).await;
+        }
+        stage.wait_for_effects(writing.told.values().map(Vec::len).sum()).await;
+        assert_eq!(stage.effects().await, writing.told, "seed {seed}");
+    });
+}
+
 /// What was committed, by key.
 struct Writing {
     chance: StdRng,

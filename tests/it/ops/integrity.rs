@@ -137,6 +137,25 @@ fn what_must_hold_is_recomputed_daily_and_after_a_death() {
     });
 }
 
+/// As when the service was being replaced at that minute.
+#[test]
+fn a_daily_check_that_came_to_nothing_is_tried_again_in_minutes_and_not_tomorrow() {
+    run(async {
+        let mesh = TestMesh::builder().setting("ops.round_secs", 1_i64).setting("ops.runs_secs", 1_i64).start().await;
+        let sound = "select count(*) from ops.runs where subject = 'ops.audit' and state = 'done' and sound";
+        let wait = async |what: &'static str, wanted: i64| {
+            wait_for(what, PATIENCE, async || (mesh.db.count(sound).await == wanted).then_some(())).await;
+        };
+        wait("the first day's run", 1).await;
+        let fail = "update ops.runs set state = 'failed', sound = null, error = 'away' where subject = 'ops.audit'";
+        execute(&mesh, fail).await;
+        assert_eq!(mesh.db.count(sound).await, 0);
+        mesh.clock.advance(SignedDuration::from_mins(11));
+        wait("it was run again", 1).await;
+        assert_eq!(mesh.db.count("select count(*) from ops.runs where subject = 'ops.audit'").await, 2);
+    });
+}
+
 /// `GetHealth`, `GetDashboard`, `ListQueues`.
 #[test]
 fn an_operator_sees_at_once_who_is_away_and_what_lies_about() {
