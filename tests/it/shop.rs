@@ -9,6 +9,7 @@ mod interrupted;
 mod limited;
 mod promises;
 mod receipts;
+mod refusing;
 mod settling;
 pub mod stage;
 mod travelling;

@@ -19,6 +19,7 @@ use crate::{
     App, Error,
     purchase::Purchase,
     store::integrity::{self as store, Effects},
+    wallet::claw_keys,
 };
 
 /// Purchases of one page; the wallet answers a thousand keys at once.
@@ -86,10 +87,11 @@ fn count(number: usize) -> i64 {
 /// Keys under which something may have moved for a purchase.
 fn keys(purchase: &Purchase) -> Vec<String> {
     let names: &[&str] = match purchase.category() {
-        Category::Conversion => &["give", "back", "claw"],
+        Category::Conversion => &["give", "back"],
         _ => &["charge"],
     };
-    names.iter().map(|name| format!("{name}:{}", purchase.id)).collect()
+    let claws = purchase.claw.map(|amount| claw_keys(purchase.id, amount));
+    names.iter().map(|name| format!("{name}:{}", purchase.id)).chain(claws.into_iter().flatten()).collect()
 }
 
 /// GOLD that moved for each, and in how many postings.

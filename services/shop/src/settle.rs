@@ -2,8 +2,9 @@
 //!
 //! Whoever takes a purchase up goes on where it stands: its buyer's call, the worker after it was killed, the worker after a
 //! webhook. Each step asks others by names that follow from the purchase, or writes only what is still so; so it does not
-//! matter which steps were done before, or that two do the same one. A refusal has no name: what is refused to one may be done
-//! for the next. So only who took it up last (`tries`) ends it for nothing.
+//! matter which steps were done before, or that two do the same one. What the wallet refuses is refused to whoever asks by that
+//! name: an item that failed is never charged. The payment service may still say another thing to the next, so only who took it
+//! up last (`tries`) ends it for nothing.
 
 use std::{future::Future, sync::Arc};
 
@@ -223,8 +224,9 @@ async fn take_back(app: &App, mut purchase: Purchase, posting_id: &str) -> Resul
             return Ok(purchase);
         }
         match phase(app, &purchase, "claw", app.wallet.claw(&purchase, amount)).await? {
-            Moved::Done { balance, .. } => {
+            Moved::Done { balance, delta, .. } => {
                 purchase.balance = balance;
+                purchase.owed = given.saturating_add(delta);
                 tracing::warn!(purchase = %purchase.id, owed = purchase.owed, "a voided conversion was spent in part");
                 return Ok(purchase);
             }

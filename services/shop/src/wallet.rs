@@ -1,4 +1,5 @@
-//! What the shop asks of the wallet. Every act is named by its purchase, so asking again is asking for the same act.
+//! What the shop asks of the wallet. Every act is named by its purchase, so asking again is asking for the same act, and is
+//! answered as at first: done, or refused, whatever the user has by then.
 
 use coreloop_auth_api::machine::Machine;
 use coreloop_shop_api::v1::ShopReason;
@@ -8,6 +9,7 @@ use coreloop_wallet_api::v1::{
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+use uuid::Uuid;
 
 use crate::{Error, error::Refusal, purchase::Purchase};
 
@@ -24,8 +26,10 @@ pub enum Moved {
         posting_id: String,
         /// GOLD of the user afterwards.
         balance: Option<i64>,
+        /// By how much that changed.
+        delta: i64,
     },
-    /// The wallet says no; nothing has happened.
+    /// The wallet says no, and will say so again; nothing has happened.
     Refused {
         /// Why, in our words.
         refusal: Refusal,
@@ -52,7 +56,9 @@ impl Wallet {
     /// # Errors
     /// When it is not known what has happened.
     pub async fn charge(&self, purchase: &Purchase) -> Result<Moved, Error> {
-        self.spend(purchase, purchase.price, None, "shop.purchase", "charge").await
+        let moved =
+            self.spend(purchase, purchase.price, None, "shop.purchase", format!("charge:{}", purchase.id)).await?;
+        moved.ok_or_else(|| unclear("a charge of this purchase has another price".to_owned()))
     }
 
     /// Gives the GOLD of a conversion: what was paid for, and what is on top. One posting.
@@ -79,7 +85,7 @@ impl Wallet {
         let request = self.0.request(asked).await.map_err(|status| away(&status))?;
         let answer = self.client().post_batch(request).await.map_err(|status| away(&status))?;
         match answer.into_inner().results.into_iter().next().and_then(|result| result.outcome) {
-            Some(Outcome::Posting(posting)) => Ok(done(&posting)),
+            Some(Outcome::Posting(posting)) => Ok(done(purchase, &posting)),
             Some(Outcome::Refusal(refusal)) if refusal.reason == "BALANCE_LIMIT" => {
                 Ok(Moved::Refused { refusal: ShopReason::BalanceLimit.into(), available: 0 })
             }
@@ -102,17 +108,27 @@ impl Wallet {
         };
         let request = self.0.request(asked).await.map_err(|status| away(&status))?;
         match self.client().reverse(request).await {
-            Ok(answer) => posted(answer.into_inner().posting),
+            Ok(answer) => posted(purchase, answer.into_inner().posting),
             Err(status) => refused(&status),
         }
     }
 
-    /// Takes back so much of it, where not all is there.
+    /// Takes back so much of it, where not all is there; `delta` says how much it was, should another amount have been taken
+    /// before.
     ///
     /// # Errors
     /// When it is not known what has happened.
     pub async fn claw(&self, purchase: &Purchase, amount: i64) -> Result<Moved, Error> {
-        self.spend(purchase, amount, Some(House::Mint.into()), "shop.voided", "claw").await
+        let [first, of_amount] = claw_keys(purchase.id, amount);
+        let take = |key| self.spend(purchase, amount, Some(House::Mint.into()), "shop.voided", key);
+        if let Some(moved) = take(first.clone()).await? {
+            return Ok(moved);
+        }
+        // The first key was asked for another amount. Once refused it stays so, and once done it is what was taken.
+        match self.posted(vec![first]).await?.into_iter().next() {
+            Some(taken) => posted(purchase, taken.posting),
+            None => take(of_amount).await?.ok_or_else(|| unclear("a claw of that amount is another".to_owned())),
+        }
     }
 
     /// What was posted under keys.
@@ -126,14 +142,15 @@ impl Wallet {
         Ok(answer.into_inner().postings)
     }
 
+    /// None where the key named something else before.
     async fn spend(
         &self,
         purchase: &Purchase,
         amount: i64,
         destination: Option<i32>,
         reason: &str,
-        name: &str,
-    ) -> Result<Moved, Error> {
+        idempotency_key: String,
+    ) -> Result<Option<Moved>, Error> {
         let asked = v1::SpendRequest {
             user_id: purchase.user.to_string(),
             currency: GOLD,
@@ -141,12 +158,13 @@ impl Wallet {
             destination,
             reason: reason.to_owned(),
             reference: purchase.id.to_string(),
-            idempotency_key: format!("{name}:{}", purchase.id),
+            idempotency_key,
         };
         let request = self.0.request(asked).await.map_err(|status| away(&status))?;
         match self.client().spend(request).await {
-            Ok(answer) => posted(answer.into_inner().posting),
-            Err(status) => refused(&status),
+            Ok(answer) => posted(purchase, answer.into_inner().posting).map(Some),
+            Err(status) if is_reused(&status) => Ok(None),
+            Err(status) => refused(&status).map(Some),
         }
     }
 }
@@ -155,14 +173,28 @@ fn account(owner: Owner) -> Option<Account> {
     Some(Account { owner: Some(owner) })
 }
 
-fn posted(posting: Option<Posting>) -> Result<Moved, Error> {
-    posting.map(|posting| done(&posting)).ok_or_else(|| unclear("no posting".to_owned()))
+/// Keys under which some of a voided conversion is taken back: that of the first amount, which has been asked for since
+/// before amounts were part of the name, and that of each amount after it.
+#[must_use]
+pub fn claw_keys(purchase: Uuid, amount: i64) -> [String; 2] {
+    [format!("claw:{purchase}"), format!("claw:{purchase}:{amount}")]
+}
+
+fn posted(purchase: &Purchase, posting: Option<Posting>) -> Result<Moved, Error> {
+    posting.map(|posting| done(purchase, &posting)).ok_or_else(|| unclear("no posting".to_owned()))
 }
 
 /// What the user held after the last of its legs.
-fn done(posting: &Posting) -> Moved {
+fn done(purchase: &Purchase, posting: &Posting) -> Moved {
     let balance = posting.legs.iter().rev().find_map(|leg| leg.balance_after);
-    Moved::Done { posting_id: posting.posting_id.clone(), balance }
+    let delta = posting.delta_of(&purchase.user.to_string(), Currency::Gold);
+    Moved::Done { posting_id: posting.posting_id.clone(), balance, delta }
+}
+
+fn is_reused(status: &Status) -> bool {
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.as_str());
+    status.code() == Code::AlreadyExists && reason == Some("IDEMPOTENCY_KEY_REUSED")
 }
 
 /// Only what the wallet says by a reason of its own is a refusal. Anything else may have happened.

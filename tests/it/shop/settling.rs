@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::stage::{Buyer, MESH, RECOVERY, give, gold, key, mesh, nothing_is_amiss, spend};
 
 /// Has the payment service decide, and tell so; answers the statuses and bodies that its webhooks got.
-async fn decide(mesh: &TestMesh, payment: &str, decision: &Value) -> Vec<(u64, String)> {
+pub async fn decide(mesh: &TestMesh, payment: &str, decision: &Value) -> Vec<(u64, String)> {
     let mut decision = decision.clone();
     decision["callback_url"] = json!(format!("{}/api/shop/webhook", mesh.gateway_on(1)));
     let rest = mesh.stand_ins.as_ref().unwrap().rest();
@@ -19,7 +19,7 @@ async fn decide(mesh: &TestMesh, payment: &str, decision: &Value) -> Vec<(u64, S
 }
 
 /// A conversion that the payment service has not decided: its transaction and its payment.
-async fn pending(buyer: &Buyer) -> (String, String) {
+pub async fn pending(buyer: &Buyer) -> (String, String) {
     let bought = buyer.convert(&key(), "pending").await.expect(200);
     assert_eq!((&bought["status"], &bought["success"]), (&json!("PURCHASE_STATE_PENDING"), &json!(true)));
     let id = bought["transaction_id"].as_str().unwrap().to_owned();
