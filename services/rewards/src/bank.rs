@@ -6,9 +6,10 @@ use coreloop_auth_api::machine::Machine;
 use coreloop_core::{Problem, Reason, UserId};
 use coreloop_service::Ctx;
 use coreloop_wallet_api::v1::{
-    self, Currency, House, KeyedPosting, Posting, wallet_internal_service_client::WalletInternalServiceClient,
+    self, Currency, House, KeyedPosting, Posting, WalletReason,
+    wallet_internal_service_client::WalletInternalServiceClient,
 };
-use tonic::{Code, Status};
+use tonic::Status;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What the wallet did not do.
 #[derive(Debug)]
 pub enum Unpaid {
-    /// It refuses, and will: the reason's constant.
+    /// It refuses, and will whenever this key is asked again: the reason's constant.
     Refused(String),
     /// It is not known whether it has; the same key tells.
     Unknown(Status),
@@ -158,11 +159,52 @@ async fn posting(asked: impl Future<Output = Result<Option<Posting>, Status>>) -
         Some(Err(status)) => status,
         None => Problem::common(Reason::DeadlineExceeded, "the wallet takes too long").into(),
     };
-    match status.code() {
-        Code::FailedPrecondition | Code::InvalidArgument | Code::AlreadyExists | Code::NotFound => {
-            let details = status.get_error_details();
-            Err(Unpaid::Refused(details.error_info().map(|info| info.reason.clone()).unwrap_or_default()))
+    Err(decided(&status).map_or(Unpaid::Unknown(status), Unpaid::Refused))
+}
+
+/// Why the books of the wallet refuse, which they do for ever. Anything else is no word on what was done under the key: that the
+/// request breaks a rule, or that the key named another, may be said by an upgrade of what was posted long ago.
+fn decided(status: &Status) -> Option<String> {
+    let details = status.get_error_details();
+    let info = details.error_info().filter(|info| info.domain == "wallet")?;
+    let reason = WalletReason::from_str_name(&format!("WALLET_REASON_{}", info.reason))?;
+    (reason != WalletReason::Unspecified).then(|| info.reason.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic::Code;
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_books_decide_is_for_good() {
+        let said = |code, domain: &str, reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, domain, HashMap::new());
+            decided(&Status::with_error_details(code, "refused", details))
+        };
+        for (code, reason) in [
+            (Code::FailedPrecondition, "INSUFFICIENT_FUNDS"),
+            (Code::FailedPrecondition, "BALANCE_LIMIT"),
+            (Code::NotFound, "POSTING_NOT_FOUND"),
+            (Code::InvalidArgument, "AMOUNT_TOO_LARGE"),
+        ] {
+            assert_eq!(said(code, "wallet", reason).as_deref(), Some(reason));
+            assert_eq!(said(code, "elsewhere", reason), None, "{reason} of somebody else");
         }
-        _ => Err(Unpaid::Unknown(status)),
+        let common = Problem::common(Reason::IdempotencyKeyReused, "a key");
+        for (code, domain, reason) in [
+            (Code::AlreadyExists, common.domain(), "IDEMPOTENCY_KEY_REUSED"),
+            (Code::InvalidArgument, common.domain(), "VALIDATION_FAILED"),
+            (Code::FailedPrecondition, "wallet", "SOMETHING_NEW"),
+            (Code::FailedPrecondition, "wallet", "UNSPECIFIED"),
+            (Code::FailedPrecondition, "wallet", ""),
+        ] {
+            assert_eq!(said(code, domain, reason), None, "{reason}");
+        }
+        assert_eq!(decided(&Status::not_found("no such method")), None);
     }
 }

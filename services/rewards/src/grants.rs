@@ -1,8 +1,9 @@
 //! Grants: what is promised is written down first, then given, then known to be given.
 //!
 //! The promise, its audit and, for a campaign, its place in it are one transaction. The wallet is asked with no transaction
-//! open and under the grant's own key, so whoever asks again, the caller or the recovery, gets the first answer. What
-//! became of it is one transaction more, and of several who come with an answer one writes it.
+//! open and under the grant's own key, so whoever asks again, the caller or the recovery, gets the first answer, and a refusal
+//! stays one: what is refused here is never posted there. What became of it is one transaction more, and of several who come
+//! with the answer one writes it.
 
 use aws_lc_rs::digest;
 use coreloop_core::UserId;
@@ -135,8 +136,8 @@ pub async fn give(app: &App, ask: &Ask) -> Result<Grant, Error> {
     }
 }
 
-/// A grant that is asked for again. Whoever wrote it asks the wallet, or the recovery does, and nobody else: two who ask at once
-/// may be told different things, if what the user has changes in between.
+/// A grant that is asked for again. Whoever wrote it asks the wallet, or the recovery does: what has ended needs no trip, and what
+/// is on its way is told as such.
 fn again(ask: &Ask, known: Grant) -> Result<Grant, Error> {
     if known.body_hash != ask.body_hash() { Err(Error::KeyReused) } else { told(known) }
 }
