@@ -11,3 +11,4 @@ mod refusing;
 mod stage;
 mod tampering;
 mod telling;
+mod wrong;
