@@ -44,10 +44,11 @@ pub fn seed(name: &str) -> u64 {
     seed
 }
 
-/// Rounds of a test: `all` of them when [`deep`], otherwise at least one and what about ten seconds allow.
+/// Rounds of a test: `all` of them when [`deep`], otherwise at least one ([`Rounds::at_least`]) and what about ten seconds allow.
 #[derive(Debug)]
 pub struct Rounds {
     all: usize,
+    least: usize,
     done: usize,
     began: Instant,
 }
@@ -57,7 +58,13 @@ impl Rounds {
     #[must_use]
     pub fn of(all: usize) -> Self {
         let all = if deep() { all } else { all.min(SHORT_ROUNDS) };
-        Self { all, done: 0, began: Instant::now() }
+        Self { all, least: 1, done: 0, began: Instant::now() }
+    }
+
+    /// However slow the machine is, so many: fewer would find too little.
+    #[must_use]
+    pub fn at_least(self, least: usize) -> Self {
+        Self { least: least.min(self.all), ..self }
     }
 
     /// Rounds that were begun.
@@ -72,7 +79,7 @@ impl Iterator for Rounds {
 
     /// Number of the next round.
     fn next(&mut self) -> Option<usize> {
-        let time_is_up = !deep() && self.done > 0 && self.began.elapsed() >= SHORT;
+        let time_is_up = !deep() && self.done >= self.least && self.began.elapsed() >= SHORT;
         if self.done == self.all || time_is_up {
             return None;
         }

@@ -98,13 +98,15 @@ fn money_is_conserved_under_a_mixed_load() {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "how much was tried is for a person to read")]
 fn the_same_key_is_one_debit_and_one_answer() {
     run(async {
         let mesh = MESH.get().await;
         let (shop, alice) = (Shop::of(mesh).await, somebody());
         shop.grant(&alice, 1_000_000).await.unwrap();
         let mut has = 1_000_000;
-        for round in Rounds::of(100) {
+        let mut rounds = Rounds::of(100).at_least(8);
+        for round in rounds.by_ref() {
             let asked = spend(&alice, 3);
             let other = v1::SpendRequest { amount: 4, ..asked.clone() };
             let answers = join_all((0..200).map(|call| shop.spend_as(call, &asked))).await;
@@ -115,6 +117,7 @@ fn the_same_key_is_one_debit_and_one_answer() {
             has -= 3;
             assert_eq!(balance(mesh, &alice).await, has, "round {round}: one debit");
         }
+        eprintln!("M3 (wallet): {} rounds of 200 over two replicas", rounds.begun());
     });
 }
 
