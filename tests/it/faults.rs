@@ -5,5 +5,5 @@ mod crowds;
 mod deadlines;
 mod healing;
 mod hostile;
-mod redis_away;
+pub mod redis_away;
 mod streams;

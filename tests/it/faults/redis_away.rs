@@ -11,7 +11,7 @@ use coreloop_testkit::{
 use serde_json::json;
 
 /// Waits until the process judges by the revocations in its memory: from then on it may lose Redis.
-async fn follows(mesh: &TestMesh, alice: &Persona) {
+pub async fn follows(mesh: &TestMesh, alice: &Persona) {
     let asked = || {
         let text = mesh.node(0, "auth").running().metrics.encode();
         text.lines().find_map(|line| line.strip_prefix("coreloop_access_redis_asked_total ").map(str::to_owned))
