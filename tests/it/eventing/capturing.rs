@@ -18,6 +18,7 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{
     commanding::QUEUE,
@@ -219,6 +220,20 @@ fn the_wal_tells_the_same_topics_keys_and_payloads_in_the_order_of_commits() {
     });
 }
 
+/// The events of the topic, by their ids.
+async fn all(bus: &KafkaBus, count: usize) -> BTreeMap<Uuid, Event> {
+    let (group, topics, token) = ("other".to_owned(), vec![heard()], SystemIds.uuid());
+    let reader = bus.subscribe(Subscription { group, topics, start: Start::Earliest, token }).await.unwrap();
+    let mut read = BTreeMap::new();
+    wait_for("all are read", PATIENCE, async || {
+        let given = reader.next(10).await.unwrap().into_iter().map(|one| one.event.unwrap());
+        read.extend(given.map(|event| (event.id, event)));
+        (read.len() == count).then_some(())
+    })
+    .await;
+    read
+}
+
 #[test]
 fn what_debezium_publishes_as_documented_has_its_effect() {
     run(async {
@@ -270,15 +285,7 @@ fn what_debezium_publishes_as_documented_has_its_effect() {
         assert_eq!(stage.effects().await["bare"], [7]);
         assert_eq!(stage.db.count("select count(*) from auth.held_events").await, 0);
 
-        let (group, topics, token) = ("other".to_owned(), vec![heard()], SystemIds.uuid());
-        let reader = bus.subscribe(Subscription { group, topics, start: Start::Earliest, token }).await.unwrap();
-        let mut read = BTreeMap::<_, Event>::new();
-        wait_for("all are read", PATIENCE, async || {
-            let given = reader.next(10).await.unwrap().into_iter().map(|one| one.event.unwrap());
-            read.extend(given.map(|event| (event.id, event)));
-            (read.len() == 4).then_some(())
-        })
-        .await;
+        let read = all(&bus, 4).await;
         for row in &rows[..3] {
             let event = &read[&row["id"].parse().unwrap()];
             assert_eq!(
