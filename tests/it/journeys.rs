@@ -2,7 +2,7 @@
 
 mod admins;
 mod age;
-mod economy;
+pub mod economy;
 mod guessing;
 mod history;
 mod invites;

@@ -4,6 +4,7 @@ use coreloop_testkit::{run, wait::wait_for};
 use serde_json::json;
 
 use super::stage::{Buyer, RECOVERY, gold, key, mesh};
+use crate::journeys::economy::whole;
 
 #[test]
 fn a_late_settlement_is_one_trace() {
@@ -23,8 +24,18 @@ fn a_late_settlement_is_one_trace() {
         assert_eq!(told["webhooks"][0]["status"], 200, "{told}");
         alice.settled(id, "CONFIRMED").await;
         assert_eq!(gold(&mesh, &alice.id).await, 525);
+        let (edge, purchase) = ("POST /api/shop/purchase", "shop.v1.ShopService/Purchase");
+        let posting = "wallet.v1.WalletInternalService/PostBatch";
         wait_for("all of it is exported", RECOVERY, async || {
-            let spans = mesh.otlp.as_ref().unwrap().trace(trace);
+            let spans = whole(&mesh, trace, &[edge, purchase, "settlement_phase", posting]).await;
+            let named = |name: &str| spans.iter().find(|it| it.span.name.contains(name));
+            let of = |id: &[u8]| spans.iter().find(|it| it.span.span_id == id);
+            // From a span up to the edge's, by way of the purchase.
+            let caused = |id: &[u8]| {
+                let mut way = std::iter::successors(of(id), |it| of(&it.span.parent_span_id));
+                let by = named(purchase).is_some_and(|purchase| way.any(|it| it.span.span_id == purchase.span.span_id));
+                by && named(edge).is_some_and(|edge| way.any(|it| it.span.span_id == edge.span.span_id))
+            };
             let step = |step: &str| {
                 spans.iter().find(|it| {
                     let of = |name: &str| {
@@ -35,8 +46,10 @@ fn a_late_settlement_is_one_trace() {
             };
             let (_, give) = (step("pay")?, step("give")?);
             // What the wallet did is below the step that asked for it.
-            let posted = spans.iter().find(|it| it.span.name.ends_with("WalletInternalService/PostBatch"))?;
-            (posted.span.parent_span_id == give.span.span_id).then_some(())
+            let below = |it: &&coreloop_testkit::otlp::Received| it.span.parent_span_id == give.span.span_id;
+            let posted = spans.iter().filter(|it| it.span.name.ends_with(posting)).find(below)?;
+            assert!(caused(&posted.span.span_id), "the request did not cause it: {}", posted.span.name);
+            Some(())
         })
         .await;
         let events = format!(
