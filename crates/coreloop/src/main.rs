@@ -11,6 +11,7 @@ mod brokers;
 mod config;
 mod dlq;
 mod edge;
+mod events;
 mod keys;
 mod ledger;
 mod migrate;
@@ -75,6 +76,9 @@ enum Command {
     /// Dead letters: events that could not be handled.
     #[command(subcommand)]
     Dlq(dlq::Command),
+    /// What travels between the services.
+    #[command(subcommand)]
+    Events(events::Command),
     /// Settings.
     #[command(subcommand)]
     Config(config::Command),
@@ -115,6 +119,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Audit(wanted) => audit::search(&settings()?, wanted).await,
             Command::Runs(wanted) => audit::list(&settings()?, wanted).await,
             Command::Dlq(command) => dlq::run(&settings()?, command).await,
+            Command::Events(command) => events::run(&settings()?, command).await,
             Command::Config(command) => config::run(&settings()?, &command),
             Command::Openapi => edge::openapi(),
             Command::EnvoyConfig(arguments) => edge::envoy(&settings()?, &arguments),

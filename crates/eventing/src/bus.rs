@@ -90,6 +90,12 @@ pub trait Bus: Debug + Send + Sync + 'static {
     /// Lets a group read again from `start`, within the retention. Events it has acted on have no second effect: they are
     /// remembered longer than the broker keeps them.
     async fn rewind(&self, group: &str, topic: &Topic, start: Start) -> Result<(), Error>;
+
+    /// Lets a group read again from a place on, with what is there: a place as [`Receipt::position`] says it, and no further back than
+    /// the retention. [`Error::Name`] for what is no place of this transport.
+    async fn rewind_to(&self, _group: &str, _topic: &Topic, place: &str) -> Result<(), Error> {
+        Err(Error::Name(place.to_owned()))
+    }
 }
 
 /// How far a source has published.

@@ -11,6 +11,7 @@ mod read;
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use redis::{
     Client,
     aio::{ConnectionManager, ConnectionManagerConfig},
@@ -65,6 +66,13 @@ impl RedisBus {
         Ok(before(from.max(oldest)))
     }
 
+    /// Sets a group to read what is above `id`.
+    async fn set(&self, group: &str, topic: &Topic, id: &str) -> Result<(), Error> {
+        let command = redis::cmd("XGROUP").arg("SETID").arg(topic.as_str()).arg(group).arg(id).to_owned();
+        let mut connection = self.connection.clone();
+        self.within(command.query_async::<()>(&mut connection)).await
+    }
+
     async fn within<T>(&self, answer: impl Future<Output = redis::RedisResult<T>>) -> Result<T, Error> {
         within(self.timeout, answer).await
     }
@@ -116,8 +124,21 @@ impl Bus for RedisBus {
 
     async fn rewind(&self, group: &str, topic: &Topic, start: Start) -> Result<(), Error> {
         let begin = self.begin(start).await?;
-        let command = redis::cmd("XGROUP").arg("SETID").arg(topic.as_str()).arg(group).arg(begin).to_owned();
-        let mut connection = self.connection.clone();
-        self.within(command.query_async::<()>(&mut connection)).await
+        self.set(group, topic, &begin).await
+    }
+
+    async fn rewind_to(&self, group: &str, topic: &Topic, place: &str) -> Result<(), Error> {
+        let wrong = || Error::Name(place.to_owned());
+        let (millisecond, number) = place.split_once('-').ok_or_else(wrong)?;
+        let (millisecond, number): (i64, u64) =
+            (millisecond.parse().ok().filter(|at| *at >= 0).ok_or_else(wrong)?, number.parse().map_err(|_| wrong())?);
+        let at = Timestamp::from_millisecond(millisecond).map_err(|_| wrong())?;
+        let oldest = self.begin(Start::At(at)).await?;
+        // What comes before it in its millisecond is left out, unless the retention begins later.
+        let begin = match number.checked_sub(1) {
+            Some(number) if oldest == before(millisecond) => format!("{millisecond}-{number}"),
+            _ => oldest,
+        };
+        self.set(group, topic, &begin).await
     }
 }

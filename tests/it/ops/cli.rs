@@ -9,19 +9,20 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
 /// What a command prints, and how it ends.
-struct Said {
+pub struct Said {
     code: Option<i32>,
     out: String,
     err: String,
 }
 
-async fn coreloop(mesh: &TestMesh, arguments: &[&str]) -> Said {
+pub async fn coreloop(mesh: &TestMesh, arguments: &[&str]) -> Said {
     let nowhere = tempfile::tempdir().unwrap();
     let address: url::Url = mesh.db.url().parse().unwrap();
     let mut command = tokio::process::Command::new(surroundings::product());
     // What the test run is given by the environment is no setting of the product.
     command.args(arguments).env_clear().current_dir(nowhere.path()).kill_on_drop(true);
     command.env("CORELOOP_MODE", "local").env("CORELOOP_DATABASE__URL", mesh.db.url());
+    command.env("CORELOOP_REDIS__URL", mesh.redis.url());
     if let Some(password) = address.password() {
         command.env("CORELOOP_DATABASE__PASSWORD", password);
     }
@@ -31,12 +32,12 @@ async fn coreloop(mesh: &TestMesh, arguments: &[&str]) -> Said {
 }
 
 impl Said {
-    fn fine(self) -> String {
+    pub fn fine(self) -> String {
         assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
         self.out
     }
 
-    fn failed(self) -> String {
+    pub fn failed(self) -> String {
         assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
         self.out + &self.err
     }
