@@ -6,7 +6,8 @@
 -- their transactions must have ended. That needs each transaction to have its own number before its row has one: `xid`
 -- stands before `seq`, and defaults are computed in that order.
 create table {{schema}}.outbox (
-    id            uuid        constraint outbox_pkey primary key,
+    -- Consumers tell events apart by it; nobody finds rows by it.
+    id            uuid        not null,
     aggregatetype text        not null,
     aggregateid   text        not null,
     type          text        not null,
@@ -17,7 +18,7 @@ create table {{schema}}.outbox (
     version       integer     not null default 1,
     traceparent   text        not null default '',
     xid           xid8        not null default pg_current_xact_id(),
-    seq           bigint      not null generated always as identity constraint outbox_seq_key unique
+    seq           bigint      not null generated always as identity constraint outbox_pkey primary key
 );
 
 -- How far the outbox is published: everything up to `read_to` but for the numbers in the gaps.

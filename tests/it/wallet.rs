@@ -5,6 +5,7 @@ mod away;
 mod cutting;
 mod holding;
 mod killing;
+mod many;
 mod moving;
 mod promises;
 mod reading;

@@ -71,7 +71,7 @@ impl App {
             opening: Opening::new(db.clone(), Arc::clone(&clock), &options, metrics.clone()),
             closing: Closing::new(db.clone(), Arc::clone(&clock), keys.clone(), &options),
             keys,
-            wallet: Wallet::new(Machine::of(ctx, "shop", "wallet")),
+            wallet: Wallet::new(Machine::of(ctx, "shop", "wallet"), &options),
             payments: Payments::new(options.payment.clone()),
             metrics,
             spans: ctx.spans.clone(),

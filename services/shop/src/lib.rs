@@ -21,6 +21,7 @@
 //! purchases: it would lock all of them.
 
 pub mod app;
+pub mod charges;
 pub mod claim;
 pub mod close;
 pub mod decide;

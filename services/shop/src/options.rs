@@ -12,7 +12,7 @@ const LOCAL_RECEIPT_SECRET: &str = "coreloop-local-receipts";
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct Options {
-    /// Batches of purchases that are committed at the same time, of those that begin and of those that end.
+    /// Batches of purchases on their way at the same time: of those that begin, that are charged, and that end.
     pub lanes: usize,
     /// Most purchases of a batch.
     pub batch: usize,
@@ -59,7 +59,7 @@ pub struct Payment {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            lanes: 4,
+            lanes: 2,
             batch: 256,
             queue: 4_096,
             claim_timeout_ms: 100,

@@ -1,6 +1,8 @@
 //! What the shop asks of the wallet. Every act is named by its purchase, so asking again is asking for the same act, and is
 //! answered as at first: done, or refused, whatever the user has by then.
 
+use std::collections::HashMap;
+
 use coreloop_auth_api::machine::Machine;
 use coreloop_shop_api::v1::ShopReason;
 use coreloop_wallet_api::v1::{
@@ -11,11 +13,14 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-use crate::{Error, error::Refusal, purchase::Purchase};
+use crate::{Error, Options, charges::Charges, error::Refusal, purchase::Purchase};
 
-/// The wallet. Clones share its token.
+/// The wallet. Clones share its token, and what waits to be charged.
 #[derive(Debug, Clone)]
-pub struct Wallet(Machine);
+pub struct Wallet {
+    machine: Machine,
+    charges: Charges,
+}
 
 /// What an act came to.
 #[derive(Debug, Clone)]
@@ -39,16 +44,19 @@ pub enum Moved {
 }
 
 const GOLD: i32 = Currency::Gold as i32;
+/// The wallet's word for a key that named something else before.
+const KEY_REUSED: &str = "IDEMPOTENCY_KEY_REUSED";
 
 impl Wallet {
     /// Through the machine that the shop is towards the wallet.
     #[must_use]
-    pub fn new(machine: Machine) -> Self {
-        Self(machine)
+    pub fn new(machine: Machine, options: &Options) -> Self {
+        let charges = Charges::new(machine.clone(), options);
+        Self { machine, charges }
     }
 
     fn client(&self) -> WalletInternalServiceClient<coreloop_service::Link> {
-        WalletInternalServiceClient::new(self.0.link())
+        WalletInternalServiceClient::new(self.machine.link())
     }
 
     /// Takes the price of an item.
@@ -56,8 +64,8 @@ impl Wallet {
     /// # Errors
     /// When it is not known what has happened.
     pub async fn charge(&self, purchase: &Purchase) -> Result<Moved, Error> {
-        let moved =
-            self.spend(purchase, purchase.price, None, "shop.purchase", format!("charge:{}", purchase.id)).await?;
+        let asked = spend(purchase, purchase.price, None, "shop.purchase", format!("charge:{}", purchase.id));
+        let moved = self.charges.charge(asked).await?;
         moved.ok_or_else(|| unclear("a charge of this purchase has another price".to_owned()))
     }
 
@@ -82,10 +90,10 @@ impl Wallet {
             idempotency_key: format!("give:{}", purchase.id),
         };
         let asked = v1::PostBatchRequest { postings: vec![posting] };
-        let request = self.0.request(asked).await.map_err(|status| away(&status))?;
+        let request = self.machine.request(asked).await.map_err(|status| away(&status))?;
         let answer = self.client().post_batch(request).await.map_err(|status| away(&status))?;
         match answer.into_inner().results.into_iter().next().and_then(|result| result.outcome) {
-            Some(Outcome::Posting(posting)) => Ok(done(purchase, &posting)),
+            Some(Outcome::Posting(posting)) => Ok(done(&purchase.user.to_string(), &posting)),
             Some(Outcome::Refusal(refusal)) if refusal.reason == "BALANCE_LIMIT" => {
                 Ok(Moved::Refused { refusal: ShopReason::BalanceLimit.into(), available: 0 })
             }
@@ -106,9 +114,9 @@ impl Wallet {
             reference: purchase.id.to_string(),
             idempotency_key: format!("back:{}", purchase.id),
         };
-        let request = self.0.request(asked).await.map_err(|status| away(&status))?;
+        let request = self.machine.request(asked).await.map_err(|status| away(&status))?;
         match self.client().reverse(request).await {
-            Ok(answer) => posted(purchase, answer.into_inner().posting),
+            Ok(answer) => posted(&purchase.user.to_string(), answer.into_inner().posting),
             Err(status) => refused(&status),
         }
     }
@@ -120,14 +128,15 @@ impl Wallet {
     /// When it is not known what has happened.
     pub async fn claw(&self, purchase: &Purchase, amount: i64) -> Result<Moved, Error> {
         let [first, of_amount] = claw_keys(purchase.id, amount);
-        let take = |key| self.spend(purchase, amount, Some(House::Mint.into()), "shop.voided", key);
-        if let Some(moved) = take(first.clone()).await? {
+        let house = Some(House::Mint.into());
+        let claw = |key| take(&self.machine, spend(purchase, amount, house, "shop.voided", key));
+        if let Some(moved) = claw(first.clone()).await? {
             return Ok(moved);
         }
         // The first key was asked for another amount. Once refused it stays so, and once done it is what was taken.
         match self.posted(vec![first]).await?.into_iter().next() {
-            Some(taken) => posted(purchase, taken.posting),
-            None => take(of_amount).await?.ok_or_else(|| unclear("a claw of that amount is another".to_owned())),
+            Some(taken) => posted(&purchase.user.to_string(), taken.posting),
+            None => claw(of_amount).await?.ok_or_else(|| unclear("a claw of that amount is another".to_owned())),
         }
     }
 
@@ -137,36 +146,66 @@ impl Wallet {
     /// When the wallet does not answer.
     pub async fn posted(&self, idempotency_keys: Vec<String>) -> Result<Vec<KeyedPosting>, Error> {
         let asked = v1::FindPostingsRequest { idempotency_keys };
-        let request = self.0.request(asked).await.map_err(|status| away(&status))?;
+        let request = self.machine.request(asked).await.map_err(|status| away(&status))?;
         let answer = self.client().find_postings(request).await.map_err(|status| away(&status))?;
         Ok(answer.into_inner().postings)
     }
+}
 
-    /// None where the key named something else before.
-    async fn spend(
-        &self,
-        purchase: &Purchase,
-        amount: i64,
-        destination: Option<i32>,
-        reason: &str,
-        idempotency_key: String,
-    ) -> Result<Option<Moved>, Error> {
-        let asked = v1::SpendRequest {
-            user_id: purchase.user.to_string(),
-            currency: GOLD,
-            amount,
-            destination,
-            reason: reason.to_owned(),
-            reference: purchase.id.to_string(),
-            idempotency_key,
-        };
-        let request = self.0.request(asked).await.map_err(|status| away(&status))?;
-        match self.client().spend(request).await {
-            Ok(answer) => posted(purchase, answer.into_inner().posting).map(Some),
-            Err(status) if is_reused(&status) => Ok(None),
-            Err(status) => refused(&status).map(Some),
-        }
+/// What is to be taken for a purchase, under a key that is made of it.
+fn spend(
+    purchase: &Purchase,
+    amount: i64,
+    destination: Option<i32>,
+    reason: &str,
+    idempotency_key: String,
+) -> v1::SpendRequest {
+    v1::SpendRequest {
+        user_id: purchase.user.to_string(),
+        currency: GOLD,
+        amount,
+        destination,
+        reason: reason.to_owned(),
+        reference: purchase.id.to_string(),
+        idempotency_key,
     }
+}
+
+/// Takes it. None where the key named something else before.
+///
+/// # Errors
+/// When it is not known what has happened.
+pub(crate) async fn take(machine: &Machine, asked: v1::SpendRequest) -> Result<Option<Moved>, Error> {
+    let user = asked.user_id.clone();
+    let request = machine.request(asked).await.map_err(|status| away(&status))?;
+    match WalletInternalServiceClient::new(machine.link()).spend(request).await {
+        Ok(answer) => posted(&user, answer.into_inner().posting).map(Some),
+        Err(status) if is_reused(&status) => Ok(None),
+        Err(status) => refused(&status).map(Some),
+    }
+}
+
+/// Takes from many at once; one answer for each, in their order, as [`take`] would have it.
+///
+/// # Errors
+/// When it is not known what has happened.
+pub(crate) async fn take_all(machine: &Machine, spends: Vec<v1::SpendOne>) -> Result<Vec<Option<Moved>>, Error> {
+    let users: Vec<_> = spends.iter().filter_map(|one| one.spend.as_ref()).map(|asked| asked.user_id.clone()).collect();
+    let request = machine.request(v1::SpendManyRequest { spends }).await.map_err(|status| away(&status))?;
+    let answer = WalletInternalServiceClient::new(machine.link()).spend_many(request).await;
+    let results = answer.map_err(|status| away(&status))?.into_inner().results;
+    if results.len() != users.len() {
+        return Err(unclear(format!("{} results of {} spends", results.len(), users.len())));
+    }
+    let moved = users.iter().zip(results).map(|(user, result)| match result.outcome {
+        Some(Outcome::Posting(posting)) => Ok(Some(done(user, &posting))),
+        Some(Outcome::Refusal(refusal)) if refusal.reason == KEY_REUSED => Ok(None),
+        Some(Outcome::Refusal(refusal)) => {
+            known(&refusal.reason, &refusal.metadata).map(Some).ok_or_else(|| unclear(refusal.reason))
+        }
+        None => Err(unclear("no result".to_owned())),
+    });
+    moved.collect()
 }
 
 fn account(owner: Owner) -> Option<Account> {
@@ -180,21 +219,21 @@ pub fn claw_keys(purchase: Uuid, amount: i64) -> [String; 2] {
     [format!("claw:{purchase}"), format!("claw:{purchase}:{amount}")]
 }
 
-fn posted(purchase: &Purchase, posting: Option<Posting>) -> Result<Moved, Error> {
-    posting.map(|posting| done(purchase, &posting)).ok_or_else(|| unclear("no posting".to_owned()))
+fn posted(user: &str, posting: Option<Posting>) -> Result<Moved, Error> {
+    posting.map(|posting| done(user, &posting)).ok_or_else(|| unclear("no posting".to_owned()))
 }
 
 /// What the user held after the last of its legs.
-fn done(purchase: &Purchase, posting: &Posting) -> Moved {
+fn done(user: &str, posting: &Posting) -> Moved {
     let balance = posting.legs.iter().rev().find_map(|leg| leg.balance_after);
-    let delta = posting.delta_of(&purchase.user.to_string(), Currency::Gold);
+    let delta = posting.delta_of(user, Currency::Gold);
     Moved::Done { posting_id: posting.posting_id.clone(), balance, delta }
 }
 
 fn is_reused(status: &Status) -> bool {
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| info.reason.as_str());
-    status.code() == Code::AlreadyExists && reason == Some("IDEMPOTENCY_KEY_REUSED")
+    status.code() == Code::AlreadyExists && reason == Some(KEY_REUSED)
 }
 
 /// Only what the wallet says by a reason of its own is a refusal. Anything else may have happened.
@@ -202,15 +241,20 @@ fn refused(status: &Status) -> Result<Moved, Error> {
     let details = status.get_error_details();
     let info = details.error_info().filter(|info| info.domain == "wallet" && status.code() == Code::FailedPrecondition);
     let Some(info) = info else { return Err(away(status)) };
-    match info.reason.as_str() {
+    known(&info.reason, &info.metadata).ok_or_else(|| away(status))
+}
+
+/// What a reason of the wallet means to us; none: not that nothing has happened.
+fn known(reason: &str, metadata: &HashMap<String, String>) -> Option<Moved> {
+    match reason {
         "INSUFFICIENT_FUNDS" => {
-            let told = info.metadata.get("available").cloned().unwrap_or_default();
+            let told = metadata.get("available").cloned().unwrap_or_default();
             let available = told.parse().unwrap_or_default();
             let refusal = Refusal { reason: ShopReason::InsufficientFunds, detail: Some(("available", told)) };
-            Ok(Moved::Refused { refusal, available })
+            Some(Moved::Refused { refusal, available })
         }
-        "BALANCE_LIMIT" => Ok(Moved::Refused { refusal: ShopReason::BalanceLimit.into(), available: 0 }),
-        _ => Err(away(status)),
+        "BALANCE_LIMIT" => Some(Moved::Refused { refusal: ShopReason::BalanceLimit.into(), available: 0 }),
+        _ => None,
     }
 }
 

@@ -50,6 +50,7 @@ delegate!(WalletAdminService {
 delegate!(WalletInternalService {
     grant => moves::grant: GrantRequest -> GrantResponse;
     spend => moves::spend: SpendRequest -> SpendResponse;
+    spend_many => moves::spend_many: SpendManyRequest -> SpendManyResponse;
     transfer => moves::transfer: TransferRequest -> TransferResponse;
     hold => holds::hold: HoldRequest -> HoldResponse;
     capture => holds::capture: CaptureRequest -> CaptureResponse;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use aws_lc_rs::digest;
 use coreloop_core::UserId;
 use coreloop_planted::{self as planted, Bug};
-use coreloop_service::Call;
+use coreloop_service::{Call, Trace};
 use coreloop_wallet_api::v1;
 use prost::Message;
 use uuid::Uuid;
@@ -128,6 +128,18 @@ impl Origin {
             traceparent: call.trace.header(),
             request_id: call.request_id.to_str().unwrap_or_default().to_owned(),
         })
+    }
+
+    /// As a caller tells it that asks for many; nothing where it is no trace context.
+    #[must_use]
+    pub fn told(traceparent: &str, request_id: &str) -> Self {
+        let trace = Trace::parse(traceparent);
+        Self {
+            trace_id: trace.map(|trace| trace.trace_id_hex()).unwrap_or_default(),
+            traceparent: trace.map(|trace| trace.header()).unwrap_or_default(),
+            // The database keeps no NUL.
+            request_id: request_id.replace('\0', ""),
+        }
     }
 }
 

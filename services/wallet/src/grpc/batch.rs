@@ -40,7 +40,11 @@ pub async fn post_batch(
     Ok(Response::new(v1::PostBatchResponse { results: results.collect::<Result<_, _>>()? }))
 }
 
-fn result(outcome: Result<v1::Posting, Error>) -> Result<v1::BatchResult, Error> {
+/// What became of one of many.
+///
+/// # Errors
+/// When it is not known.
+pub(super) fn result(outcome: Result<v1::Posting, Error>) -> Result<v1::BatchResult, Error> {
     let outcome = match outcome {
         Ok(posting) => Outcome::Posting(posting),
         Err(Error::Refused(refusal)) => Outcome::Refusal(v1::Refusal::from(&refusal)),

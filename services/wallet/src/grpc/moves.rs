@@ -1,13 +1,18 @@
-//! `Grant`, `Spend`, `Transfer`.
+//! `Grant`, `Spend`, `SpendMany`, `Transfer`.
 
+use coreloop_core::Problem;
 use coreloop_wallet_api::v1::{self, House, PostingKind};
+use futures::future::join_all;
 use tonic::{Request, Response};
 
-use super::parse::{self, Violations};
+use super::{
+    batch,
+    parse::{self, Violations},
+};
 use crate::{
     App, Error,
     funds::Lot,
-    order::{Act, Movement, Order, Party},
+    order::{Act, Movement, Order, Origin, Party},
 };
 
 fn act(kind: PostingKind, movement: Movement) -> Act {
@@ -41,22 +46,56 @@ pub async fn grant(app: &App, mut request: Request<v1::GrantRequest>) -> Result<
 ///
 /// # Errors
 /// As the contract lists.
-pub async fn spend(app: &App, mut request: Request<v1::SpendRequest>) -> Result<Response<v1::SpendResponse>, Error> {
-    let key = std::mem::take(&mut request.get_mut().idempotency_key);
-    let asked = request.get_ref();
+pub async fn spend(app: &App, request: Request<v1::SpendRequest>) -> Result<Response<v1::SpendResponse>, Error> {
     let mut wrong = Violations::default();
-    let user = wrong.user("user_id", &asked.user_id);
+    let order = spent(&request, &mut wrong, "", request.get_ref())?;
     wrong.none()?;
+    let posting = app.ledger.post(order).await?;
+    Ok(Response::new(v1::SpendResponse { posting: Some(posting) }))
+}
+
+/// `SpendMany`: each as [`spend`], all of them at once, so that they wait together and are one batch.
+///
+/// # Errors
+/// Fields that break their rules, of whichever spend. Where it is not known what became of one, the whole call fails: a refusal
+/// is told of what was refused and of nothing else.
+pub async fn spend_many(
+    app: &App,
+    request: Request<v1::SpendManyRequest>,
+) -> Result<Response<v1::SpendManyResponse>, Error> {
+    let mut wrong = Violations::default();
+    let mut orders = Vec::with_capacity(request.get_ref().spends.len());
+    for (index, one) in request.get_ref().spends.iter().enumerate() {
+        let asked =
+            one.spend.as_ref().ok_or_else(|| Problem::internal("a spend without what the contract requires"))?;
+        let mut order = spent(&request, &mut wrong, &format!("spends[{index}].spend."), asked)?;
+        order.origin = Origin::told(&one.traceparent, &one.request_id);
+        orders.push(order);
+    }
+    wrong.none()?;
+    let posted = join_all(orders.into_iter().map(|order| app.ledger.post(order))).await;
+    let results = posted.into_iter().map(batch::result).collect::<Result<_, _>>()?;
+    Ok(Response::new(v1::SpendManyResponse { results }))
+}
+
+/// The order of a spend; its key names the same act by whichever RPC it comes.
+fn spent<T>(
+    request: &Request<T>,
+    wrong: &mut Violations,
+    at: &str,
+    asked: &v1::SpendRequest,
+) -> Result<Order, Problem> {
+    let mut body = asked.clone();
+    let key = std::mem::take(&mut body.idempotency_key);
     let movement = Movement {
-        from: Party::User(user),
-        to: Party::House(parse::house(asked.destination, House::Sink)),
-        currency: parse::currency(asked.currency),
-        amount: asked.amount,
+        from: Party::User(wrong.user(&format!("{at}user_id"), &body.user_id)),
+        to: Party::House(parse::house(body.destination, House::Sink)),
+        currency: parse::currency(body.currency),
+        amount: body.amount,
         lot: Lot::FREE,
     };
-    let cause = parse::cause(&request, &asked.reason, &asked.reference, key)?;
-    let posting = app.ledger.post(Order::new(cause, "Spend", asked, act(PostingKind::Spend, movement))).await?;
-    Ok(Response::new(v1::SpendResponse { posting: Some(posting) }))
+    let cause = parse::cause(request, &body.reason, &body.reference, key)?;
+    Ok(Order::new(cause, "Spend", &body, act(PostingKind::Spend, movement)))
 }
 
 /// `Transfer`.

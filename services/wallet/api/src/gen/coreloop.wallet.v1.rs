@@ -948,6 +948,33 @@ pub struct PostBatchRequest {
     #[prost(message, repeated, tag = "1")]
     pub postings: ::prost::alloc::vec::Vec<BatchPosting>,
 }
+/// One of many spends.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SpendOne {
+    /// What to take.
+    #[prost(message, optional, tag = "1")]
+    pub spend: ::core::option::Option<SpendRequest>,
+    /// W3C trace context of the call that it is for.
+    #[prost(string, tag = "2")]
+    pub traceparent: ::prost::alloc::string::String,
+    /// Request id of the call that it is for.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Takes from many.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SpendManyRequest {
+    /// The spends.
+    #[prost(message, repeated, tag = "1")]
+    pub spends: ::prost::alloc::vec::Vec<SpendOne>,
+}
+/// What became of them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SpendManyResponse {
+    /// In the order of the spends.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<BatchResult>,
+}
 /// What became of one posting.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchResult {
@@ -1405,6 +1432,41 @@ pub mod wallet_internal_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Takes from many at once, each as `Spend` would by the same key: they go with those that are posted one by one, a refused one leaves the others alone,
+        /// one that is not known fails the call, to be asked again. For a service whose users spend at the same time.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: each by its own key, which is one act with that of `Spend`.
+        /// Emits: wallet.posted, each with the trace of its own.
+        /// Reasons: none; each result has its own.
+        pub async fn spend_many(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SpendManyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SpendManyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.wallet.v1.WalletInternalService/SpendMany",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "coreloop.wallet.v1.WalletInternalService",
+                        "SpendMany",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Answers what a user has in every currency; nothing of somebody who never had anything.
         /// Permission: a machine of the mesh.
         /// Idempotency: read only.
@@ -1598,6 +1660,19 @@ pub mod wallet_internal_service_server {
             request: tonic::Request<super::PostBatchRequest>,
         ) -> std::result::Result<
             tonic::Response<super::PostBatchResponse>,
+            tonic::Status,
+        >;
+        /// Takes from many at once, each as `Spend` would by the same key: they go with those that are posted one by one, a refused one leaves the others alone,
+        /// one that is not known fails the call, to be asked again. For a service whose users spend at the same time.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: each by its own key, which is one act with that of `Spend`.
+        /// Emits: wallet.posted, each with the trace of its own.
+        /// Reasons: none; each result has its own.
+        async fn spend_many(
+            &self,
+            request: tonic::Request<super::SpendManyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SpendManyResponse>,
             tonic::Status,
         >;
         /// Answers what a user has in every currency; nothing of somebody who never had anything.
@@ -2059,6 +2134,52 @@ pub mod wallet_internal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PostBatchSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.wallet.v1.WalletInternalService/SpendMany" => {
+                    #[allow(non_camel_case_types)]
+                    struct SpendManySvc<T: WalletInternalService>(pub Arc<T>);
+                    impl<
+                        T: WalletInternalService,
+                    > tonic::server::UnaryService<super::SpendManyRequest>
+                    for SpendManySvc<T> {
+                        type Response = super::SpendManyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SpendManyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletInternalService>::spend_many(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SpendManySvc(inner);
                         let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,0 +1,90 @@
+//! Charges of items that wait together are one call of the wallet, which makes them one batch of its own: a call each costs
+//! both sides more than what it asks for.
+//!
+//! As everywhere ([`coreloop_db::Grouped`]) there is no timer: who finds a free lane goes at once, alone. Each keeps its own key
+//! and answer, and the wallet is told the trace of each, so that its events belong to it. A trace that is recorded has its
+//! charge as a call of its own, to be seen.
+
+use std::sync::Arc;
+
+use coreloop_auth_api::machine::Machine;
+use coreloop_db::{Grouped, Limits};
+use coreloop_service::Call;
+use coreloop_wallet_api::v1::{SpendOne, SpendRequest};
+
+use crate::{
+    Error, Options,
+    wallet::{Moved, take, take_all},
+};
+
+/// Most spends of a call (`SpendManyRequest`).
+const MOST: usize = 256;
+
+type Outcome = Result<Option<Moved>, Error>;
+
+/// Charges. Clones share the lanes.
+#[derive(Debug, Clone)]
+pub struct Charges {
+    machine: Machine,
+    together: Grouped<Charge, Outcome>,
+}
+
+#[derive(Debug)]
+struct Charge {
+    spend: SpendRequest,
+    call: Option<Arc<Call>>,
+}
+
+impl Charges {
+    /// Through the machine that the shop is towards the wallet.
+    #[must_use]
+    pub fn new(machine: Machine, options: &Options) -> Self {
+        let limits = Limits { lanes: options.lanes, most: options.batch.min(MOST), queue: options.queue };
+        let hand = machine.clone();
+        let together = Grouped::new(limits, move |charges: Vec<Charge>, _| {
+            let machine = hand.clone();
+            Box::pin(async move { all(&machine, charges).await })
+        });
+        Self { machine, together }
+    }
+
+    /// Takes it, with what waits beside it. None where the key named something else before.
+    ///
+    /// # Errors
+    /// When it is not known what has happened.
+    pub async fn charge(&self, spend: SpendRequest) -> Outcome {
+        let call = Call::current();
+        if call.as_ref().is_some_and(|call| call.trace.sampled) {
+            return take(&self.machine, spend).await;
+        }
+        self.together.submit(Charge { spend, call }).await?
+    }
+}
+
+async fn all(machine: &Machine, mut charges: Vec<Charge>) -> Vec<Outcome> {
+    if charges.len() > 1 {
+        return many(machine, charges).await;
+    }
+    let Some(Charge { spend, call }) = charges.pop() else { return Vec::new() };
+    let one = take(machine, spend);
+    vec![match call {
+        Some(call) => call.scope(one).await,
+        None => one.await,
+    }]
+}
+
+async fn many(machine: &Machine, charges: Vec<Charge>) -> Vec<Outcome> {
+    let waiting = charges.len();
+    let spends = charges.into_iter().map(|Charge { spend, call }| SpendOne {
+        spend: Some(spend),
+        traceparent: call.as_ref().map(|call| call.trace.header()).unwrap_or_default(),
+        request_id: call.and_then(|call| call.request_id.to_str().map(str::to_owned).ok()).unwrap_or_default(),
+    });
+    match take_all(machine, spends.collect()).await {
+        Ok(moved) => moved.into_iter().map(Ok).collect(),
+        Err(error) => {
+            let error = Arc::new(error);
+            (0..waiting).map(|_| Err(Error::Batch(Arc::clone(&error)))).collect()
+        }
+    }
+}
