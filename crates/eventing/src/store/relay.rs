@@ -78,33 +78,8 @@ impl Statements {
             )
             .into(),
             wake: format!("select setval('{schema}.outbox_listening', $1)").into(),
-            give_up: format!(
-                "insert into {schema}.held_events
-                     (consumer, id, topic, key, envelope, payload, state, failures, reason, error, held_at, due_at)
-                 select '{schema}.relay', o.id, 'cmd:' || o.type, o.aggregateid, to_jsonb(o) - '{{payload,xid,seq}}'::text[],
-                        convert_to(o.payload::text, 'UTF8'), 'dead', 1, 'UNSENDABLE', $2, $3, $3
-                 from {schema}.outbox as o where o.seq = $1
-                 on conflict on constraint held_events_pkey do nothing"
-            )
-            .into(),
-            // Under an id of its own: the row of the first time may still be there.
-            take_back: format!(
-                "with old as (
-                     update {schema}.held_events set state = 'archived'
-                     where consumer = '{schema}.relay' and state = 'dead' and held_at < $1),
-                 back as (
-                     delete from {schema}.held_events where consumer = '{schema}.relay' and state = 'retry'
-                     returning position, envelope, payload)
-                 insert into {schema}.outbox
-                     (id, aggregatetype, aggregateid, type, payload, trace_id, traceparent, request_id, created_at, version)
-                 select gen_random_uuid(), was.aggregatetype, was.aggregateid, was.type, convert_from(back.payload, 'UTF8')::jsonb,
-                        was.trace_id, was.traceparent, was.request_id, was.created_at, was.version
-                 from back cross join lateral jsonb_to_record(back.envelope) as was(
-                     aggregatetype text, aggregateid text, type text, trace_id text, traceparent text, request_id text,
-                     created_at timestamptz, version integer)
-                 order by back.position"
-            )
-            .into(),
+            give_up: give_up_sql(schema).into(),
+            take_back: take_back_sql(schema).into(),
             // Whoever writes into a table holds this lock on it until the transaction has ended and is seen.
             writing: format!(
                 "select coalesce(array_agg(distinct virtualtransaction), '{{}}') from pg_locks
@@ -115,6 +90,39 @@ impl Statements {
             .into(),
         }
     }
+}
+
+/// Makes a row a dead letter.
+fn give_up_sql(schema: &str) -> String {
+    format!(
+        "insert into {schema}.held_events
+             (consumer, id, topic, key, envelope, payload, state, failures, reason, error, held_at, due_at)
+         select '{schema}.relay', o.id, 'cmd:' || o.type, o.aggregateid, to_jsonb(o) - '{{payload,xid,seq}}'::text[],
+                convert_to(o.payload::text, 'UTF8'), 'dead', 1, 'UNSENDABLE', $2, $3, $3
+         from {schema}.outbox as o where o.seq = $1
+         on conflict on constraint held_events_pkey do nothing"
+    )
+}
+
+/// Archives dead letters, and writes those that are to be tried again into the outbox: under an id of their own, for the row of the
+/// first time may still be there.
+fn take_back_sql(schema: &str) -> String {
+    format!(
+        "with old as (
+             update {schema}.held_events set state = 'archived'
+             where consumer = '{schema}.relay' and state = 'dead' and held_at < $1),
+         back as (
+             delete from {schema}.held_events where consumer = '{schema}.relay' and state = 'retry'
+             returning position, envelope, payload)
+         insert into {schema}.outbox
+             (id, aggregatetype, aggregateid, type, payload, trace_id, traceparent, request_id, created_at, version)
+         select gen_random_uuid(), was.aggregatetype, was.aggregateid, was.type, convert_from(back.payload, 'UTF8')::jsonb,
+                was.trace_id, was.traceparent, was.request_id, was.created_at, was.version
+         from back cross join lateral jsonb_to_record(back.envelope) as was(
+             aggregatetype text, aggregateid text, type text, trace_id text, traceparent text, request_id text,
+             created_at timestamptz, version integer)
+         order by back.position"
+    )
 }
 
 /// How far the outbox has been published.
