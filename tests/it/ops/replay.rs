@@ -29,6 +29,18 @@ impl Handler for Greeter {
     }
 }
 
+/// Waits until the consumer has been given all up to an entry, and has acknowledged it.
+async fn read_up_to(mesh: &TestMesh, newest: &str) {
+    wait_until("it has read again", PATIENCE, async || {
+        let mut redis = mesh.redis.connect().await;
+        let mut ask = redis::cmd("XINFO");
+        ask.arg("GROUPS").arg(TOPIC);
+        let told: redis::streams::StreamInfoGroupsReply = ask.query_async(&mut redis).await.unwrap();
+        told.groups.iter().any(|it| it.name == CONSUMER && it.last_delivered_id == newest && it.pending == 0)
+    })
+    .await;
+}
+
 /// As after a database that came back from a backup: it has forgotten what it acted on.
 #[test]
 fn an_operator_has_a_consumer_read_again_from_an_offset_or_a_time_and_nothing_has_a_second_effect() {
@@ -63,14 +75,7 @@ fn an_operator_has_a_consumer_read_again_from_an_offset_or_a_time_and_nothing_ha
         // Nothing is forgotten yet: all of it is read again, and known.
         replay(&["--all"]).await.fine();
         let newest = entries.ids.last().unwrap().id.clone();
-        wait_until("it has read again", PATIENCE, async || {
-            let mut redis = mesh.redis.connect().await;
-            let mut ask = redis::cmd("XINFO");
-            ask.arg("GROUPS").arg(TOPIC);
-            let told: redis::streams::StreamInfoGroupsReply = ask.query_async(&mut redis).await.unwrap();
-            told.groups.iter().any(|it| it.name == CONSUMER && it.last_delivered_id == newest && it.pending == 0)
-        })
-        .await;
+        read_up_to(&mesh, &newest).await;
         wait(&[ann, bob, cho]).await;
         mesh.db.execute("truncate auth.greeted").await;
         mesh.db.execute("delete from auth.processed_events where idempotency_key like 'auth.greeter:%'").await;
