@@ -8,7 +8,7 @@ use crate::{
     carried::Over,
     chaos::Blow,
     check::Kind as Found,
-    load::{Kind, Mix},
+    mix::{Kind, Mix},
     run::{End, Plan},
 };
 
@@ -80,18 +80,15 @@ fn blows(bug: Bug) -> Vec<Blow> {
             let other = vec![Blow::Kill("wallet-0", SOON)];
             [other, slow(&["wallet-0>postgres"], 20), again(WORK, 8)].concat()
         }
-        Bug::EarlyEvent => {
-            let kills = [Blow::Kill("wallet-0", SOON), Blow::Kill("wallet-1", SOON)].repeat(5);
-            [slow(&["wallet-0>postgres", "wallet-1>postgres"], 30), kills].concat()
-        }
         // Any commit that waits for the disk takes the others along; who waits for none has seconds before they are written.
         Bug::EarlyReply => {
             let quiet = slow(&["witness-0>postgres", "witness-1>postgres"], 2_000);
             [quiet, again(Blow::CrashPostgres(SOON), 3)].concat()
         }
-        Bug::LostRow => {
+        // What is cut off is rolled back, and tried again.
+        Bug::LostRow | Bug::EarlyEvent => {
             let cut = |way| Blow::Cut(way, Duration::from_millis(5));
-            [cut("wallet-0>postgres"), cut("wallet-1>postgres")].repeat(7)
+            [cut("wallet-0>postgres"), cut("wallet-1>postgres")].repeat(if bug == Bug::LostRow { 7 } else { 12 })
         }
         Bug::EarlyAck | Bug::EarlyOffset => {
             [slow(&["witness-0>postgres", "witness-1>postgres"], 40), again(Blow::KillHearing(SOON), 4)].concat()

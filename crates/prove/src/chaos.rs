@@ -253,16 +253,7 @@ async fn fall(world: &mut World<'_>, journal: &Journal, blow: &Blow, done: &mut 
             sleep(*down).await;
             world.service(name)?.start()?;
         }
-        Blow::KillHearing(down) => {
-            wait_for_effects(world, HEARD).await?;
-            for witness in WITNESSES {
-                world.service(witness)?.kill();
-            }
-            sleep(*down).await;
-            for witness in WITNESSES {
-                world.service(witness)?.start()?;
-            }
-        }
+        Blow::KillHearing(down) => kill_hearing(world, *down).await?,
         Blow::KillRedis(down) => {
             world.ground.redis.kill();
             let from = journal.now();
@@ -312,6 +303,19 @@ async fn fall(world: &mut World<'_>, journal: &Journal, blow: &Blow, done: &mut 
         Blow::Cut(way, long) => faulty(world, way, Fault::Cut, *long).await?,
         Blow::Silence(way, long) => faulty(world, way, Fault::Pause, *long).await?,
         Blow::Slow(way, by) => world.way(way)?.set(Fault::Delay(*by)),
+    }
+    Ok(())
+}
+
+/// Kills both witnesses while one of them is having effects.
+async fn kill_hearing(world: &mut World<'_>, down: Duration) -> Result<()> {
+    wait_for_effects(world, HEARD).await?;
+    for witness in WITNESSES {
+        world.service(witness)?.kill();
+    }
+    sleep(down).await;
+    for witness in WITNESSES {
+        world.service(witness)?.start()?;
     }
     Ok(())
 }

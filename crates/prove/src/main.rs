@@ -26,6 +26,7 @@ mod check;
 mod journal;
 mod load;
 mod market;
+mod mix;
 mod postgres;
 mod report;
 mod run;
@@ -41,7 +42,8 @@ use coreloop_planted::Bug;
 
 use crate::{
     carried::Over,
-    load::{everything, part_of},
+    load::part_of,
+    mix::everything,
     report::Report,
     run::Plan,
     world::{Build, Ground},

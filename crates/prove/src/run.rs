@@ -15,7 +15,8 @@ use crate::{
     chaos::{self, Blow, Done},
     check::{self, Findings},
     journal::{Deed, Journal},
-    load::{Load, Mix, part_of},
+    load::{Load, part_of},
+    mix::Mix,
     world::{Build, Ground, World},
 };
 

@@ -78,8 +78,8 @@ pub async fn give_back(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<(), Erro
 
 /// Ends what of `ended` is open, with what its item does and its events: one statement. They are in the order of their ids, in
 /// which they are locked, none of them twice. Answers what it ended; the rest had been ended before, or was
-/// taken up by another, whose word counts: what was refused to one may have been done for the next. What has been paid for is
-/// ended by whoever knows it.
+/// taken up by another, whose word counts: a payment that was refused to one may have been taken for the next. What has been paid
+/// for is ended by whoever knows it.
 ///
 /// # Errors
 /// When the database fails.
