@@ -75,6 +75,17 @@ async fn refused_id(mesh: &TestMesh, key: &str) -> String {
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut mesh.db.connect().await).await.unwrap()
 }
 
+fn capture(hold_id: &str, amount: i64) -> CaptureRequest {
+    CaptureRequest {
+        hold_id: hold_id.into(),
+        amount,
+        destination: None,
+        reason: "test".into(),
+        reference: "1".into(),
+        idempotency_key: key(),
+    }
+}
+
 /// Whatever the books decide, by every RPC: the second answer is the first.
 #[test]
 fn every_refusal_of_the_books_stays() {
@@ -84,21 +95,12 @@ fn every_refusal_of_the_books_stays() {
         shop.grant(&alice, 100).await.unwrap();
         shop.grant(&bob, (1 << 53) - 1).await.unwrap();
         let held = shop.hold(&alice, 60).await.unwrap().hold_id;
-        let (words, reference) = ("test".to_owned(), "1".to_owned());
-        let capture = |hold_id: &str, amount| CaptureRequest {
-            hold_id: hold_id.into(),
-            amount,
-            destination: None,
-            reason: words.clone(),
-            reference: reference.clone(),
-            idempotency_key: key(),
-        };
         let (too_much, unknown) = (capture(&held, 61), capture(&somebody(), 0));
         let nothing = ReverseRequest {
             posting_id: somebody(),
             amount: 0,
-            reason: words.clone(),
-            reference: reference.clone(),
+            reason: "test".into(),
+            reference: "1".into(),
             idempotency_key: key(),
         };
         let more = grant(&bob, 1);
@@ -107,8 +109,8 @@ fn every_refusal_of_the_books_stays() {
             currency: Currency::Gold.into(),
             amount: 41,
             ttl: None,
-            reason: words.clone(),
-            reference: reference.clone(),
+            reason: "test".into(),
+            reference: "1".into(),
             idempotency_key: key(),
         };
         let mut first = Vec::new();
@@ -215,7 +217,8 @@ fn those_who_ask_at_once_are_told_the_same() {
 #[test]
 fn two_replicas_cannot_answer_one_key_in_two_ways() {
     run(async {
-        let mesh = MESH.get().await;
+        // Its own: nobody else writes postings while the table is locked.
+        let mesh = &TestMesh::builder().split().replicas(2).start().await;
         let (shop, rich, poor) = (Shop::of(mesh).await, somebody(), somebody());
         shop.grant(&rich, 5).await.unwrap();
         // Both have read that the key is free before either writes: of different users, so that no lock of theirs orders them.

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    books::REFUSED,
     chain,
     funds::{Lot, NEVER},
 };
@@ -44,12 +45,35 @@ fn a_key_is_one_act_within_a_batch_and_after_it() {
 }
 
 #[test]
-fn a_key_that_was_refused_is_free() {
+fn a_key_that_was_refused_is_refused_again() {
     let mut books = Everything::new();
     let early = order("k", spend(user(1), 10));
-    assert!(books.one(&early).is_err());
+    let refused = books.batch(&[early.clone(), early.clone()]);
+    assert_eq!(refused[0], Err(Refusal::InsufficientFunds { currency: C::Gold, available: 0 }));
+    assert_eq!(refused[0], refused[1], "within a batch");
     books.act(grant(user(1), 10)).unwrap();
-    assert!(books.one(&early).is_ok());
+    assert_eq!(books.one(&early), refused[0], "and after it, whatever is there by then");
+    let other = Order { body_hash: [1; 32], ..early };
+    assert_eq!(books.one(&other), Err(Refusal::KeyReused));
+    assert_eq!(books.has(user(1)), 10);
+    let kept: Vec<_> =
+        books.written.iter().flat_map(|batch| &batch.postings).filter(|row| row.kind == REFUSED).collect();
+    assert_eq!(kept.len(), 1);
+    books.sound();
+}
+
+/// Its clock may be behind that of who looked: what is over is looked after again, by the same name.
+#[test]
+fn a_sweep_that_came_too_early_comes_again() {
+    let mut books = Everything::new();
+    books.act(grant(user(1), 10)).unwrap();
+    let made = books.act(hold_of(user(1), 10, 2 * HOUR)).unwrap();
+    let sweep = order("expire-hold", settling(&made, Settle::Expire));
+    assert_eq!(books.one(&sweep), Err(Refusal::HoldSettled));
+    books.now = 3 * HOUR;
+    books.one(&sweep).unwrap();
+    assert_eq!(books.has(user(1)), 10);
+    books.sound();
 }
 
 #[test]
