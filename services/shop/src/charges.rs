@@ -13,20 +13,20 @@ use coreloop_service::Call;
 use coreloop_wallet_api::v1::{SpendOne, SpendRequest};
 
 use crate::{
-    Error, Options,
-    wallet::{Moved, take, take_all},
+    Options,
+    wallet::{Taken, take, take_all},
 };
 
 /// Most spends of a call (`SpendManyRequest`).
 const MOST: usize = 256;
-
-type Outcome = Result<Option<Moved>, Error>;
+/// Calls for each lane of the database's: one that waits for somebody's wallet keeps nobody else's from theirs.
+const CALLS: usize = 8;
 
 /// Charges. Clones share the lanes.
 #[derive(Debug, Clone)]
 pub struct Charges {
     machine: Machine,
-    together: Grouped<Charge, Outcome>,
+    together: Grouped<Charge, Taken>,
 }
 
 #[derive(Debug)]
@@ -39,7 +39,8 @@ impl Charges {
     /// Through the machine that the shop is towards the wallet.
     #[must_use]
     pub fn new(machine: Machine, options: &Options) -> Self {
-        let limits = Limits { lanes: options.lanes, most: options.batch.min(MOST), queue: options.queue };
+        let limits =
+            Limits { lanes: options.lanes.saturating_mul(CALLS), most: options.batch.min(MOST), queue: options.queue };
         let hand = machine.clone();
         let together = Grouped::new(limits, move |charges: Vec<Charge>, _| {
             let machine = hand.clone();
@@ -52,7 +53,7 @@ impl Charges {
     ///
     /// # Errors
     /// When it is not known what has happened.
-    pub async fn charge(&self, spend: SpendRequest) -> Outcome {
+    pub async fn charge(&self, spend: SpendRequest) -> Taken {
         let call = Call::current();
         if call.as_ref().is_some_and(|call| call.trace.sampled) {
             return take(&self.machine, spend).await;
@@ -61,7 +62,7 @@ impl Charges {
     }
 }
 
-async fn all(machine: &Machine, mut charges: Vec<Charge>) -> Vec<Outcome> {
+async fn all(machine: &Machine, mut charges: Vec<Charge>) -> Vec<Taken> {
     if charges.len() > 1 {
         return many(machine, charges).await;
     }
@@ -73,18 +74,11 @@ async fn all(machine: &Machine, mut charges: Vec<Charge>) -> Vec<Outcome> {
     }]
 }
 
-async fn many(machine: &Machine, charges: Vec<Charge>) -> Vec<Outcome> {
-    let waiting = charges.len();
+async fn many(machine: &Machine, charges: Vec<Charge>) -> Vec<Taken> {
     let spends = charges.into_iter().map(|Charge { spend, call }| SpendOne {
         spend: Some(spend),
         traceparent: call.as_ref().map(|call| call.trace.header()).unwrap_or_default(),
         request_id: call.and_then(|call| call.request_id.to_str().map(str::to_owned).ok()).unwrap_or_default(),
     });
-    match take_all(machine, spends.collect()).await {
-        Ok(moved) => moved.into_iter().map(Ok).collect(),
-        Err(error) => {
-            let error = Arc::new(error);
-            (0..waiting).map(|_| Err(Error::Batch(Arc::clone(&error)))).collect()
-        }
-    }
+    take_all(machine, spends.collect()).await
 }

@@ -43,6 +43,9 @@ pub enum Moved {
     },
 }
 
+/// What taking came to; none where the key named something else before.
+pub(crate) type Taken = Result<Option<Moved>, Error>;
+
 const GOLD: i32 = Currency::Gold as i32;
 /// The wallet's word for a key that named something else before.
 const KEY_REUSED: &str = "IDEMPOTENCY_KEY_REUSED";
@@ -175,7 +178,7 @@ fn spend(
 ///
 /// # Errors
 /// When it is not known what has happened.
-pub(crate) async fn take(machine: &Machine, asked: v1::SpendRequest) -> Result<Option<Moved>, Error> {
+pub(crate) async fn take(machine: &Machine, asked: v1::SpendRequest) -> Taken {
     let user = asked.user_id.clone();
     let request = machine.request(asked).await.map_err(|status| away(&status))?;
     match WalletInternalServiceClient::new(machine.link()).spend(request).await {
@@ -185,27 +188,28 @@ pub(crate) async fn take(machine: &Machine, asked: v1::SpendRequest) -> Result<O
     }
 }
 
-/// Takes from many at once; one answer for each, in their order, as [`take`] would have it.
-///
-/// # Errors
-/// When it is not known what has happened.
-pub(crate) async fn take_all(machine: &Machine, spends: Vec<v1::SpendOne>) -> Result<Vec<Option<Moved>>, Error> {
+/// Takes from many at once; what [`take`] would have answered of each, in their order.
+pub(crate) async fn take_all(machine: &Machine, spends: Vec<v1::SpendOne>) -> Vec<Taken> {
     let users: Vec<_> = spends.iter().filter_map(|one| one.spend.as_ref()).map(|asked| asked.user_id.clone()).collect();
-    let request = machine.request(v1::SpendManyRequest { spends }).await.map_err(|status| away(&status))?;
-    let answer = WalletInternalServiceClient::new(machine.link()).spend_many(request).await;
-    let results = answer.map_err(|status| away(&status))?.into_inner().results;
-    if results.len() != users.len() {
-        return Err(unclear(format!("{} results of {} spends", results.len(), users.len())));
-    }
-    let moved = users.iter().zip(results).map(|(user, result)| match result.outcome {
+    let answer = match machine.request(v1::SpendManyRequest { spends }).await {
+        Ok(request) => WalletInternalServiceClient::new(machine.link()).spend_many(request).await,
+        Err(status) => Err(status),
+    };
+    let results = match answer {
+        Ok(answer) => answer.into_inner().results,
+        Err(status) => return users.iter().map(|_| Err(away(&status))).collect(),
+    };
+    // Of what is missing nothing is known.
+    let results = results.into_iter().map(|result| result.outcome).chain(std::iter::repeat(None));
+    let taken = users.iter().zip(results).map(|(user, outcome)| match outcome {
         Some(Outcome::Posting(posting)) => Ok(Some(done(user, &posting))),
         Some(Outcome::Refusal(refusal)) if refusal.reason == KEY_REUSED => Ok(None),
         Some(Outcome::Refusal(refusal)) => {
             known(&refusal.reason, &refusal.metadata).map(Some).ok_or_else(|| unclear(refusal.reason))
         }
-        None => Err(unclear("no result".to_owned())),
+        None => Err(unclear("it does not know what became of it".to_owned())),
     });
-    moved.collect()
+    taken.collect()
 }
 
 fn account(owner: Owner) -> Option<Account> {

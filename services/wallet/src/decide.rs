@@ -26,6 +26,7 @@ pub fn apply(books: &mut Books, order: &Order) -> Result<v1::Posting, Refusal> {
     if let Err(refusal) = &outcome
         && refusal.is_decided()
         && !order.is_swept()
+        && !(*refusal == Refusal::BalanceLimit && order.gives_back())
     {
         books.refuse(order, refusal);
     }

@@ -137,8 +137,7 @@ impl Origin {
         Self {
             trace_id: trace.map(|trace| trace.trace_id_hex()).unwrap_or_default(),
             traceparent: trace.map(|trace| trace.header()).unwrap_or_default(),
-            // The database keeps no NUL.
-            request_id: request_id.replace('\0', ""),
+            request_id: request_id.to_owned(),
         }
     }
 }
@@ -233,6 +232,12 @@ impl Order {
     #[must_use]
     pub fn is_swept(&self) -> bool {
         matches!(self.act, Act::Expire { .. } | Act::Settle { how: Settle::Expire, .. })
+    }
+
+    /// It gives back what is somebody's already. That they had no room for it once is no reason to keep it from them for ever.
+    #[must_use]
+    pub fn gives_back(&self) -> bool {
+        matches!(self.act, Act::Settle { .. } | Act::Reverse { .. })
     }
 
     /// The users it touches: whoever works on one of them has locked them.

@@ -6,7 +6,7 @@ use coreloop_testkit::{
     TestMesh, deep, run, seed,
     wait::{wait_for, wait_until},
 };
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, future::join_all, stream};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
 
@@ -108,26 +108,35 @@ fn purchases_of_a_shop_that_is_killed_are_finished_by_another() {
 fn while_the_wallet_is_away_nothing_is_lost_and_nothing_given() {
     run(async {
         let mut mesh = mesh().start().await;
-        let (alice, k) = (Buyer::with(&mesh, 80).await, key());
+        let (alice, k) = (Buyer::with(&mesh, 13 * 80).await, key());
         for replica in [0, 1] {
             mesh.node_mut(replica, "wallet").kill().await;
         }
         let refused = alice.buy("spins-5", &k).await;
         assert_eq!(refused.status, 503, "{}", refused.text());
         assert!(!refused.header("retry-after").is_empty());
-        assert_eq!(mesh.db.count("select count(*) from shop.purchases where state = 1").await, 1);
+        // Of many at once, whose charges go together, nobody is told anything else.
+        let keys: Vec<_> = (0..12).map(|_| key()).collect();
+        for refused in join_all(keys.iter().map(|k| alice.buy("spins-5", k))).await {
+            assert_eq!(refused.status, 503, "{}", refused.text());
+            assert!(!refused.header("retry-after").is_empty());
+        }
+        assert_eq!(mesh.db.count("select count(*) from shop.purchases where state = 1").await, 13);
         assert_eq!(mesh.db.count("select count(*) from shop.effects").await, 0);
         for replica in [0, 1] {
             mesh.node_mut(replica, "wallet").start().await;
         }
         over(&mesh).await;
-        assert_eq!(alice.buy("spins-5", &k).await.expect(200)["balance"], 0);
+        for k in keys.iter().chain([&k]) {
+            alice.buy("spins-5", k).await.expect(200);
+        }
+        assert_eq!(gold(&mesh, &alice.id).await, 0);
         nothing_is_amiss(&mesh, "true").await;
     });
 }
 
 #[test]
-fn what_is_refused_to_one_does_not_end_what_another_has_taken_up() {
+fn what_is_refused_to_one_is_ended_by_whoever_has_taken_it_up() {
     run(async {
         let mesh = MESH.get().await;
         let (alice, k) = (Buyer::with(mesh, 10).await, key());
@@ -151,13 +160,14 @@ fn what_is_refused_to_one_does_not_end_what_another_has_taken_up() {
         asked.await.unwrap().refused(409, "IN_PROGRESS");
         let open = format!("select count(*) from shop.purchases {of} and state = 1");
         assert_eq!(mesh.db.count(&open).await, 1, "it is not for who was refused to say how it ends");
-        // For the other there is enough.
+        // There is enough by then; the charge was refused all the same, and its key has that answer for ever.
         give(mesh, &alice.id, 90).await;
         let due = "update shop.purchases set next_at = to_timestamp(0) where user_id = $1::uuid";
         sqlx::query(due).bind(&alice.id).execute(&mut mesh.db.connect().await).await.unwrap();
-        let over = format!("select count(*) from shop.purchases {of} and state = 3");
-        wait_until("it is bought", RECOVERY, async || mesh.db.count(&over).await == 1).await;
-        assert_eq!(alice.buy("spins-5", &k).await.expect(200)["balance"], 20);
+        let over = format!("select count(*) from shop.purchases {of} and state = 5");
+        wait_until("it has failed", RECOVERY, async || mesh.db.count(&over).await == 1).await;
+        alice.buy("spins-5", &k).await.refused(400, "INSUFFICIENT_FUNDS");
+        assert_eq!(gold(mesh, &alice.id).await, 100);
         nothing_is_amiss(mesh, &format!("p.user_id = '{}'", alice.id)).await;
     });
 }

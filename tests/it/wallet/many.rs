@@ -40,7 +40,7 @@ fn each_is_as_alone_and_a_refused_one_leaves_the_others_be() {
         let (first, poor) = (spend(&alice, 60), spend(&bob, 11));
         let traced = SpendOne {
             traceparent: format!("00-{TRACE}-00f067aa0ba902b7-00"),
-            request_id: "a purchase\0".to_owned(),
+            request_id: "a purchase".to_owned(),
             ..one(spend(&bob, 10))
         };
         let other = SpendRequest { amount: 61, ..first.clone() };
@@ -82,6 +82,7 @@ fn what_is_wrong_of_any_of_them_is_told_of_all_and_nothing_is_taken() {
             ("spends[1].spend.user_id", vec![good.clone(), one(spend("00000000-0000-0000-0000-000000000101", 1))]),
             ("spends[1].spend", vec![good.clone(), SpendOne::default()]),
             ("spends[0].traceparent", vec![SpendOne { traceparent: "0".repeat(129), ..good.clone() }]),
+            ("spends[0].request_id", vec![SpendOne { request_id: "\0".to_owned(), ..good.clone() }]),
             ("spends", Vec::new()),
             ("spends", vec![good.clone(); 257]),
         ];

@@ -76,6 +76,20 @@ fn a_sweep_that_came_too_early_comes_again() {
     books.sound();
 }
 
+/// What somebody has no room for now is theirs all the same: it is given back when there is room.
+#[test]
+fn a_refund_that_found_no_room_is_asked_for_again() {
+    let mut books = Everything::new();
+    books.act(grant(user(1), 10)).unwrap();
+    let spent = books.act(spend(user(1), 10)).unwrap();
+    books.act(grant(user(1), MOST)).unwrap();
+    let refund = order("refund", undo(&spent, None));
+    assert_eq!(books.one(&refund), Err(Refusal::BalanceLimit));
+    books.act(spend(user(1), 100)).unwrap();
+    books.one(&refund).unwrap();
+    books.sound();
+}
+
 #[test]
 fn a_hold_is_captured_in_part_and_the_rest_goes_back() {
     let mut books = Everything::new();

@@ -57,8 +57,7 @@ pub async fn spend(app: &App, request: Request<v1::SpendRequest>) -> Result<Resp
 /// `SpendMany`: each as [`spend`], all of them at once, so that they wait together and are one batch.
 ///
 /// # Errors
-/// Fields that break their rules, of whichever spend. Where it is not known what became of one, the whole call fails: a refusal
-/// is told of what was refused and of nothing else.
+/// Fields that break their rules, of whichever spend; what is wrong with all of them, where nothing is known of any.
 pub async fn spend_many(
     app: &App,
     request: Request<v1::SpendManyRequest>,
@@ -74,8 +73,21 @@ pub async fn spend_many(
     }
     wrong.none()?;
     let posted = join_all(orders.into_iter().map(|order| app.ledger.post(order))).await;
-    let results = posted.into_iter().map(batch::result).collect::<Result<_, _>>()?;
-    Ok(Response::new(v1::SpendManyResponse { results }))
+    let (mut results, mut unknown) = (Vec::with_capacity(posted.len()), Vec::new());
+    for outcome in posted.into_iter().map(batch::result) {
+        results.push(outcome.unwrap_or_else(|error| {
+            unknown.push(error);
+            v1::BatchResult { outcome: None }
+        }));
+    }
+    match unknown.pop() {
+        Some(error) if unknown.len() + 1 == results.len() => Err(error),
+        Some(error) => {
+            tracing::warn!(%error, unknown = unknown.len() + 1, spends = results.len(), "it is not known what became of some");
+            Ok(Response::new(v1::SpendManyResponse { results }))
+        }
+        None => Ok(Response::new(v1::SpendManyResponse { results })),
+    }
 }
 
 /// The order of a spend; its key names the same act by whichever RPC it comes.

@@ -1887,8 +1887,7 @@ pub mod shop_service_client {
                 .insert(GrpcMethod::new("coreloop.shop.v1.ShopService", "ListEffects"));
             self.inner.unary(req, path, codec).await
         }
-        /// Tells whether a receipt is one of ours and says what the books say. One that was charged back since is ours and says so no more:
-        /// it is not valid, and the state is that of the purchase.
+        /// Tells whether a receipt is one of ours and says what the books say; one that was charged back since is not valid, beside the state of its purchase.
         /// Permission: signed-in user.
         /// Idempotency: read only.
         /// Emits: nothing.
@@ -2025,8 +2024,7 @@ pub mod shop_service_server {
             tonic::Response<super::ListEffectsResponse>,
             tonic::Status,
         >;
-        /// Tells whether a receipt is one of ours and says what the books say. One that was charged back since is ours and says so no more:
-        /// it is not valid, and the state is that of the purchase.
+        /// Tells whether a receipt is one of ours and says what the books say; one that was charged back since is not valid, beside the state of its purchase.
         /// Permission: signed-in user.
         /// Idempotency: read only.
         /// Emits: nothing.

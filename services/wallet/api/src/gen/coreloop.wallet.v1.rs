@@ -971,7 +971,7 @@ pub struct SpendManyRequest {
 /// What became of them.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SpendManyResponse {
-    /// In the order of the spends.
+    /// In the order of the spends; without an outcome where it is not known, to be asked again by its key. The call fails where nothing is known of any.
     #[prost(message, repeated, tag = "1")]
     pub results: ::prost::alloc::vec::Vec<BatchResult>,
 }
@@ -1432,8 +1432,7 @@ pub mod wallet_internal_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Takes from many at once, each as `Spend` would by the same key: they go with those that are posted one by one, a refused one leaves the others alone,
-        /// one that is not known fails the call, to be asked again. For a service whose users spend at the same time.
+        /// Takes from many, each as `Spend` by the same key, beside those that are posted one by one: neither a refused one nor one of which nothing is known is its neighbours' concern.
         /// Permission: a machine of the mesh.
         /// Idempotency: each by its own key, which is one act with that of `Spend`.
         /// Emits: wallet.posted, each with the trace of its own.
@@ -1662,8 +1661,7 @@ pub mod wallet_internal_service_server {
             tonic::Response<super::PostBatchResponse>,
             tonic::Status,
         >;
-        /// Takes from many at once, each as `Spend` would by the same key: they go with those that are posted one by one, a refused one leaves the others alone,
-        /// one that is not known fails the call, to be asked again. For a service whose users spend at the same time.
+        /// Takes from many, each as `Spend` by the same key, beside those that are posted one by one: neither a refused one nor one of which nothing is known is its neighbours' concern.
         /// Permission: a machine of the mesh.
         /// Idempotency: each by its own key, which is one act with that of `Spend`.
         /// Emits: wallet.posted, each with the trace of its own.
