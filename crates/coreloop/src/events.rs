@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use coreloop_config::Settings;
-use coreloop_core::{Problem, Reason, SystemClock, id::SystemIds};
+use coreloop_core::{Clock as _, Problem, Reason, SystemClock, id::SystemIds};
 use coreloop_eventing::{
     Options, RedisBus, Topic,
     bus::{Bus, Start},
@@ -47,13 +47,15 @@ pub(crate) struct Replay {
 /// Does it.
 ///
 /// # Errors
-/// A broker or a database that does not answer; a consumer, a topic or a place that the broker does not know.
+/// A broker or a database that does not answer; a consumer, a topic or a place that the broker does not know, or that the
+/// consumer has not read up to.
 pub(crate) async fn run(settings: &Settings, Command::Replay(replay): Command) -> anyhow::Result<()> {
     let Replay { consumer, topic, from, offset, .. } = replay;
     let (domain, event) = topic
         .strip_prefix("events.")
         .and_then(|name| name.split_once('.'))
         .with_context(|| format!("`{topic}` is no topic: events.<domain>.<event>"))?;
+    anyhow::ensure!(from.is_none_or(|from| from <= SystemClock.now()), "--from is in the future");
     let (bus, ours) = (bus(settings).await?, verify::database(settings, "ops")?);
     let (detail, heard) = (json!({ "topic": topic, "from": from, "offset": offset }), Topic::named(domain, event));
     let rewind = async {

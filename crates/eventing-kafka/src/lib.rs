@@ -28,6 +28,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use coreloop_core::{Clock as _, SystemClock};
 use coreloop_eventing::{
     Error, Event, Topic,
     bus::{Batch, Bus, Mark, Reader, Start, Subscription},
@@ -50,6 +51,7 @@ pub struct KafkaBus(Arc<Inner>);
 struct Inner {
     options: Options,
     topics: Topics,
+    retention: Duration,
     registry: Option<Arc<Registry>>,
     /// Those that are not at work: one that does not come back has left a transaction in doubt, which who leads next ends.
     publishers: Mutex<HashMap<String, Publisher>>,
@@ -61,7 +63,7 @@ impl KafkaBus {
     pub fn new(options: &Options, retention: Duration) -> Self {
         let topics = Topics::new(options.clone(), retention);
         let registry = Registry::new(&options.schema_registry).map(Arc::new);
-        Self(Arc::new(Inner { options: options.clone(), topics, registry, publishers: Mutex::default() }))
+        Self(Arc::new(Inner { options: options.clone(), topics, retention, registry, publishers: Mutex::default() }))
     }
 }
 
@@ -179,9 +181,16 @@ impl Bus for KafkaBus {
         Ok(Box::new(read::Group::join(&self.0.options, subscription, self.0.registry.clone()).await?))
     }
 
-    /// Kafka moves the offsets of a group only while nobody reads it: stop the consumer first.
+    /// Kafka moves the offsets of a group only while nobody reads it: stop the consumer first. What is past the retention may
+    /// still be there, and those who acted on it may have forgotten that: nobody reads it again.
     async fn rewind(&self, group: &str, topic: &Topic, start: Start) -> Result<(), Error> {
-        self.0.topics.ensure(topic).await?;
+        // Records are as old as the clocks of their producers say.
+        let oldest = SystemClock.now().checked_sub(self.0.retention).unwrap_or_default();
+        let start = match start {
+            Start::Earliest => Start::At(oldest),
+            Start::At(time) => Start::At(time.max(oldest)),
+            Start::Latest => start,
+        };
         read::rewind(&self.0.options, group, topic, start).await
     }
 }

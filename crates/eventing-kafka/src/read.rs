@@ -237,14 +237,15 @@ fn config(options: &Options, group: &str) -> ClientConfig {
     config
 }
 
-/// Lets a group that nobody reads begin at `start`: where it has not begun, or, with `again`, everywhere.
+/// Lets a group that nobody reads begin at `start`: where it has not begun, or, with `again`, where it has and is past that.
+/// Answers whether there is any such place.
 fn begin(
     config: &ClientConfig,
     topics: Vec<String>,
     start: Start,
     timeout: Duration,
     again: bool,
-) -> Result<(), KafkaError> {
+) -> Result<bool, KafkaError> {
     let consumer: BaseConsumer = config.create()?;
     let mut all = TopicPartitionList::new();
     for topic in &topics {
@@ -253,10 +254,18 @@ fn begin(
             all.add_partition(topic, partition.id());
         }
     }
+    if all.count() == 0 {
+        return Ok(false);
+    }
     let known = consumer.committed_offsets(all, timeout)?;
     let mut offsets = TopicPartitionList::new();
     for element in known.elements() {
-        if !again && matches!(element.offset(), Offset::Offset(_)) {
+        let committed = match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        // Where it has not begun it reads all, and what is read again is to leave nothing out.
+        if again != committed.is_some() {
             continue;
         }
         let (topic, partition) = (element.topic(), element.partition());
@@ -274,16 +283,23 @@ fn begin(
                 }
             }
         };
+        let offset = committed.map_or(offset, |committed| committed.min(offset));
         offsets.add_partition_offset(topic, partition, Offset::Offset(offset))?;
     }
-    if offsets.count() == 0 { Ok(()) } else { consumer.commit(&offsets, CommitMode::Sync) }
+    if offsets.count() == 0 {
+        return Ok(false);
+    }
+    consumer.commit(&offsets, CommitMode::Sync).map(|()| true)
 }
 
-/// Moves the offsets of a group that nobody reads.
+/// Moves the offsets of a group that nobody reads back.
 pub(crate) async fn rewind(options: &Options, group: &str, topic: &Topic, start: Start) -> Result<(), Error> {
     let config = config(options, &options.named(group));
     let (topics, timeout) = (vec![options.named(topic.as_str())], options.timeout());
-    blocking(move || begin(&config, topics, start, timeout, true)).await
+    match blocking(move || begin(&config, topics, start, timeout, true)).await? {
+        true => Ok(()),
+        false => Err(Error::Broker(format!("{group} has read nothing of {topic}").into())),
+    }
 }
 
 #[async_trait]

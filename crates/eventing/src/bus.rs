@@ -88,7 +88,8 @@ pub trait Bus: Debug + Send + Sync + 'static {
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Reader>, Error>;
 
     /// Lets a group read again from `start`, within the retention. Events it has acted on have no second effect: they are
-    /// remembered longer than the broker keeps them.
+    /// remembered longer than the broker keeps them. What it has not read yet is never left out: a start ahead of it moves
+    /// nothing, and may be [`Error::Ahead`].
     async fn rewind(&self, group: &str, topic: &Topic, start: Start) -> Result<(), Error>;
 
     /// Lets a group read again from a place on, with what is there: a place as [`Receipt::position`] says it, and no further back than

@@ -29,6 +29,9 @@ pub enum Error {
     /// The broker has lost what it had acknowledged; publishing begins again where it remembers.
     #[error("the broker has lost events it had acknowledged")]
     Lost,
+    /// A group was to read again what it has not read yet: its place is never moved forward, for what lies between would be lost.
+    #[error("it has not read that far: all of it is still to come")]
+    Ahead,
     /// The queue holds as many commands as it may.
     #[error("the queue is full")]
     Full,

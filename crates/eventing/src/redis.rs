@@ -8,12 +8,12 @@ mod commands;
 mod publish;
 mod read;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::LazyLock, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use redis::{
-    Client,
+    Client, Script,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use uuid::Uuid;
@@ -22,6 +22,28 @@ use crate::{
     Error, Options, Topic,
     bus::{Batch, Bus, Mark, Reader, Start, Subscription},
 };
+
+/// `KEYS[1]`: a topic. `ARGV`: group, id. Sets the group to read what is above the id, unless it has not read so far.
+static SET: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local function parts(id)
+             local time, number = string.match(id, '^(%d+)-?(%d*)$')
+             return tonumber(time) or math.huge, tonumber(number) or 0
+         end
+         for _, told in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+             local group = {}
+             for field = 1, #told, 2 do group[told[field]] = told[field + 1] end
+             if group['name'] == ARGV[1] then
+                 local time, number = parts(ARGV[2])
+                 local read, last = parts(group['last-delivered-id'])
+                 if time > read or time == read and number > last then
+                     return redis.error_reply('AHEAD of what it has read')
+                 end
+             end
+         end
+         return redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[2])",
+    )
+});
 
 /// The bus on Redis Streams.
 #[derive(Clone)]
@@ -66,11 +88,12 @@ impl RedisBus {
         Ok(before(from.max(oldest)))
     }
 
-    /// Sets a group to read what is above `id`.
+    /// Sets a group to read what is above `id` again.
     async fn set(&self, group: &str, topic: &Topic, id: &str) -> Result<(), Error> {
-        let command = redis::cmd("XGROUP").arg("SETID").arg(topic.as_str()).arg(group).arg(id).to_owned();
+        let mut script = SET.prepare_invoke();
+        script.key(topic.as_str()).arg(group).arg(id);
         let mut connection = self.connection.clone();
-        self.within(command.query_async::<()>(&mut connection)).await
+        self.within(script.invoke_async::<()>(&mut connection)).await
     }
 
     async fn within<T>(&self, answer: impl Future<Output = redis::RedisResult<T>>) -> Result<T, Error> {
@@ -86,6 +109,7 @@ async fn within<T>(timeout: Duration, answer: impl Future<Output = redis::RedisR
             Some("FENCED") => Error::Fenced,
             Some("LOST") => Error::Lost,
             Some("FULL") => Error::Full,
+            Some("AHEAD") => Error::Ahead,
             _ if error.is_timeout() => Error::Timeout,
             _ => Error::Redis(error),
         }),

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use coreloop_core::{Clock as _, Ids as _, SystemClock, id::SystemIds};
 use coreloop_db::Transaction;
 use coreloop_eventing::{
-    Consumer, DeadLetters, Event, Failure, Filter, Handler, Parts, Topic,
+    Consumer, DeadLetters, Error, Event, Failure, Filter, Handler, Parts, Topic,
     bus::{Bus as _, Start},
 };
 use coreloop_facts::v1::AuthUserLoggedIn;
@@ -205,6 +205,37 @@ fn a_group_reads_again_what_it_is_told_to_without_a_second_effect() {
         let topic = Topic::of::<AuthUserLoggedIn>().unwrap();
         stage.bus().await.rewind(CONSUMER, &topic, Start::Earliest).await.unwrap();
         stage.wait_for_metric("events_handled_total{consumer=\"auth.test\",outcome=\"known\"} 3").await;
+        assert_eq!(stage.effects().await["a"], [1, 2, 3]);
+    });
+}
+
+/// A time or a place ahead of it would leave out what lies between.
+#[test]
+fn a_group_that_lags_is_never_moved_past_what_it_has_not_read() {
+    run(async {
+        let stage = Stage::set().await;
+        let (_relay, first) = (stage.relay().await, stage.consumer(Noting).await);
+        stage.tell("a", &[1]).await;
+        stage.wait_for_effects(1).await;
+        first.stop().await;
+        let read = stage.newest().await;
+        wait_until("the next is published in another millisecond", Duration::from_secs(10), async || {
+            SystemClock.now().as_millisecond() > read
+        })
+        .await;
+        stage.tell("a", &[2, 3]).await;
+        stage.wait_for_published(3).await;
+        let (bus, topic, newest) = (stage.bus().await, Topic::of::<AuthUserLoggedIn>().unwrap(), stage.newest().await);
+        let at = Start::At(Timestamp::from_millisecond(newest).unwrap());
+        for refused in [
+            bus.rewind(CONSUMER, &topic, at).await,
+            bus.rewind(CONSUMER, &topic, Start::Latest).await,
+            bus.rewind_to(CONSUMER, &topic, &format!("{newest}-1")).await,
+        ] {
+            assert!(matches!(refused, Err(Error::Ahead)), "{refused:?}");
+        }
+        let _second = stage.consumer(Noting).await;
+        stage.wait_for_effects(3).await;
         assert_eq!(stage.effects().await["a"], [1, 2, 3]);
     });
 }

@@ -48,7 +48,11 @@ impl Corner {
     }
 
     async fn reader(&self, start: Start) -> Box<dyn Reader> {
-        let (group, topics, token) = ("test".to_owned(), vec![topic()], SystemIds.uuid());
+        self.reader_of("test", start).await
+    }
+
+    async fn reader_of(&self, group: &str, start: Start) -> Box<dyn Reader> {
+        let (group, topics, token) = (group.to_owned(), vec![topic()], SystemIds.uuid());
         self.bus().subscribe(Subscription { group, topics, start, token }).await.unwrap()
     }
 }
@@ -216,9 +220,10 @@ fn a_group_of_kafka_begins_where_it_is_told_to_and_reads_again_from_a_time() {
         .await;
         let between = SystemClock.now();
         publish(&bus, token, &[event("a", 2), event("a", 3)]).await.unwrap();
-        let reader = corner.reader(Start::At(between)).await;
-        assert_eq!(numbers(&*reader, 2).await, [2, 3]);
-        drop(reader);
+        let (reader, lagging) =
+            (corner.reader(Start::At(between)).await, corner.reader_of("lags", Start::At(between)).await);
+        assert_eq!((numbers(&*reader, 2).await, numbers(&*lagging, 2).await), (vec![2, 3], vec![2, 3]));
+        drop((reader, lagging));
         // Kafka lets go of a reader when its session is over.
         wait_for("the group can be moved", PATIENCE, async || {
             bus.rewind("test", &topic(), Start::At(between)).await.ok()
@@ -226,6 +231,19 @@ fn a_group_of_kafka_begins_where_it_is_told_to_and_reads_again_from_a_time() {
         .await;
         let reader = corner.reader(Start::Latest).await;
         assert_eq!(numbers(&*reader, 2).await, [2, 3]);
+        // What it has not read is never left out, and what is past the retention not read again.
+        publish(&bus, token, &[event("a", 4)]).await.unwrap();
+        let (short, ahead) = (KafkaBus::new(&corner.0, Duration::ZERO), Start::At(SystemClock.now()));
+        wait_for("the other can be moved", PATIENCE, async || bus.rewind("lags", &topic(), ahead).await.ok()).await;
+        short.rewind("lags", &topic(), Start::Earliest).await.unwrap();
+        short.rewind("lags", &topic(), Start::At(first)).await.unwrap();
+        let lagging = corner.reader_of("lags", Start::Latest).await;
+        assert_eq!(numbers(&*lagging, 1).await, [4]);
+        // Nobody is moved who is not there, nor is a topic made.
+        for _ in 0..2 {
+            bus.rewind("test", &Topic::named("auth", "misspelt"), Start::Earliest).await.unwrap_err();
+            bus.rewind("misspelt", &topic(), Start::Earliest).await.unwrap_err();
+        }
     });
 }
 

@@ -88,6 +88,9 @@ fn an_operator_has_a_consumer_read_again_from_an_offset_or_a_time_and_nothing_ha
         replay(&["--all"]).await.fine();
         wait(&[ann, bob, cho]).await;
 
+        let ahead = replay(&["--offset", "9999999999999-0"]).await.failed();
+        assert!(ahead.contains("has not read that far"), "{ahead}");
+        assert!(replay(&["--from", "2999-01-01T00:00:00Z"]).await.failed().contains("in the future"));
         assert!(replay(&["--offset", "somewhere"]).await.failed().contains("somewhere"));
         let unknown = coreloop(&mesh, &["events", "replay", "auth.nobody", TOPIC, "--all"]).await.failed();
         assert!(unknown.contains("auth.nobody"), "{unknown}");
@@ -95,10 +98,10 @@ fn an_operator_has_a_consumer_read_again_from_an_offset_or_a_time_and_nothing_ha
             coreloop(&mesh, &["events", "replay", CONSUMER, "greetings", "--all"]).await.failed().contains("no topic")
         );
         let noted = "select count(*) from ops.audits where action = 'ops.events.replay' and actor = 'cli' and step = ";
-        assert_eq!(mesh.db.count(&format!("{noted}'asked'")).await, 6);
+        assert_eq!(mesh.db.count(&format!("{noted}'asked'")).await, 7);
         assert_eq!(
             (mesh.db.count(&format!("{noted}'done'")).await, mesh.db.count(&format!("{noted}'failed'")).await),
-            (4, 2)
+            (4, 3)
         );
         running.stop().await;
         pool.close().await;
