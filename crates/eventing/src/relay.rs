@@ -331,6 +331,9 @@ impl Relay {
                 term.batches += i64::from(self.parts.options.relay);
                 term.heard_at = Instant::now();
                 next = looked?;
+            } else if seen.more {
+                // Nothing of it can be sent; what is behind it can.
+                next = Some(self.look(&mut term.lease, &after).await?);
             }
             term.cursor = after;
             // Rarely in a rush: what is not recorded is at worst published again.

@@ -39,7 +39,9 @@ impl Relay {
                 batch.events.iter().filter(|event| event.topic.queue().is_none()).cloned().collect();
             self.parts.bus.publish(bus::Batch { events: &events, ..batch }).await?;
         }
-        self.sent().commands.retain(|number| commands.iter().all(|command| command.sequence != *number));
+        let mut sent = self.sent();
+        sent.commands.retain(|number| commands.iter().all(|command| command.sequence != *number));
+        sent.refused.clear();
         Ok(())
     }
 

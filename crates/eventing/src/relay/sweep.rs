@@ -30,10 +30,9 @@ impl Relay {
 
     /// Sets aside what no broker will ever take, so that what is behind it goes on.
     pub(super) async fn set_aside(&self, lease: &mut Lease, seen: &mut store::relay::Seen) -> Result<(), Error> {
-        // One that is not among these is refused again.
-        let refused = std::mem::take(&mut self.sent().refused);
-        for event in seen.events.extract_if(.., |event| refused.contains_key(&event.sequence)) {
-            let why = refused.get(&event.sequence).cloned().unwrap_or_default();
+        // Others stay: what is looked for meanwhile may lie behind the batch that they are of.
+        for event in seen.events.extract_if(.., |event| self.sent().refused.contains_key(&event.sequence)) {
+            let why = self.sent().refused.remove(&event.sequence).unwrap_or_default();
             seen.unsendable.push(store::relay::Unsendable { sequence: event.sequence, why });
         }
         for row in &mut seen.unsendable {
@@ -60,7 +59,8 @@ impl Relay {
             let age = SignedDuration::from_secs(self.parts.options.archive_after_secs.cast_signed());
             let now = self.parts.clock.now();
             let old = now.checked_sub(age).unwrap_or(now);
-            let again = answered(store::relay::take_back(term.lease.connection(), &self.sql, old)).await?;
+            answered(store::relay::find_queues(term.lease.connection(), &self.sql)).await?;
+            let again = answered(store::relay::take_back(term.lease.connection(), &self.sql, old, now)).await?;
             if again > 0 {
                 tracing::info!(schema = self.parts.schema, again, "dead letters of the outbox are sent again");
                 return Ok(false);

@@ -27,7 +27,11 @@ pub(crate) struct Statements {
     wake: Arc<str>,
     give_up: Arc<str>,
     take_back: Arc<str>,
+    found: Arc<str>,
 }
+
+/// Why a command of a queue that this process does not know is not sent; a newer one may.
+const NO_QUEUE: &str = "there is no queue";
 
 /// Bytes of payloads that end a look, whatever else there is: what is published together fits in memory and in a command.
 const MOST_BYTES: usize = 8 << 20;
@@ -80,6 +84,12 @@ impl Statements {
             wake: format!("select setval('{schema}.outbox_listening', $1)").into(),
             give_up: give_up_sql(schema).into(),
             take_back: take_back_sql(schema).into(),
+            found: format!(
+                "update {schema}.held_events set state = 'retry'
+                 where consumer = '{schema}.relay' and state in ('dead', 'archived') and reason = 'UNSENDABLE'
+                   and error like '{NO_QUEUE}%' and topic = any($1)"
+            )
+            .into(),
             // Whoever writes into a table holds this lock on it until the transaction has ended and is seen.
             writing: format!(
                 "select coalesce(array_agg(distinct virtualtransaction), '{{}}') from pg_locks
@@ -105,7 +115,7 @@ fn give_up_sql(schema: &str) -> String {
 }
 
 /// Archives dead letters, and writes those that are to be tried again into the outbox: under an id of their own, for the row of the
-/// first time may still be there.
+/// first time may still be there, and as new: neither the sweep nor whoever does the command is to find them too old.
 fn take_back_sql(schema: &str) -> String {
     format!(
         "with old as (
@@ -117,10 +127,10 @@ fn take_back_sql(schema: &str) -> String {
          insert into {schema}.outbox
              (id, aggregatetype, aggregateid, type, payload, trace_id, traceparent, request_id, created_at, version)
          select gen_random_uuid(), was.aggregatetype, was.aggregateid, was.type, convert_from(back.payload, 'UTF8')::jsonb,
-                was.trace_id, was.traceparent, was.request_id, was.created_at, was.version
+                was.trace_id, was.traceparent, was.request_id, $2, was.version
          from back cross join lateral jsonb_to_record(back.envelope) as was(
              aggregatetype text, aggregateid text, type text, trace_id text, traceparent text, request_id text,
-             created_at timestamptz, version integer)
+             version integer)
          order by back.position"
     )
 }
@@ -215,7 +225,7 @@ fn event(row: &PgRow, sequence: i64) -> Result<Result<Event, String>, sqlx::Erro
     let (domain, what): (String, String) = (row.try_get(3)?, row.try_get(5)?);
     let command = if domain == outbox::COMMAND {
         if Queue::named(&what).is_none() {
-            return Ok(Err(format!("there is no queue `{what}`")));
+            return Ok(Err(format!("{NO_QUEUE} `{what}`")));
         }
         match serde_json::from_str::<Commanded<'_>>(payload.get()) {
             Ok(command) => Some(command),
@@ -267,10 +277,21 @@ pub(crate) async fn take_back(
     connection: &mut PgConnection,
     sql: &Statements,
     old: Timestamp,
+    now: Timestamp,
 ) -> Result<u64, sqlx::Error> {
-    let written =
-        sqlx::query(AssertSqlSafe(Arc::clone(&sql.take_back))).bind(old.to_sqlx()).execute(connection).await?;
+    let written = sqlx::query(AssertSqlSafe(Arc::clone(&sql.take_back)))
+        .bind(old.to_sqlx())
+        .bind(now.to_sqlx())
+        .execute(connection)
+        .await?;
     Ok(written.rows_affected())
+}
+
+/// Lets dead letters of the relay be tried again whose queue an older process did not know.
+pub(crate) async fn find_queues(connection: &mut PgConnection, sql: &Statements) -> Result<u64, sqlx::Error> {
+    let known: Vec<String> = Queue::ALL.iter().map(|queue| Topic::of_queue(*queue).as_str().to_owned()).collect();
+    let found = sqlx::query(AssertSqlSafe(Arc::clone(&sql.found))).bind(known).execute(connection).await?;
+    Ok(found.rows_affected())
 }
 
 /// Lets commits of this connection return before they are on disk: what a crash of Postgres takes back is published again. And
