@@ -7,6 +7,7 @@ mod full;
 pub mod integrity;
 mod interrupted;
 mod limited;
+mod paybacks;
 mod promises;
 mod receipts;
 mod refusing;

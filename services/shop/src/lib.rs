@@ -21,6 +21,7 @@
 //! purchases: it would lock all of them.
 
 pub mod app;
+pub mod chargeback;
 pub mod charges;
 pub mod claim;
 pub mod close;
@@ -39,6 +40,7 @@ pub mod order;
 pub mod payment;
 pub mod purchase;
 pub mod receipt;
+pub mod recheck;
 pub mod settle;
 pub mod store;
 pub mod time;

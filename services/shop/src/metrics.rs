@@ -69,6 +69,7 @@ pub struct Metrics {
     pending: Gauge,
     stock: Family<PackageLabels, Gauge>,
     mismatches: Counter,
+    open_mismatches: Gauge,
     contradictions: Counter,
     chargebacks: Counter,
     fraud: Family<FraudLabels, Counter>,
@@ -89,6 +90,7 @@ impl Default for Metrics {
             pending: Gauge::default(),
             stock: Family::default(),
             mismatches: Counter::default(),
+            open_mismatches: Gauge::default(),
             contradictions: Counter::default(),
             chargebacks: Counter::default(),
             fraud: Family::default(),
@@ -120,6 +122,11 @@ impl Metrics {
             "cc_shop_integrity_mismatch",
             "Receipts that do not say what the books say",
             self.mismatches.clone(),
+        );
+        registry.register(
+            "cc_shop_integrity_mismatch_open",
+            "Receipts that did not say what the books say when they were last looked at",
+            self.open_mismatches.clone(),
         );
         registry.register(
             "shop_settlement_contradiction",
@@ -180,5 +187,10 @@ impl Metrics {
     /// A receipt does not fit.
     pub fn mismatch(&self) {
         self.mismatches.inc();
+    }
+
+    /// So many receipts do not fit.
+    pub fn open_mismatches(&self, count: i64) {
+        self.open_mismatches.set(count);
     }
 }

@@ -54,6 +54,10 @@ pub struct Payment {
     pub poll_secs: u32,
     /// Longest such time, in seconds.
     pub poll_most_secs: u32,
+    /// Time between two looks whether what was confirmed was taken back, in seconds; 0: none.
+    pub recheck_secs: u32,
+    /// What was over so many days ago is not asked about any more.
+    pub recheck_days: u32,
 }
 
 impl Default for Options {
@@ -84,6 +88,8 @@ impl Default for Payment {
             timeout_ms: 3_000,
             poll_secs: 2,
             poll_most_secs: 60,
+            recheck_secs: 86_400,
+            recheck_days: 30,
         }
     }
 }
@@ -122,6 +128,8 @@ impl Payment {
         report.within("payment.timeout_ms", self.timeout_ms, 10, 60_000);
         report.within("payment.poll_secs", self.poll_secs, 1, 3_600);
         report.within("payment.poll_most_secs", self.poll_most_secs, 1, 86_400);
+        report.within("payment.recheck_secs", self.recheck_secs, 0, 30 * 86_400);
+        report.within("payment.recheck_days", self.recheck_days, 1, 3_650);
         if mode == Mode::Production && !self.endpoint.is_empty() {
             if self.endpoint.starts_with("http://") {
                 report.refuse("payment.endpoint", "must be an https address");

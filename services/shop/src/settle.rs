@@ -214,7 +214,10 @@ async fn take_back(app: &App, mut purchase: Purchase, posting_id: &str) -> Resul
                 return Ok(purchase);
             }
             // Some of it was spent. How much is left is written before it is taken, so that it is taken once.
-            Moved::Refused { available, .. } => purchase = claw(app, purchase, None, available.min(given)).await?,
+            Moved::Refused { .. } => {
+                let left = left(app, &purchase).await?;
+                purchase = claw(app, purchase, None, left.min(given)).await?;
+            }
         }
     }
     for _ in 0..TRIES {
@@ -230,12 +233,19 @@ async fn take_back(app: &App, mut purchase: Purchase, posting_id: &str) -> Resul
                 tracing::warn!(purchase = %purchase.id, owed = purchase.owed, "a voided conversion was spent in part");
                 return Ok(purchase);
             }
-            Moved::Refused { available, .. } => {
-                purchase = claw(app, purchase, Some(amount), available.min(amount)).await?;
+            // This amount is refused for ever; it may be there again.
+            Moved::Refused { .. } => {
+                let left = left(app, &purchase).await?;
+                purchase = claw(app, purchase, Some(amount), left.min(amount - 1)).await?;
             }
         }
     }
     Err(Error::Away { part: "the wallet", said: "what is left of a voided conversion changes".to_owned() })
+}
+
+/// GOLD of the buyer now. A refusal says what there was when it was first asked for, which may be long ago.
+async fn left(app: &App, purchase: &Purchase) -> Result<i64, Error> {
+    Ok(phase(app, purchase, "balance", app.wallet.available(purchase.user)).await?.max(0))
 }
 
 async fn claw(app: &App, purchase: Purchase, before: Option<i64>, amount: i64) -> Result<Purchase, Error> {

@@ -36,10 +36,8 @@ pub enum Moved {
     },
     /// The wallet says no, and will say so again; nothing has happened.
     Refused {
-        /// Why, in our words.
+        /// Why, in our words, as it was when it was first asked for.
         refusal: Refusal,
-        /// What the user has, where that is why.
-        available: i64,
     },
 }
 
@@ -98,7 +96,7 @@ impl Wallet {
         match answer.into_inner().results.into_iter().next().and_then(|result| result.outcome) {
             Some(Outcome::Posting(posting)) => Ok(done(&purchase.user.to_string(), &posting)),
             Some(Outcome::Refusal(refusal)) if refusal.reason == "BALANCE_LIMIT" => {
-                Ok(Moved::Refused { refusal: ShopReason::BalanceLimit.into(), available: 0 })
+                Ok(Moved::Refused { refusal: ShopReason::BalanceLimit.into() })
             }
             Some(Outcome::Refusal(refusal)) => Err(unclear(refusal.reason)),
             None => Err(unclear("no result".to_owned())),
@@ -141,6 +139,18 @@ impl Wallet {
             Some(taken) => posted(&purchase.user.to_string(), taken.posting),
             None => claw(of_amount).await?.ok_or_else(|| unclear("a claw of that amount is another".to_owned())),
         }
+    }
+
+    /// GOLD that a user can spend now.
+    ///
+    /// # Errors
+    /// When the wallet does not answer.
+    pub async fn available(&self, user: Uuid) -> Result<i64, Error> {
+        let asked = v1::GetBalancesRequest { user_id: user.to_string() };
+        let request = self.machine.request(asked).await.map_err(|status| away(&status))?;
+        let answer = self.client().get_balances(request).await.map_err(|status| away(&status))?;
+        let gold = answer.into_inner().balances.into_iter().find(|balance| balance.currency == GOLD);
+        gold.map(|balance| balance.available).ok_or_else(|| unclear("no balance".to_owned()))
     }
 
     /// What was posted under keys.
@@ -253,11 +263,10 @@ fn known(reason: &str, metadata: &HashMap<String, String>) -> Option<Moved> {
     match reason {
         "INSUFFICIENT_FUNDS" => {
             let told = metadata.get("available").cloned().unwrap_or_default();
-            let available = told.parse().unwrap_or_default();
             let refusal = Refusal { reason: ShopReason::InsufficientFunds, detail: Some(("available", told)) };
-            Some(Moved::Refused { refusal, available })
+            Some(Moved::Refused { refusal })
         }
-        "BALANCE_LIMIT" => Some(Moved::Refused { refusal: ShopReason::BalanceLimit.into(), available: 0 }),
+        "BALANCE_LIMIT" => Some(Moved::Refused { refusal: ShopReason::BalanceLimit.into() }),
         _ => None,
     }
 }

@@ -1,4 +1,5 @@
-//! Loops: finish what was interrupted and ask after payments; keep receipt keys and gauges; look at receipts.
+//! Loops: finish what was interrupted and ask after payments; keep receipt keys and gauges; look at receipts, and at payments that
+//! were taken back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,11 +7,12 @@ use coreloop_db::{deadline, lease::Sweep};
 use coreloop_service::Worker;
 use coreloop_shop_api::v1::Category;
 use futures::future::join_all;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{App, Error, payment::PAYMENTS, purchase::Purchase, settle, store, time};
+use crate::{App, Error, payment::PAYMENTS, purchase::Purchase, recheck, settle, store, time};
 
 /// Purchases of one look. All are worked on at once: what is taken up does not wait while its time runs.
 const TOGETHER: i64 = 16;
@@ -20,16 +22,27 @@ const KEEP: Duration = Duration::from_secs(5);
 const PAGE: i64 = 500;
 /// Between two of them.
 const BREATH: Duration = Duration::from_millis(20);
-/// A look at them is asked for so often in the time between two: no process need live for all of it.
+/// A look at everything is asked for so often in the time between two: no process need live for all of it.
 const ASKED: u32 = 24;
 /// That look.
 const RECEIPTS: Sweep = Sweep { schema: "shop", name: "receipts" };
+/// The sweep of webhooks.
+const WEBHOOKS: Sweep = Sweep { schema: "shop", name: "webhooks" };
+/// Time between two such sweeps.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// What was met by rules against fraud is kept for so long.
+const HITS: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// And webhooks: the same one is believed for ten minutes at most (five before and five after its time); a payment service that signs
+/// it anew and sends it again gives up within days.
+const HEARD: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Webhooks of one statement.
+const FORGOTTEN: i64 = 5_000;
 
 /// The service's loops.
 #[must_use]
 pub fn all(app: &Arc<App>) -> Vec<Worker> {
     let (items, conversions) = (Arc::clone(app), Arc::clone(app));
-    let (keep, receipts) = (Arc::clone(app), Arc::clone(app));
+    let (keep, receipts, payments) = (Arc::clone(app), Arc::clone(app), Arc::clone(app));
     let mut workers = vec![
         // Apart: items do not wait for a payment service that is away.
         Worker::new("shop.due", move |stop| sweep(Arc::clone(&items), Category::Item, stop)),
@@ -37,7 +50,12 @@ pub fn all(app: &Arc<App>) -> Vec<Worker> {
         Worker::new("shop.keep", move |stop| tend(Arc::clone(&keep), stop)),
     ];
     if app.options.verify_secs > 0 {
-        workers.push(Worker::new("shop.verify", move |stop| verify(Arc::clone(&receipts), stop)));
+        let pause = asked(app.options.verify_secs);
+        workers.push(Worker::new("shop.verify", move |stop| verify(Arc::clone(&receipts), pause, stop)));
+    }
+    if app.payments.is_set() && app.options.payment.recheck_secs > 0 {
+        let pause = asked(app.options.payment.recheck_secs);
+        workers.push(Worker::new("shop.paybacks", move |stop| paybacks(Arc::clone(&payments), pause, stop)));
     }
     workers
 }
@@ -118,8 +136,11 @@ async fn keep(app: &App) -> Result<(), Error> {
     if app.keys.rotate(app.options.receipt_key_secs).await? {
         tracing::info!("receipts are signed with another key");
     }
-    let long_ago = app.clock.now().checked_sub(jiff::SignedDuration::from_hours(90 * 24)).unwrap_or_default();
-    store::fraud::forget(&app.db, long_ago).await?;
+    store::fraud::forget(&app.db, ago(app, HITS)).await?;
+    if WEBHOOKS.is_due(&app.db, ago(app, DAY)).await? {
+        WEBHOOKS.alone(&app.db, forget(app)).await?;
+    }
+    app.metrics.open_mismatches(store::receipts::mismatched(&app.db).await?);
     app.metrics.pending(store::purchases::pending(&app.db).await?);
     for (package, left) in store::products::left(&app.db).await? {
         app.metrics.stock(package, left);
@@ -127,8 +148,37 @@ async fn keep(app: &App) -> Result<(), Error> {
     Ok(())
 }
 
-async fn verify(app: Arc<App>, stop: CancellationToken) {
-    let pause = Duration::from_secs((app.options.verify_secs / ASKED).max(1).into());
+fn ago(app: &App, span: SignedDuration) -> Timestamp {
+    app.clock.now().saturating_sub(span).unwrap_or_default()
+}
+
+async fn forget(app: &App) -> Result<(), Error> {
+    let most = u64::try_from(FORGOTTEN).unwrap_or_default();
+    while store::payments::forget(&app.db, ago(app, HEARD), FORGOTTEN).await? >= most {
+        tokio::time::sleep(BREATH).await;
+    }
+    Ok(WEBHOOKS.done(&app.db, app.clock.now()).await?)
+}
+
+fn asked(secs: u32) -> Duration {
+    Duration::from_secs((secs / ASKED).max(1).into())
+}
+
+async fn paybacks(app: Arc<App>, pause: Duration, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        match stop.run_until_cancelled(recheck::PAYBACKS.alone(&app.db, recheck::all(&app))).await {
+            None => return,
+            Some(Ok(_)) => {}
+            Some(Err(error)) => tracing::warn!(%error, "payments that were confirmed could not be asked about"),
+        }
+    }
+}
+
+async fn verify(app: Arc<App>, pause: Duration, stop: CancellationToken) {
     loop {
         // First after a pause: a start is not the time to read everything.
         tokio::select! {
@@ -145,20 +195,27 @@ async fn verify(app: Arc<App>, stop: CancellationToken) {
 
 /// Looks at every receipt, where no replica has of late.
 async fn mismatches(app: &App) -> Result<(), Error> {
-    let (now, between) = (app.clock.now(), jiff::SignedDuration::from_secs(app.options.verify_secs.into()));
-    if !RECEIPTS.is_due(&app.db, now.saturating_sub(between).unwrap_or_default()).await? {
+    let now = app.clock.now();
+    if !RECEIPTS.is_due(&app.db, ago(app, SignedDuration::from_secs(app.options.verify_secs.into()))).await? {
         return Ok(());
     }
+    let some_did_not = store::receipts::mismatched(&app.db).await? > 0;
     let mut after = Uuid::nil();
     loop {
         let page = store::purchases::with_receipt(&app.db, after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.id;
+        let mut fitting = Vec::new();
         for purchase in &page {
-            if !fits(app, purchase).await? && store::receipts::mismatch(&app.db, purchase.id, now).await? {
+            if fits(app, purchase).await? {
+                fitting.push(purchase.id);
+            } else if store::receipts::mismatch(&app.db, purchase.id, now).await? {
                 app.metrics.mismatch();
                 tracing::error!(purchase = %purchase.id, "a receipt does not say what the books say");
             }
+        }
+        if some_did_not {
+            store::receipts::mended(&app.db, &fitting, now).await?;
         }
         // Whoever buys meanwhile comes first.
         tokio::time::sleep(BREATH).await;

@@ -80,14 +80,24 @@ fn keys_change_after_thirty_days_and_what_they_signed_stays() {
     });
 }
 
-/// Receipts that do not fit, as both replicas count them.
+/// Receipts that do not fit, as a replica tells of them.
+fn of(mesh: &TestMesh, replica: usize, series: &str) -> u64 {
+    let text = mesh.node(replica, "shop").running().metrics.encode();
+    let count = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    count.unwrap().parse::<u64>().unwrap()
+}
+
+/// Those that both have counted.
 fn counted(mesh: &TestMesh) -> u64 {
-    let of = |replica: usize| {
-        let text = mesh.node(replica, "shop").running().metrics.encode();
-        let count = text.lines().find_map(|line| line.strip_prefix("cc_shop_integrity_mismatch_total "));
-        count.unwrap().parse::<u64>().unwrap()
-    };
-    of(0) + of(1)
+    [0, 1].map(|replica| of(mesh, replica, "cc_shop_integrity_mismatch_total")).iter().sum()
+}
+
+/// Those that there are, which both tell of.
+async fn open(mesh: &TestMesh, count: u64) {
+    wait_until(format!("{count} do not fit"), RECOVERY, async || {
+        [0, 1].map(|replica| of(mesh, replica, "cc_shop_integrity_mismatch_open")) == [count; 2]
+    })
+    .await;
 }
 
 #[test]
@@ -95,7 +105,7 @@ fn the_sweep_counts_what_does_not_fit() {
     run(async {
         // Longer than is waited for here: a process need not live for so long.
         let between = SignedDuration::from_secs(100);
-        let mesh = mesh().setting("shop.verify_secs", between.as_secs()).start().await;
+        let mut mesh = mesh().setting("shop.verify_secs", between.as_secs()).start().await;
         let alice = Buyer::with(&mesh, 1_000).await;
         let id = alice.buy("spins-5", &key()).await.expect(200)["transaction_id"].as_str().unwrap().to_owned();
         mesh.db.execute(&format!("update shop.purchases set balance = 1000000 where id = '{id}'")).await;
@@ -113,6 +123,22 @@ fn the_sweep_counts_what_does_not_fit() {
             mesh.clock.advance(between);
             wait_until("it is looked at again", RECOVERY, async || mesh.db.count(done).await > before).await;
         }
+        assert_eq!(counted(&mesh), 1);
+        // Who is started since counts nothing, and tells of it all the same; until it is mended.
+        open(&mesh, 1).await;
+        for replica in [0, 1] {
+            mesh.node_mut(replica, "shop").kill().await;
+            mesh.node_mut(replica, "shop").start().await;
+        }
+        open(&mesh, 1).await;
+        assert_eq!(counted(&mesh), 0);
+        mesh.db.execute(&format!("update shop.purchases set balance = 920 where id = '{id}'")).await;
+        mesh.clock.advance(between);
+        open(&mesh, 0).await;
+        // What is bent again is found again.
+        mesh.db.execute(&format!("update shop.purchases set balance = 1000000 where id = '{id}'")).await;
+        mesh.clock.advance(between);
+        open(&mesh, 1).await;
         assert_eq!(counted(&mesh), 1);
     });
 }

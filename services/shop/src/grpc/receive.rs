@@ -5,13 +5,10 @@ use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, metadata::MetadataMap};
 
 use crate::{
-    App, Error,
+    App, Error, chargeback,
     error::constant,
-    settle::{CHARGED_BACK, PAID_BACK},
-    store::{
-        payments::{self, Verdict},
-        receipts,
-    },
+    settle::PAID_BACK,
+    store::payments::{self, Verdict},
     webhook,
 };
 
@@ -55,17 +52,13 @@ pub async fn receive_payment(
         // What was decided before stays so: the first word counts, unless the payment service takes it back.
         let decided = payments::decide(&mut *tx, notice.reference, &verdict).await?;
         if decided.is_none() && state != v1::PurchaseState::Confirmed {
-            receipts::keep(&mut *tx, notice.reference).await?;
-            let before = Some(v1::PurchaseState::Confirmed);
-            let back = Verdict { before, state: v1::PurchaseState::Voided, reason: CHARGED_BACK, ..verdict };
-            charged_back = payments::decide(&mut *tx, notice.reference, &back).await?;
+            charged_back = chargeback::open(&mut tx, notice.reference, &verdict).await?;
         }
     }
     tx.commit().await?;
     app.woken.notify_one();
-    if let Some(purchase) = charged_back {
-        app.metrics.charged_back();
-        tracing::warn!(purchase = %purchase.id, "a payment is taken back, and with it what was given");
+    if let Some(purchase) = &charged_back {
+        chargeback::told(app, purchase);
     }
     if let (Some(said), Ok(seen)) = (notice.verdict(), app.again(notice.reference).await) {
         let first = seen.verdict.unwrap_or(seen.state);

@@ -149,6 +149,33 @@ pub async fn claw(
     Ok(row.map(Purchase::from))
 }
 
+/// Locks a purchase until the transaction ends: what ends it just now has ended it, and what comes after waits.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query!(r#"select 1 as "locked!" from shop.purchases where id = $1 for update"#, id)
+        .fetch_optional(conn)
+        .await?;
+    Ok(())
+}
+
+/// Forgets some of the webhooks that came before a time; answers how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(db: impl PgExecutor<'_>, before: Timestamp, limit: i64) -> Result<u64, sqlx::Error> {
+    let gone = sqlx::query!(
+        "delete from shop.webhooks where event_id in (
+             select event_id from shop.webhooks where received_at < $1 order by received_at limit $2)",
+        before.to_sqlx() as _,
+        limit,
+    )
+    .execute(db)
+    .await?;
+    Ok(gone.rows_affected())
+}
+
 /// Notes a webhook; false when it came before.
 ///
 /// # Errors

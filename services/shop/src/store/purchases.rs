@@ -199,3 +199,64 @@ pub async fn postpone(db: impl PgExecutor<'_>, id: Uuid, tries: i32, at: Timesta
     .await?;
     Ok(())
 }
+
+/// A conversion that the payment service confirmed.
+#[derive(Debug)]
+pub struct Given {
+    /// The purchase.
+    pub id: Uuid,
+    /// What the payment service calls it.
+    pub payment_id: String,
+    /// When it was over.
+    pub closed_at: jiff_sqlx::Timestamp,
+}
+
+/// Conversions that the payment service confirmed and that were over after a time and id, in that order. What an operator has settled is
+/// none of them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn given(
+    db: impl PgExecutor<'_>,
+    (at, after): (Timestamp, Uuid),
+    limit: i64,
+) -> Result<Vec<Given>, sqlx::Error> {
+    sqlx::query_as!(
+        Given,
+        r#"select id, payment_id, closed_at as "closed_at!: jiff_sqlx::Timestamp" from shop.purchases
+            where category = 1 and state = 3 and (closed_at, id) > ($1, $2) and payment_id <> '' and said_by <> 'operator'
+            order by closed_at, id limit $3"#,
+        at.to_sqlx() as _,
+        after,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Purchases of which something is owed, of one user or of all, newest first, before a time and id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn owed(
+    db: impl PgExecutor<'_>,
+    user: Option<Uuid>,
+    before: Option<(Timestamp, Uuid)>,
+    limit: i64,
+) -> Result<Vec<Purchase>, sqlx::Error> {
+    let (at, id) = before.unzip();
+    let rows = row!(
+        "select",
+        "from shop.purchases p
+          where p.owed > 0 and ($1::uuid is null or p.user_id = $1)
+            and ($2::timestamptz is null or (p.closed_at, p.id) < ($2, $3))
+          order by p.closed_at desc, p.id desc limit $4",
+        user,
+        at.map(|at| at.to_sqlx()) as _,
+        id,
+        limit
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(Purchase::from).collect())
+}
