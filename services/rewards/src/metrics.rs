@@ -24,6 +24,8 @@ pub struct Metrics {
     pub latency: Histogram,
     /// Gaps that were found in the audit.
     pub gaps: Counter,
+    /// Gaps that there are.
+    pub open_gaps: Gauge,
     /// Codes of vouchers that no key opens.
     pub closed: Gauge,
 }
@@ -34,6 +36,7 @@ impl Default for Metrics {
             issued: Family::default(),
             latency: Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0]),
             gaps: Counter::default(),
+            open_gaps: Gauge::default(),
             closed: Gauge::default(),
         }
     }
@@ -45,6 +48,8 @@ impl Metrics {
         registry.register("cc_reward_issue", "Rewards that came to an end, by which", self.issued.clone());
         registry.register("cc_reward_issue_latency_seconds", "Time from promise to end", self.latency.clone());
         registry.register("cc_reward_audit_gap", "Gaps found in the audit of rewards", self.gaps.clone());
+        let open = "Gaps in the audit of rewards that there were at the last look";
+        registry.register("cc_reward_audit_gap_open", open, self.open_gaps.clone());
         registry.register("rewards_codes_closed", "Codes of vouchers that no key opens", self.closed.clone());
     }
 

@@ -112,6 +112,12 @@ async fn audit(app: Arc<App>, stop: CancellationToken) {
             Some(Ok(_)) => {}
             Some(Err(error)) => tracing::warn!(%error, "the audit could not be looked at"),
         }
+        // Whichever replica has looked: all of them tell of what is there, one that has just begun as well.
+        match stop.run_until_cancelled(store::audit::gaps(&app.db)).await {
+            None => return,
+            Some(Ok(gaps)) => _ = app.metrics.open_gaps.set(gaps),
+            Some(Err(error)) => tracing::warn!(%error, "gaps in the audit could not be counted"),
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
@@ -131,6 +137,7 @@ async fn books(app: &App) -> Result<(), Error> {
     store::audit::take_time(&mut tx).await?;
     let mut gaps = store::audit::sweep_grants(&mut *tx, now, old, since).await?;
     gaps.extend(store::audit::sweep_redemptions(&mut *tx, now, old, since).await?);
+    store::audit::mend(&mut *tx, now).await?;
     tx.commit().await?;
     for (subject, what) in gaps {
         app.metrics.gaps.inc();

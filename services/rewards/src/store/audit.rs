@@ -48,7 +48,7 @@ pub async fn take_time(connection: &mut PgConnection) -> Result<(), sqlx::Error>
     Ok(())
 }
 
-/// Notes gaps that were not noted before, and answers them: a grant without the line of its state, a line without its grant, both
+/// Notes gaps that were none before, and answers them: a grant without the line of its state, a line without its grant, both
 /// of those after `since`; a grant that was promised before `old` and is pending still.
 ///
 /// # Errors
@@ -79,8 +79,10 @@ pub async fn sweep_grants(
            )
            insert into rewards.audit_gaps (subject, what, found_at)
            select distinct subject, what, $1::timestamptz from gaps
-            where not exists (select from rewards.audit_gaps g where g.subject = gaps.subject and g.what = gaps.what) limit 1000
-           on conflict do nothing returning subject, what"#,
+            where not exists (select from rewards.audit_gaps g
+                               where g.subject = gaps.subject and g.what = gaps.what and g.gone_at is null) limit 1000
+           on conflict on constraint audit_gaps_pkey do update set found_at = excluded.found_at, gone_at = null
+           returning subject, what"#,
         now.to_sqlx() as _,
         old.to_sqlx() as _,
         since.to_sqlx() as _,
@@ -122,8 +124,10 @@ pub async fn sweep_redemptions(
            )
            insert into rewards.audit_gaps (subject, what, found_at)
            select distinct subject, what, $1::timestamptz from gaps
-            where not exists (select from rewards.audit_gaps g where g.subject = gaps.subject and g.what = gaps.what) limit 1000
-           on conflict do nothing returning subject, what"#,
+            where not exists (select from rewards.audit_gaps g
+                               where g.subject = gaps.subject and g.what = gaps.what and g.gone_at is null) limit 1000
+           on conflict on constraint audit_gaps_pkey do update set found_at = excluded.found_at, gone_at = null
+           returning subject, what"#,
         now.to_sqlx() as _,
         old.to_sqlx() as _,
         since.to_sqlx() as _,
@@ -131,4 +135,51 @@ pub async fn sweep_redemptions(
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|row| (row.subject, row.what)).collect())
+}
+
+/// Notes of gaps that they are none any more: what was pending has ended, what was missing is there.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mend(db: impl PgExecutor<'_>, now: Timestamp) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"update rewards.audit_gaps a set gone_at = $1
+            where a.gone_at is null and not case
+                when a.what = 'grant_asked_unwritten' then
+                    exists (select from rewards.grants g where g.id = a.subject)
+                    and not exists (select from rewards.reward_audit l where l.subject = a.subject and l.step = 'asked')
+                when a.what = 'grant_end_unwritten' then exists (
+                    select from rewards.grants g where g.id = a.subject and g.state in (2, 3) and not exists (
+                        select from rewards.reward_audit l where l.subject = g.id
+                           and l.step = case g.state when 2 then 'granted' else 'refused' end))
+                when a.what = 'grant_missing' then exists (
+                    select from rewards.reward_audit l
+                     where l.subject = a.subject and l.step in ('granted', 'refused') and not exists (
+                           select from rewards.grants g where g.id = l.subject
+                              and g.state = case l.step when 'granted' then 2 else 3 end))
+                when a.what = 'grant_pending' then
+                    exists (select from rewards.grants g where g.id = a.subject and g.state = 1)
+                when a.what = 'redemption_missing' then
+                    not exists (select from rewards.redemptions r where r.id = a.subject)
+                when a.what = 'redemption_pending' then
+                    exists (select from rewards.redemptions r where r.id = a.subject and r.state in (1, 2, 4))
+                else not exists (
+                    select from rewards.reward_audit l where l.subject = a.subject
+                       and l.step = substring(a.what from '^redemption_(.*)_unwritten$'))
+            end"#,
+        now.to_sqlx() as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// How many gaps there are.
+///
+/// # Errors
+/// When the database fails.
+pub async fn gaps(db: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"select count(*) as "count!" from rewards.audit_gaps where gone_at is null"#)
+        .fetch_one(db)
+        .await
 }
