@@ -1,8 +1,8 @@
 //! Recomputes what must hold of purchases: what they took is what is taken, an item did what it does once, and the wallet has
 //! moved for each what it says, and no more.
 //!
-//! What is counted is one statement, so it is of one moment. What the wallet moved is looked at for purchases that are over:
-//! nothing moves for them any more.
+//! What is counted is one statement, so it is of one moment. What the wallet moved is looked at for purchases that are over, and
+//! nothing moves for those, but that a payment is charged back: so what does not fit is said of a row that is the same afterwards.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,12 +18,17 @@ use uuid::Uuid;
 use crate::{
     App, Error,
     purchase::Purchase,
-    store::integrity::{self as store, Effects},
+    store::{
+        integrity::{self as store, Effects},
+        purchases::by_ids,
+    },
     wallet::claw_keys,
 };
 
 /// Purchases of one page; the wallet answers a thousand keys at once.
 const PAGE: i64 = 250;
+/// Looks at rows that change while the wallet is asked; what changes still is looked at the next time.
+const LOOKS: usize = 3;
 /// Longest time of the statement that counts.
 const MINUTES: u32 = 60;
 
@@ -66,18 +71,60 @@ pub async fn verify(db: &PgPool, books: &Books) -> Result<Report, Error> {
         let page = store::over(db, after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.id;
-        let ids: Vec<Uuid> = page.iter().map(|purchase| purchase.id).collect();
-        let effects = store::effects(db, &ids).await?;
-        let moved = moved(books, &page).await?;
         purchases += count(page.len());
-        postings += moved.values().map(|(_, postings)| postings).sum::<i64>();
-        findings.extend(page.iter().filter_map(|purchase| effect(purchase, &effects)));
-        findings.extend(page.iter().filter_map(|purchase| ledger(purchase, &moved)));
+        let (amiss, found) = amiss(db, books, &page).await?;
+        postings += found;
+        findings.extend(lasting(db, books, page, amiss).await?);
         if findings.len() >= MOST {
             break;
         }
     }
     Ok(Report { counts: vec![("purchases", purchases), ("postings", postings)], findings })
+}
+
+/// What does not fit of purchases, by each, and in how many postings GOLD moved for them.
+async fn amiss(db: &PgPool, books: &Books, page: &[Purchase]) -> Result<(HashMap<Uuid, Vec<Finding>>, i64), Error> {
+    let ids: Vec<Uuid> = page.iter().map(|purchase| purchase.id).collect();
+    let effects = store::effects(db, &ids).await?;
+    let moved = moved(books, page).await?;
+    let mut amiss: HashMap<Uuid, Vec<Finding>> = HashMap::new();
+    for purchase in page {
+        let found = [effect(purchase, &effects), ledger(purchase, &moved)].into_iter().flatten();
+        for finding in found {
+            amiss.entry(purchase.id).or_default().push(finding);
+        }
+    }
+    Ok((amiss, moved.values().map(|(_, postings)| postings).sum()))
+}
+
+/// Of what does not fit, that of purchases which are as they were when the wallet was asked; the others are looked at again.
+async fn lasting(
+    db: &PgPool,
+    books: &Books,
+    mut page: Vec<Purchase>,
+    mut found: HashMap<Uuid, Vec<Finding>>,
+) -> Result<Vec<Finding>, Error> {
+    let mut lasting = Vec::new();
+    for _ in 0..LOOKS {
+        let ids: Vec<Uuid> = found.keys().copied().collect();
+        if ids.is_empty() {
+            break;
+        }
+        let now = by_ids(db, &ids).await?;
+        let seen = |id: Uuid| page.iter().find(|purchase| purchase.id == id);
+        let same = |now: &Purchase| {
+            let what = |row: &Purchase| (row.state, row.tries, row.closed_at);
+            seen(now.id).is_some_and(|before| what(before) == what(now))
+        };
+        let (same, changed): (Vec<_>, Vec<_>) = now.into_iter().partition(same);
+        lasting.extend(same.iter().filter_map(|purchase| found.remove(&purchase.id)).flatten());
+        page = changed.into_iter().filter(Purchase::is_over).collect();
+        if page.is_empty() {
+            break;
+        }
+        (found, _) = amiss(db, books, &page).await?;
+    }
+    Ok(lasting)
 }
 
 fn count(number: usize) -> i64 {

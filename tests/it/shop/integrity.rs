@@ -1,10 +1,22 @@
 //! `shop.purchases`, the check that ops runs: it is sound, and says so when a row is bent behind the service's back.
 
-use coreloop_testkit::{Persona, TestMesh, run, wait::wait_for};
-use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Executor as _};
+use std::sync::Arc;
 
-use super::stage::{Buyer, RECOVERY, key, mesh, product};
+use coreloop_shop::integrity::{Books, verify};
+use coreloop_testkit::{Persona, TestMesh, rpc, run, wait::wait_for};
+use coreloop_wallet_api::v1::{FindPostingsRequest, FindPostingsResponse, KeyedPosting};
+use prost::Message as _;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Executor as _, PgPool};
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, unbounded_channel},
+    oneshot,
+};
+
+use super::{
+    settling::decide,
+    stage::{Buyer, RECOVERY, key, mesh, product},
+};
 
 /// Has a check run; answers its run once it has ended.
 pub async fn checked(admin: &Persona, check: &str) -> Value {
@@ -81,5 +93,55 @@ fn a_row_that_is_bent_is_found() {
         connection.execute(AssertSqlSafe(charged)).await.unwrap();
         let run = checked(&admin, "shop.purchases").await;
         assert_eq!(run["findings"][0]["subject"], json!(gold), "{run}");
+    });
+}
+
+/// The wallet, asked by a check; before its first answer a payment is charged back.
+async fn answer(mesh: &TestMesh, (buyer, id): (&Buyer, &str), mut asked: UnboundedReceiver<Asked>) {
+    let payment = buyer.transaction(id).await["payment_id"].as_str().unwrap().to_owned();
+    let bearer = format!("Bearer {}", mesh.machine_token("shop", "wallet").await);
+    while let Some((idempotency_keys, answer)) = asked.recv().await {
+        if buyer.transaction(id).await["state"] == "PURCHASE_STATE_CONFIRMED" {
+            decide(mesh, &payment, &json!({"status": "voided"})).await;
+            buyer.settled(id, "VOIDED").await;
+        }
+        let asked = FindPostingsRequest { idempotency_keys }.encode_to_vec();
+        let path = "/coreloop.wallet.v1.WalletInternalService/FindPostings";
+        let metadata = [("authorization", bearer.as_str())];
+        let found = rpc::call(&mesh.grpc("wallet"), path, &asked, &metadata).await.unwrap();
+        answer.send(FindPostingsResponse::decode(found).unwrap().postings).unwrap();
+    }
+}
+
+/// Keys, and who waits for what was posted under them.
+type Asked = (Vec<String>, oneshot::Sender<Vec<KeyedPosting>>);
+
+/// The rows are read, then the payment is charged back, and only then the wallet answers.
+#[test]
+fn what_is_charged_back_while_it_is_looked_at_is_no_finding() {
+    run(async {
+        let mesh = mesh().start().await;
+        let (alice, bob) = (Buyer::new(&mesh), Buyer::new(&mesh));
+        let id = alice.convert(&key(), "card").await.expect(200)["transaction_id"].as_str().unwrap().to_owned();
+        let bobs = bob.convert(&key(), "card").await.expect(200)["transaction_id"].as_str().unwrap().to_owned();
+        let (db, (asks, asked)) = (PgPool::connect(&mesh.db.url()).await.unwrap(), unbounded_channel::<Asked>());
+        let books: Books = Arc::new(move |keys| {
+            let (answer, answered) = oneshot::channel();
+            asks.send((keys, answer)).unwrap();
+            Box::pin(async move { Ok(answered.await.unwrap()) })
+        });
+        let looks = async {
+            let report = verify(&db, &books).await.unwrap();
+            assert!(report.findings.is_empty(), "{:?}", report.findings);
+            assert_eq!(alice.transaction(&id).await["state"], "PURCHASE_STATE_VOIDED");
+            // What does not fit however often it is looked at is said all the same.
+            mesh.db.execute(&format!("update shop.purchases set bonus = bonus + 1 where id = '{bobs}'")).await;
+            verify(&db, &books).await.unwrap().findings
+        };
+        let findings = tokio::select! {
+            findings = looks => findings,
+            () = answer(&mesh, (&alice, &id), asked) => panic!("nobody asks"),
+        };
+        assert_eq!(findings.into_iter().map(|it| it.subject).collect::<Vec<_>>(), [bobs]);
     });
 }
