@@ -13,4 +13,5 @@ mod receipts;
 mod refusing;
 mod settling;
 pub mod stage;
+mod times;
 mod travelling;

@@ -4,6 +4,9 @@ use jiff::Timestamp;
 
 use crate::Error;
 
+/// The first second of the calendar of the contract.
+const FIRST: i64 = -62_135_596_800;
+
 /// As the contract says it.
 #[must_use]
 pub fn proto_time(at: Timestamp) -> prost_types::Timestamp {
@@ -13,10 +16,11 @@ pub fn proto_time(at: Timestamp) -> prost_types::Timestamp {
 /// As the contract said it, in the microseconds that the database keeps.
 ///
 /// # Errors
-/// A time out of the calendar.
+/// A time out of the calendar, nanoseconds that are none.
 pub fn parse(field: &str, at: Option<&prost_types::Timestamp>) -> Result<Option<Timestamp>, Error> {
     let Some(at) = at else { return Ok(None) };
+    let is_one = at.seconds >= FIRST && (0..1_000_000_000).contains(&at.nanos);
     let micros = at.seconds.checked_mul(1_000_000).and_then(|whole| whole.checked_add(i64::from(at.nanos) / 1_000));
-    let parsed = micros.and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    let parsed = micros.filter(|_| is_one).and_then(|micros| Timestamp::from_microsecond(micros).ok());
     parsed.map(Some).ok_or_else(|| Error::invalid(field, "must be a time"))
 }

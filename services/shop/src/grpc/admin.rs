@@ -51,16 +51,19 @@ fn check(product: &v1::Product) -> Result<(), Error> {
         Category::Item if product.bonus > 0 => return Err(Error::invalid("product.bonus", "is for conversions")),
         _ => {}
     }
-    window("product.ends_at", product.starts_at.as_ref(), product.ends_at.as_ref())
+    window("product", product.starts_at.as_ref(), product.ends_at.as_ref())
 }
 
 fn window(
-    field: &str,
+    of: &str,
     from: Option<&prost_types::Timestamp>,
     to: Option<&prost_types::Timestamp>,
 ) -> Result<(), Error> {
+    let (starts, ends) = (format!("{of}.starts_at"), format!("{of}.ends_at"));
+    time::check(&starts, from)?;
+    time::check(&ends, to)?;
     match (from, to) {
-        (Some(from), Some(to)) if time::read(from) >= time::read(to) => Err(Error::invalid(field, "must be later")),
+        (Some(from), Some(to)) if time::read(from) >= time::read(to) => Err(Error::invalid(&ends, "must be later")),
         _ => Ok(()),
     }
 }
@@ -78,7 +81,7 @@ pub async fn upsert_promo(
     if promo.kind() == PromoKind::Percent && promo.value > 99 {
         return Err(Error::invalid("promo.value", "must be 1 to 99 percents"));
     }
-    window("promo.ends_at", promo.starts_at.as_ref(), promo.ends_at.as_ref())?;
+    window("promo", promo.starts_at.as_ref(), promo.ends_at.as_ref())?;
     let now = app.clock.now();
     let mut tx = coreloop_db::begin(&app.db).await?;
     let before = store::promos::seen(&mut tx, &promo.code).await?;
