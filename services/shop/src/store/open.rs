@@ -135,7 +135,8 @@ pub(super) fn column<V>(rows: &[Opened<'_>], value: impl FnMut(&Opened<'_>) -> V
     rows.iter().map(value).collect()
 }
 
-/// Writes purchases down with what they take and their events: one statement.
+/// Writes purchases down with what they take and their events: one statement. Rows go in by their ids: of two replicas that write the
+/// same keys one waits for the other.
 ///
 /// # Errors
 /// When the database fails; when another replica was first with a key.
@@ -169,6 +170,7 @@ pub async fn write(
                           $14::text[], $15::text[], $16::text[], $17::text[], $18::text[])
                    as t(id, user_id, product_id, key, body_hash, product, category, price, gold, bonus, promo, took_stock,
                         took_holding, payment_handle, device_id, trace_id, traceparent, request_id)
+             order by id
         ), stock as (
             update shop.stock s set taken = s.taken + v.n
               from unnest($19::text[], $20::bigint[]) as v(product_id, n) where s.product_id = v.product_id

@@ -13,7 +13,7 @@ use super::open::{Opened, column};
 use crate::{Error, facts::Fact};
 
 /// Writes items down with their events, but for those whose key is known, and for all as long as a rule against fraud is about
-/// items; answers which it wrote. What takes a piece, a place or a code is not for this: it needs locks.
+/// items; answers which it wrote. Rows go in by their ids: of two replicas that write the same keys one waits for the other. What takes a piece, a place or a code is not for this: it needs locks.
 ///
 /// # Errors
 /// When the database fails.
@@ -37,6 +37,7 @@ pub async fn write(
                    as t(id, user_id, product_id, key, body_hash, product, price, payment_handle, device_id, trace_id,
                         traceparent, request_id)
              where not exists (select from shop.fraud_rules r where r.mode > 1 and r.category = 2)
+             order by id
             on conflict on constraint purchases_pkey do nothing
             returning id, user_id, trace_id, traceparent, request_id
         ), fact as (
