@@ -7,4 +7,5 @@ mod granting;
 mod integrity;
 mod interrupted;
 mod redeeming;
+mod sealing;
 pub mod stage;
