@@ -6,6 +6,9 @@
 //! a flush. A batch runs in a task of its own: who gives up waiting does not cut off the others. What was not begun when
 //! its caller went away, or when their deadline passed, is not begun any more (O6).
 //!
+//! How many batches run at the same time is a matter of how much they are: few large ones are cheaper, many small ones wait for
+//! nobody ([`Limits::ample`]).
+//!
 //! Items may name what they lock. What a batch that runs has locked is left to wait, and goes together when that batch is
 //! over, in the order in which it came: a lane that took it would only wait for the row, with a connection in its hand, while
 //! more of the same gathers. So the busier one row is, the more of its writes are one.
@@ -36,7 +39,17 @@ pub struct Limits {
     pub most: usize,
     /// Items that may wait; more are refused.
     pub queue: usize,
+    /// As long as so many are under way, no further lane begins: what waits gathers, and goes when one of them ends. So there are
+    /// many lanes while little is to be done, which then waits for nobody, and few large batches when there is much. What a batch
+    /// costs however small it is, in rows, is a good number; batches that stand still hold up others for [`PATIENCE`] at most.
+    pub ample: usize,
 }
+
+/// What a batch of a few statements costs Postgres however small it is, in rows: a good [`Limits::ample`] for writes.
+pub const AMPLE: usize = 16;
+
+/// When no batch was begun for so long, what is under way is stuck, and is not waited for: another lane begins.
+pub const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Why an item was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +93,10 @@ struct State<T, R> {
     free: Vec<usize>,
     /// What batches that run have locked.
     locked: HashSet<u128>,
+    /// Items of the batches that run.
+    under_way: usize,
+    /// When the last batch was begun.
+    begun: Option<Instant>,
 }
 
 struct Waiting<T, R> {
@@ -87,6 +104,13 @@ struct Waiting<T, R> {
     locks: Vec<u128>,
     deadline: Option<Instant>,
     reply: oneshot::Sender<Result<R, GroupError>>,
+}
+
+/// What a lane does.
+#[derive(Debug, Default)]
+struct Batch {
+    locks: Vec<u128>,
+    items: usize,
 }
 
 impl<T, R> fmt::Debug for Grouped<T, R> {
@@ -117,7 +141,7 @@ impl<T: Send + 'static, R: Send + 'static> Grouped<T, R> {
         F: Fn(Vec<T>, usize) -> BoxFuture<'static, Vec<R>> + Send + Sync + 'static,
     {
         let free = (0..limits.lanes.max(1)).rev().collect();
-        let state = State { waiting: Vec::new(), free, locked: HashSet::new() };
+        let state = State { waiting: Vec::new(), free, locked: HashSet::new(), under_way: 0, begun: None };
         Self(Arc::new(Inner { run: Box::new(run), locks: Box::new(locks), limits, state: Mutex::new(state) }))
     }
 
@@ -156,10 +180,10 @@ impl<T: Send + 'static, R: Send + 'static> Grouped<T, R> {
 impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
     /// Runs batches in a lane until nothing waits.
     async fn drain(self: Arc<Self>, lane: usize) {
-        let mut held = Vec::new();
+        let mut last = Batch::default();
         loop {
             tokio::task::yield_now().await;
-            let Some(batch) = self.next(lane, &mut held) else { return };
+            let Some(batch) = self.next(lane, &mut last) else { return };
             // When the last of its callers has been told that it came too late, nothing of the batch is begun any more (O6).
             let latest = batch.iter().map(|one| one.deadline).reduce(|one, two| Some(one?.max(two?))).flatten();
             let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.item, one.reply)).unzip();
@@ -179,18 +203,26 @@ impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
         }
     }
 
-    /// The next batch; none, and the lane is free, when nothing waits that it may take. `held` is what the last one locked.
-    fn next(self: &Arc<Self>, lane: usize, held: &mut Vec<u128>) -> Option<Vec<Waiting<T, R>>> {
+    /// The next batch; none, and the lane is free, when nothing waits that it may take. `last` is what it did last.
+    fn next(self: &Arc<Self>, lane: usize, last: &mut Batch) -> Option<Vec<Waiting<T, R>>> {
         let now = Instant::now();
         let mut state = self.state();
-        for lock in held.drain(..) {
+        for lock in last.locks.drain(..) {
             state.locked.remove(&lock);
         }
+        state.under_way -= std::mem::take(&mut last.items);
         let late: Vec<_> = state.waiting.extract_if(.., |one| one.deadline.is_some_and(|end| end <= now)).collect();
         state.waiting.retain(|one| !one.reply.is_closed());
-        let batch = state.take(self.limits.most.max(1));
-        held.extend(batch.iter().flat_map(|one| &one.locks));
-        state.locked.extend(held.iter());
+        // Those that are under way look here when they end.
+        let batch =
+            if state.may_begin(self.limits.ample, now) { state.take(self.limits.most.max(1)) } else { Vec::new() };
+        last.locks.extend(batch.iter().flat_map(|one| &one.locks));
+        last.items = batch.len();
+        state.locked.extend(last.locks.iter());
+        if last.items > 0 {
+            state.under_way += last.items;
+            state.begun = Some(now);
+        }
         match batch.is_empty() {
             true => state.free.push(lane),
             // There was no room for some that another may take.
@@ -204,9 +236,11 @@ impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
         (!batch.is_empty()).then_some(batch)
     }
 
-    /// Puts a lane to work, if one is free.
+    /// Puts a lane to work, if one is free and not enough is under way.
     fn wake(self: &Arc<Self>, state: &mut State<T, R>) {
-        if let Some(lane) = state.free.pop() {
+        if state.may_begin(self.limits.ample, Instant::now())
+            && let Some(lane) = state.free.pop()
+        {
             tokio::spawn(Arc::clone(self).drain(lane));
         }
     }
@@ -217,6 +251,11 @@ impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
 }
 
 impl<T, R> State<T, R> {
+    /// Whether a batch may begin beside those that are under way.
+    fn may_begin(&self, ample: usize, now: Instant) -> bool {
+        self.under_way < ample.max(1) || self.begun.is_none_or(|begun| now.duration_since(begun) >= PATIENCE)
+    }
+
     /// Up to `most` of those that wait and whose locks nobody has. Who is passed over is not overtaken: what it would lock is
     /// as good as locked for those behind it.
     fn take(&mut self, most: usize) -> Vec<Waiting<T, R>> {
@@ -264,12 +303,16 @@ mod tests {
     }
 
     async fn settle(writes: &Grouped<u32, u32>, waiting: usize) {
-        while writes.waiting() != waiting || !writes.0.state().free.is_empty() {
+        reach(writes, waiting, 0).await;
+    }
+
+    async fn reach(writes: &Grouped<u32, u32>, waiting: usize, free: usize) {
+        while writes.waiting() != waiting || writes.0.state().free.len() != free {
             tokio::task::yield_now().await;
         }
     }
 
-    const TWO: Limits = Limits { lanes: 2, most: 256, queue: 1_000 };
+    const TWO: Limits = Limits { lanes: 2, most: 256, queue: 1_000, ample: usize::MAX };
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_goes_together_and_everybody_gets_their_own_answer() {
@@ -288,9 +331,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn while_enough_is_under_way_more_of_it_gathers_but_not_behind_what_stands_still() {
+        let gate = Arc::new(Semaphore::new(0));
+        let (writes, batches) = doubling(&gate, Limits { lanes: 3, ample: 2, ..TWO });
+        let mut asked = Vec::new();
+        // One is little: the second has a lane of its own, as does nothing that comes after it.
+        for (item, waiting, free) in [(1, 0, 2), (2, 0, 1), (3, 1, 1), (4, 2, 1)] {
+            asked.push(ask(&writes, item));
+            reach(&writes, waiting, free).await;
+        }
+        gate.add_permits(1);
+        reach(&writes, 0, 1).await;
+        assert_eq!(*batches.lock().unwrap(), [vec![1]]);
+        // They stand still, and the fifth comes when nobody is waited for any more.
+        tokio::time::advance(PATIENCE).await;
+        asked.push(ask(&writes, 5));
+        reach(&writes, 0, 0).await;
+        gate.add_permits(9);
+        for (item, asked) in (1..=5_u32).zip(asked) {
+            assert_eq!(asked.await.unwrap(), Ok(item * 2));
+        }
+        let mut seen = batches.lock().unwrap().clone();
+        seen.sort();
+        assert_eq!(seen, [vec![1], vec![2], vec![3, 4], vec![5]]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn no_more_wait_than_may() {
         let gate = Arc::new(Semaphore::new(0));
-        let (writes, _) = doubling(&gate, Limits { lanes: 1, most: 8, queue: 2 });
+        let (writes, _) = doubling(&gate, Limits { lanes: 1, most: 8, queue: 2, ample: usize::MAX });
         let asked = [ask(&writes, 1)];
         settle(&writes, 0).await;
         let more = [ask(&writes, 2), ask(&writes, 3)];

@@ -21,7 +21,7 @@ mod transaction;
 pub use coalesce::Coalesced;
 pub use error::{ConstraintKind, ConstraintViolation, DbError, is_transient, problem, violation};
 pub use gauge::PoolGauge;
-pub use grouped::{GroupError, Grouped, Limits};
+pub use grouped::{AMPLE, GroupError, Grouped, Limits, PATIENCE};
 pub use growth::Growth;
 pub use migrate::{bootstrap, identifier, migrate};
 pub use options::Options;

@@ -22,6 +22,9 @@ const MOST: usize = 256;
 /// Calls for each lane of the database's: one that waits for somebody's wallet keeps nobody else's from theirs.
 const CALLS: usize = 8;
 
+/// Charges under way that keep further calls from being made: what a call costs both sides, in charges.
+const AMPLE: usize = 64;
+
 /// Charges. Clones share the lanes.
 #[derive(Debug, Clone)]
 pub struct Charges {
@@ -39,8 +42,8 @@ impl Charges {
     /// Through the machine that the shop is towards the wallet.
     #[must_use]
     pub fn new(machine: Machine, options: &Options) -> Self {
-        let limits =
-            Limits { lanes: options.lanes.saturating_mul(CALLS), most: options.batch.min(MOST), queue: options.queue };
+        let (lanes, most) = (options.lanes.saturating_mul(CALLS), options.batch.min(MOST));
+        let limits = Limits { lanes, most, queue: options.queue, ample: AMPLE };
         let hand = machine.clone();
         let together = Grouped::new(limits, move |charges: Vec<Charge>, _| {
             let machine = hand.clone();

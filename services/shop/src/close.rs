@@ -5,7 +5,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use coreloop_core::Clock;
-use coreloop_db::{Grouped, Limits};
+use coreloop_db::{AMPLE, Grouped, Limits};
 use coreloop_shop_api::v1::PurchaseState;
 use sqlx::PgPool;
 
@@ -39,7 +39,7 @@ impl Closing {
     #[must_use]
     pub fn new(db: PgPool, clock: Arc<dyn Clock>, keys: Keyring, options: &Options) -> Self {
         let hand = Arc::new(Hand { db, clock: Arc::clone(&clock) });
-        let limits = Limits { lanes: options.lanes, most: options.batch, queue: options.queue };
+        let limits = Limits { lanes: options.lanes, most: options.batch, queue: options.queue, ample: AMPLE };
         let writes = Grouped::new(limits, move |ended: Vec<Box<Purchase>>, _| {
             let hand = Arc::clone(&hand);
             Box::pin(async move { hand.commit(&ended).await })

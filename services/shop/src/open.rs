@@ -13,7 +13,7 @@ use std::{
 };
 
 use coreloop_core::Clock;
-use coreloop_db::{ConstraintKind, DbError, Grouped, Growth, Limits, deadline, is_transient, violation};
+use coreloop_db::{AMPLE, ConstraintKind, DbError, Grouped, Growth, Limits, deadline, is_transient, violation};
 use coreloop_planted::{self as planted, Bug};
 use coreloop_shop_api::v1::{Category, PurchaseState};
 use sqlx::PgPool;
@@ -71,7 +71,7 @@ impl Opening {
     pub fn new(db: PgPool, clock: Arc<dyn Clock>, options: &Options, metrics: Metrics) -> Self {
         let growth = Growth::of(db.clone(), &TABLES);
         let hand = Arc::new(Hand { db, clock, lease_secs: options.lease_secs, growth, metrics });
-        let limits = Limits { lanes: options.lanes, most: options.batch, queue: options.queue };
+        let limits = Limits { lanes: options.lanes, most: options.batch, queue: options.queue, ample: AMPLE };
         Self(Grouped::new(limits, move |orders: Vec<Order>, _| {
             let hand = Arc::clone(&hand);
             Box::pin(async move { hand.commit(&orders).await })

@@ -63,7 +63,7 @@ pub struct Payment {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            lanes: 2,
+            lanes: 4,
             batch: 256,
             queue: 4_096,
             claim_timeout_ms: 100,

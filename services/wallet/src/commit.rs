@@ -11,7 +11,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use coreloop_core::Clock;
-use coreloop_db::{ConstraintKind, GroupError, Grouped, Growth, Limits, deadline, is_transient, violation};
+use coreloop_db::{AMPLE, ConstraintKind, GroupError, Grouped, Growth, Limits, deadline, is_transient, violation};
 use coreloop_planted::{self as planted, Bug};
 use coreloop_wallet_api::v1;
 use sqlx::PgPool;
@@ -72,7 +72,7 @@ impl Ledger {
         let slot = rand::random::<u8>() % SLOTS;
         let growth = Growth::of(db.clone(), &TABLES);
         let hand = Arc::new(Hand { db, clock, metrics, growth, grace_secs: options.grace_secs, slot });
-        let limits = Limits { lanes: options.lanes, most: options.batch, queue: options.queue };
+        let limits = Limits { lanes: options.lanes, most: options.batch, queue: options.queue, ample: AMPLE };
         let working = Arc::clone(&hand);
         let writes = Grouped::apart(limits, Order::users, move |orders: Vec<Order>, lane| {
             let hand = Arc::clone(&working);

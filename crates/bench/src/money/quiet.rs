@@ -10,6 +10,8 @@ use crate::{load, report::Row};
 impl Place {
     /// P11: the tails of both kinds of purchases, of the one statement's.
     pub(super) async fn tails(&self) -> Result<Vec<Row>> {
+        // What a service does first (connections, statements, plans) is no part of a steady pace; Spend had its rounds.
+        self.spread(usize::MAX).await?;
         let (spend, purchase, one) = (self.quiet().await?, self.quiet_shop().await?, self.quiet_raw()?);
         let row = |what: &str, tail: f64, commits: &str| Row {
             id: "P11",

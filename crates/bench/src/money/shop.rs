@@ -91,7 +91,7 @@ impl Place {
     }
 
     /// Purchases a second of all buyers.
-    async fn spread(&self, round: usize) -> Result<f64> {
+    pub(super) async fn spread(&self, round: usize) -> Result<f64> {
         let begun = Instant::now();
         let each = (IN_FLIGHT / BUYERS, PURCHASES / BUYERS as u64);
         let buyers = (0..BUYERS).map(|buyer| async move {
