@@ -1,5 +1,6 @@
 //! Looking after the mesh (chapter 08): dead letters, the audit, what must hold, and the same from the command line.
 
+mod acts;
 mod alerts;
 mod audit;
 mod cli;

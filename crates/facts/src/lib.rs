@@ -4,7 +4,10 @@
 //! [`coreloop_core::Fact`] and travels on the topic that its name says: `AuthUserRegistered` on `events.auth.user_registered`.
 //! Fields are only ever added, so a consumer reads what an older or a newer producer wrote.
 //!
-//! Written by `cargo xtask codegen`; nothing else lives here.
+//! They are written by `cargo xtask codegen`. Beside them lives what every service says in the same words: what administrators
+//! do ([`Acts`]).
+
+mod acts;
 
 /// `coreloop.*` packages, in the shape that the generated code names them by.
 pub mod coreloop {
@@ -42,4 +45,5 @@ pub mod coreloop {
     }
 }
 
+pub use acts::{Act, Acts};
 pub use coreloop::event::v1;

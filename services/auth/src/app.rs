@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use coreloop_access::{Gate, token::Rules};
 use coreloop_core::{Clock, Ids, Problem, Reason};
 use coreloop_db::{Coalesced, Transaction};
+use coreloop_facts::Acts;
 use coreloop_service::Mode;
 use jiff::{SignedDuration, Timestamp};
 use redis::aio::ConnectionManager;
@@ -50,8 +51,10 @@ pub struct App {
     pub hasher: Hasher,
     /// Lockout.
     pub guard: Guard,
-    /// The audit queue.
+    /// The audit queue of sign-ins.
     pub audits: Audits,
+    /// What administrators do, for the audit of the mesh.
+    pub acts: Acts,
     /// Metrics of the domain.
     pub metrics: Metrics,
     /// Social sign-in providers.

@@ -112,6 +112,16 @@ impl From<coreloop_db::DbError> for Error {
     }
 }
 
+/// An act that could not be told to the audit.
+impl From<coreloop_eventing::Error> for Error {
+    fn from(error: coreloop_eventing::Error) -> Self {
+        match error {
+            coreloop_eventing::Error::Db(error) => error.into(),
+            other => Problem::from(other).into(),
+        }
+    }
+}
+
 /// What the violation of a named constraint means to a caller.
 fn meaning(constraint: &str) -> Option<AuthReason> {
     match constraint {

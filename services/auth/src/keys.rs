@@ -12,7 +12,10 @@ use coreloop_access::{
     token::{Algorithm, Purpose, SignError, Signer},
 };
 use coreloop_auth_api::v1::AuthReason;
+use coreloop_core::UserId;
+use coreloop_facts::Act;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
 use crate::{
     App, Error, Options,
@@ -141,16 +144,30 @@ impl KeyStore {
     /// # Errors
     /// `ROTATION_TOO_SOON` when a next key is not published long enough for every verifier to have it.
     pub async fn rotate(&self, app: &App) -> Result<Rotated, Error> {
+        self.rotate_for(app, None).await
+    }
+
+    /// As [`Self::rotate`]; where an administrator asks for it, the audit of the mesh is told.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`].
+    pub async fn rotate_for(&self, app: &App, by: Option<UserId>) -> Result<Rotated, Error> {
         let fresh = self.generate(PURPOSES.to_vec()).await?;
         let now = app.now();
         let mut tx = app.begin().await?;
         rows::lock(&mut tx).await?;
-        self.admit(&rows::list(&mut *tx, now).await?, now)?;
+        let before = rows::list(&mut *tx, now).await?;
+        self.admit(&before, now)?;
         rows::promote(&mut tx, now.checked_add(self.overlap).unwrap_or(Timestamp::MAX), now).await?;
         for signer in &fresh {
             self.insert(&mut tx, signer, false, now).await?;
         }
         let found = rows::list(&mut *tx, now).await?;
+        if let Some(by) = by {
+            let (before, after) = (names(&before), names(&found));
+            let act = Act { by, subject: "", reason: "", before: Some(&before), after: Some(&after) };
+            app.acts.tell(&mut tx, &act, now).await?;
+        }
         tx.commit().await?;
         self.adopt(&found)?;
         app.keys_changed().await;
@@ -250,6 +267,14 @@ impl KeyStore {
         let pkcs8 = self.vault.open(&row.kid, &row.private_key)?;
         Ok(Arc::new(Signer::from_pkcs8(row.kid.as_str(), algorithm, purpose, &pkcs8)?))
     }
+}
+
+/// Names of the keys that sign and that will, as the audit says them.
+fn names(found: &[Row]) -> Value {
+    let of = |state: &str| -> Vec<&str> {
+        found.iter().filter(|row| row.state == state).map(|row| row.kid.as_str()).collect()
+    };
+    json!({ "active": of("active"), "next": of("next") })
 }
 
 /// Purposes without a key in `state`.

@@ -9,6 +9,7 @@ use coreloop_auth_api::v1::{
 };
 use coreloop_db::Coalesced;
 use coreloop_eventing::Relay;
+use coreloop_facts::Acts;
 use coreloop_service::{BuildError, Built, Check, Ctx, Mode, Module, Rpcs};
 use futures::future::BoxFuture;
 use sqlx::{PgPool, migrate::Migrator};
@@ -123,6 +124,7 @@ pub async fn app(ctx: &Ctx) -> Result<Arc<App>, BuildError> {
         hasher: Hasher::start(&options, &metrics.argon2_kib)?,
         guard: Guard::new(&options),
         audits: Audits::new(metrics.audits_dropped.clone()),
+        acts: Acts::of("auth", Arc::clone(&ctx.ids))?,
         watches: Arc::new(Watches::new(options.watches_per_user, metrics.open_watches.clone())),
         metrics,
         social: social::Registry::new(&options, &ctx.metrics),

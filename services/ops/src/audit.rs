@@ -1,4 +1,4 @@
-//! Who asked what, written before it is done, and what came of it.
+//! Who asked what, written before it is done, and what came of it. What was done elsewhere: [`crate::acts`].
 
 use coreloop_core::{Clock, Ids};
 use coreloop_service::Call;
@@ -11,12 +11,12 @@ use crate::{App, Error, store};
 /// Something that an administrator asked for.
 #[derive(Debug, Clone)]
 pub struct Act {
-    /// Id, the same in both rows.
+    /// Id, the same in all of its rows.
     pub id: Uuid,
     /// Who: the id of an account, or `cli`.
     pub actor: String,
     /// What, as `ops.dead_letters.reprocess`.
-    pub action: &'static str,
+    pub action: String,
     /// On what, as `rewards.issue`.
     pub subject: String,
     /// Request that asked.
@@ -61,7 +61,7 @@ impl Book<'_> {
         let act = Act {
             id: self.ids.uuid(),
             actor,
-            action,
+            action: action.to_owned(),
             subject: subject.to_owned(),
             request_id: call.as_ref().and_then(|call| call.request_id.to_str().ok()).unwrap_or_default().to_owned(),
             trace_id: call.as_ref().map(|call| call.trace.trace_id_hex()).unwrap_or_default(),

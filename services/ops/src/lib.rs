@@ -24,6 +24,7 @@
 //! for what administrators do to letters: the service would have to believe who they are. The chain of the audit computed
 //! by the service: a second writer, as the command line is one, could forget it.
 
+pub mod acts;
 pub mod alerts;
 pub mod app;
 pub mod audit;

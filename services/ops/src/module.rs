@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use coreloop_ops_api::{integrity::Checks, v1::ops_service_server::OpsServiceServer};
+use coreloop_ops_api::{host, integrity::Checks, v1::ops_service_server::OpsServiceServer};
 use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs};
 use futures::future::BoxFuture;
 
-use crate::{App, Options, grpc::Grpc, integrity::verify, worker};
+use crate::{App, Options, acts, grpc::Grpc, integrity::verify, worker};
 
 /// The schema `ops`.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
@@ -44,8 +44,10 @@ impl Module for Ops {
             };
             let rpcs = Rpcs::new()
                 .with(OpsServiceServer::new(Grpc(Arc::clone(&app))))
-                .with(Checks::of("ops").with("audit", audit).server());
-            let workers = worker::all(&app);
+                .with(Checks::of("ops").with("audit", audit).server())
+                .with(host::server(&ctx, "ops")?);
+            let mut workers = worker::all(&app);
+            workers.extend(acts::consumer(&ctx)?);
             let checks = vec![Check::new("ops/postgres", move || {
                 let db = probed.clone();
                 async move { coreloop_db::check(&db).await }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use coreloop_core::{Clock, Ids};
 use coreloop_eventing::{Brokers, CommandBus, Commands, Outbox};
+use coreloop_facts::Acts;
 use coreloop_service::{BuildError, Ctx};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::PgPool;
@@ -23,6 +24,8 @@ pub struct App {
     pub ids: Arc<dyn Ids>,
     /// Events on their way out.
     pub outbox: Outbox,
+    /// What administrators do, for the audit of the mesh.
+    pub acts: Acts,
     /// The wallet.
     pub bank: Bank,
     /// The vendor of vouchers.
@@ -53,6 +56,7 @@ impl App {
             clock: Arc::clone(&ctx.clock),
             ids: Arc::clone(&ctx.ids),
             outbox: Outbox::new("rewards")?,
+            acts: Acts::of("rewards", Arc::clone(&ctx.ids))?,
             bank: Bank::of(ctx),
             metrics,
         })

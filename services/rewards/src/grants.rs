@@ -17,7 +17,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    App, Error,
+    App, Error, acts,
     bank::{Cause, Unpaid},
     error,
     store::{
@@ -72,6 +72,11 @@ impl Ask {
         let hash = sha(&[&self.source, &self.external_event_id]);
         let bytes = hash.first_chunk::<16>().copied().unwrap_or_default();
         uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+
+    /// The administrator whose act it is, where it is one's.
+    fn administrator(&self) -> Option<UserId> {
+        self.source.strip_prefix("admin:")?.parse().ok()
     }
 
     /// SHA-256 of what is asked.
@@ -178,6 +183,9 @@ pub async fn promise_within(
         return Ok(None);
     }
     audit::write(connection, &line(&grant, "asked", &ask.actor), now).await?;
+    if let Some(by) = ask.administrator() {
+        acts::promised(app, connection, by, &grant, now).await?;
+    }
     Ok(Some(grant))
 }
 

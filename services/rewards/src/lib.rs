@@ -20,6 +20,7 @@
 //! writing afterwards (a kill between the two gives twice or forgets); one namespace of external events for all callers (a user
 //! could use up the name of an event that a service is about to tell).
 
+pub mod acts;
 pub mod ads;
 pub mod app;
 pub mod bank;

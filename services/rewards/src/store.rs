@@ -3,6 +3,7 @@
 pub mod ads;
 pub mod audit;
 pub mod campaigns;
+pub mod changes;
 pub mod grants;
 pub mod integrity;
 pub mod inventory;

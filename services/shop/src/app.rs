@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use coreloop_auth_api::machine::Machine;
 use coreloop_core::Clock;
 use coreloop_db::Coalesced;
+use coreloop_facts::Acts;
 use coreloop_service::{BuildError, Ctx, Spans};
 use coreloop_shop_api::v1::Product;
 use sqlx::PgPool;
@@ -40,6 +41,8 @@ pub struct App {
     pub wallet: Wallet,
     /// The payment service.
     pub payments: Payments,
+    /// What administrators do, for the audit of the mesh.
+    pub acts: Acts,
     /// Metrics.
     pub metrics: Metrics,
     /// Where finished steps are exported to, if anywhere.
@@ -73,6 +76,7 @@ impl App {
             keys,
             wallet: Wallet::new(Machine::of(ctx, "shop", "wallet"), &options),
             payments: Payments::new(options.payment.clone()),
+            acts: Acts::of("shop", Arc::clone(&ctx.ids))?,
             metrics,
             spans: ctx.spans.clone(),
             woken: Notify::new(),

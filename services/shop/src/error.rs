@@ -77,6 +77,16 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+/// An act that could not be told to the audit.
+impl From<coreloop_eventing::Error> for Error {
+    fn from(error: coreloop_eventing::Error) -> Self {
+        match error {
+            coreloop_eventing::Error::Db(error) => error.into(),
+            other => Problem::from(other).into(),
+        }
+    }
+}
+
 impl From<Problem> for Error {
     fn from(problem: Problem) -> Self {
         Self::Problem(Box::new(problem))

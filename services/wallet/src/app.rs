@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use coreloop_core::{Clock, UserId};
 use coreloop_db::Coalesced;
+use coreloop_facts::Acts;
 use coreloop_wallet_api::v1;
 use prost::Message as _;
 use sqlx::PgPool;
@@ -42,9 +43,9 @@ pub struct App {
 impl App {
     /// The service on a database.
     #[must_use]
-    pub fn new(options: Options, db: PgPool, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+    pub fn new(options: Options, db: PgPool, clock: Arc<dyn Clock>, metrics: Metrics, acts: Acts) -> Self {
         Self {
-            ledger: Ledger::new(db.clone(), Arc::clone(&clock), &options, metrics.clone()),
+            ledger: Ledger::new(db.clone(), Arc::clone(&clock), &options, metrics.clone(), acts),
             balances: balances(&db, &clock),
             postings: postings(&db),
             looking: tokio::sync::Mutex::default(),

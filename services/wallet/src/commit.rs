@@ -12,6 +12,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use coreloop_core::Clock;
 use coreloop_db::{AMPLE, ConstraintKind, GroupError, Grouped, Growth, Limits, deadline, is_transient, violation};
+use coreloop_facts::Acts;
 use coreloop_planted::{self as planted, Bug};
 use coreloop_wallet_api::v1;
 use sqlx::PgPool;
@@ -19,7 +20,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use uuid::Uuid;
 
 use crate::{
-    Error, Options,
+    Error, Options, acts,
     books::{Books, Loaded},
     decide,
     error::{Refusal, constant},
@@ -59,6 +60,7 @@ struct Hand {
     db: PgPool,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    acts: Acts,
     growth: Growth,
     grace_secs: u32,
     /// The first of the house's slots that this process uses; its lanes use those that follow.
@@ -68,10 +70,10 @@ struct Hand {
 impl Ledger {
     /// A ledger on the database of the service.
     #[must_use]
-    pub fn new(db: PgPool, clock: Arc<dyn Clock>, options: &Options, metrics: Metrics) -> Self {
+    pub fn new(db: PgPool, clock: Arc<dyn Clock>, options: &Options, metrics: Metrics, acts: Acts) -> Self {
         let slot = rand::random::<u8>() % SLOTS;
         let growth = Growth::of(db.clone(), &TABLES);
-        let hand = Arc::new(Hand { db, clock, metrics, growth, grace_secs: options.grace_secs, slot });
+        let hand = Arc::new(Hand { db, clock, metrics, acts, growth, grace_secs: options.grace_secs, slot });
         let limits = Limits { lanes: options.lanes, most: options.batch, queue: options.queue, ample: AMPLE };
         let working = Arc::clone(&hand);
         let writes = Grouped::apart(limits, Order::users, move |orders: Vec<Order>, lane| {
@@ -179,7 +181,8 @@ impl Hand {
         let now = self.clock.now();
         let grace = now.saturating_add(jiff::SignedDuration::from_secs(self.grace_secs.into())).unwrap_or(now);
         let mut books = Books::new(loaded, slot, now.as_microsecond(), grace.as_microsecond());
-        let outcomes = orders.iter().map(|order| decide::apply(&mut books, order).map_err(Error::Refused)).collect();
+        let outcomes: Vec<Outcome> =
+            orders.iter().map(|order| decide::apply(&mut books, order).map_err(Error::Refused)).collect();
         if books.written.postings.is_empty() {
             tx.rollback().await?;
             return Ok(outcomes);
@@ -195,6 +198,7 @@ impl Hand {
             batch::relax(&mut tx).await?;
         }
         batch::write(&mut tx, &books, &ids).await?;
+        acts::tell(&self.acts, &mut tx, orders.iter().zip(&outcomes), &books, now).await?;
         tx.commit().await?;
         self.growth.wrote(books.written.postings.len());
         Ok(outcomes)

@@ -19,6 +19,7 @@
 //! what the primary key can say); a row lock on holds (they change under their owner's lock); an index of entries by time
 //! (times of an account never go back, so its primary key is one).
 
+pub mod acts;
 pub mod app;
 pub mod books;
 pub mod chain;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coreloop_eventing::Relay;
+use coreloop_facts::Acts;
 use coreloop_ops_api::integrity::Checks;
 use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs};
 use coreloop_wallet_api::v1::{
@@ -44,7 +45,8 @@ impl Module for Wallet {
             let options = Options::read(&ctx.settings)?;
             let metrics = Metrics::default();
             ctx.metrics.with(|registry| metrics.register(registry));
-            let app = Arc::new(App::new(options, ctx.require_db()?, Arc::clone(&ctx.clock), metrics));
+            let acts = Acts::of("wallet", Arc::clone(&ctx.ids))?;
+            let app = Arc::new(App::new(options, ctx.require_db()?, Arc::clone(&ctx.clock), metrics, acts));
             let mut workers = worker::all(&app);
             workers.extend(Relay::of(&ctx, "wallet")?);
             let grpc = Grpc(Arc::clone(&app));

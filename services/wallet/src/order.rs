@@ -170,6 +170,17 @@ pub struct Order {
     pub act: Act,
     /// Where it came from.
     pub origin: Origin,
+    /// Whose act it is, where it is an administrator's: the audit of the mesh is told.
+    pub by: Option<Administrator>,
+}
+
+/// An administrator, and the call in which they ask.
+#[derive(Debug, Clone)]
+pub struct Administrator {
+    /// Who.
+    pub id: UserId,
+    /// The call.
+    pub call: Arc<Call>,
 }
 
 impl Order {
@@ -180,7 +191,13 @@ impl Order {
         hash.update(&[0]);
         hash.update(&body.encode_to_vec());
         let id = if planted::on(Bug::KeyForgotten) { Uuid::new_v4() } else { posting_id(&cause.caller, &cause.key) };
-        Self { id, body_hash: sha(hash), cause, act, origin: Origin::current() }
+        Self { id, body_hash: sha(hash), cause, act, origin: Origin::current(), by: None }
+    }
+
+    /// As the act of the administrator `id` in the call that runs.
+    #[must_use]
+    pub fn by(self, id: UserId) -> Self {
+        Self { by: Call::current().map(|call| Administrator { id, call }), ..self }
     }
 
     /// The accounts it touches where the house uses `slot`, and those whose lock it needs.

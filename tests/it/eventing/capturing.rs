@@ -9,7 +9,7 @@ use coreloop_eventing::{
     bus::{Bus as _, Start, Subscription},
 };
 use coreloop_eventing_kafka::{KafkaBus, Options};
-use coreloop_facts::v1::AuthUserLoggedIn;
+use coreloop_facts::v1::{AdminActed, AuthUserLoggedIn};
 use coreloop_testkit::{TestKafka, run, wait::wait_for, wait_until};
 use jiff::Timestamp;
 use rdkafka::{
@@ -151,6 +151,18 @@ impl Connector {
         self.0["transforms.outbox.route.topic.replacement"].replace("${routedByValue}", by)
     }
 
+    /// Where the last step sends what the router has sent to `topic`. Java wants all of a name to match.
+    async fn sent(&self, stage: &Stage, topic: &str) -> String {
+        let pattern = format!("^({})$", self.0["transforms.acts.regex"]);
+        sqlx::query_scalar("select regexp_replace($1, $2, $3)")
+            .bind(topic)
+            .bind(pattern)
+            .bind(self.0["transforms.acts.replacement"])
+            .fetch_one(&stage.pool)
+            .await
+            .unwrap()
+    }
+
     /// Whether the filter leaves it out. Java's predicate wants all of a name to match, and Postgres reads the same pattern.
     async fn leaves_out(&self, stage: &Stage, topic: &str) -> bool {
         let pattern = format!("^({})$", self.0["predicates.command.pattern"]);
@@ -263,11 +275,14 @@ fn what_debezium_publishes_as_documented_has_its_effect() {
                 left_out.push(topic);
                 continue;
             }
-            let topic = format!("{}{topic}", options.prefix);
+            let topic = format!("{}{}", options.prefix, connector.sent(&stage, &topic).await);
             let record = FutureRecord::to(&topic).key(&row["aggregateid"]).payload(&row["payload"]);
             producer.send(record.headers(connector.headers(row)), PATIENCE).await.unwrap();
         }
         assert_eq!(left_out, [format!("events.auth.{}", QUEUE.name())]);
+        let acted = Topic::of::<AdminActed>().unwrap();
+        assert_eq!(connector.sent(&stage, "events.auth.acted").await, acted.as_str());
+        assert_eq!(connector.sent(&stage, "events.auth.reacted").await, "events.auth.reacted");
         stage.wait_for_effects(3).await;
         let effects = [("a", vec![1, 2]), ("b", vec![1])].map(|(key, numbers)| (key.to_owned(), numbers));
         assert_eq!(stage.effects().await, BTreeMap::from(effects));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 /// Tampers as somebody could who owns the tables.
-async fn tamper(mesh: &TestMesh, sql: &str) {
+pub async fn tamper(mesh: &TestMesh, sql: &str) {
     let mut connection = PgConnection::connect(&mesh.db.url()).await.unwrap();
     connection.execute("alter table ops.audits disable trigger user").await.unwrap();
     connection.execute(sqlx::AssertSqlSafe(sql.to_owned())).await.unwrap();
@@ -13,14 +13,14 @@ async fn tamper(mesh: &TestMesh, sql: &str) {
     connection.close().await.unwrap();
 }
 
-async fn seen(mesh: &TestMesh) -> Vec<String> {
+pub async fn seen(mesh: &TestMesh) -> Vec<String> {
     let pool = sqlx::PgPool::connect(&mesh.db.url()).await.unwrap();
     let seen = coreloop_ops::integrity::verify(&pool).await.unwrap();
     pool.close().await;
     seen.report.findings.into_iter().map(|finding| format!("{} {}", finding.what, finding.subject)).collect()
 }
 
-async fn pages(admin: &Persona, query: &str) -> Vec<Value> {
+pub async fn pages(admin: &Persona, query: &str) -> Vec<Value> {
     let (mut rows, mut token) = (Vec::new(), String::new());
     loop {
         let page = admin.get(&format!("/admin/audit?page_size=3&{query}&page_token={token}")).await.expect(200);

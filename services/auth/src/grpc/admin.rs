@@ -3,6 +3,9 @@
 use coreloop_access::{Caller, Role, Roles};
 use coreloop_auth_api::v1::{self, AuthReason};
 use coreloop_core::{UserId, Violation, page};
+use coreloop_facts::Act;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
 use tonic::{Request, Response};
 use uuid::Uuid;
 
@@ -47,6 +50,28 @@ async fn asked(app: &App, by: UserId, client: &Client, note: &Note) -> Result<()
     Ok(tx.commit().await?)
 }
 
+/// Tells the audit of the mesh what an administrator does to an account, and why, in the transaction of the act.
+async fn told(
+    app: &App,
+    conn: &mut PgConnection,
+    (by, user): (UserId, UserId),
+    reason: &str,
+    (before, after): (Option<Value>, Option<Value>),
+) -> Result<(), Error> {
+    let subject = user.to_string();
+    let act = Act { by, subject: &subject, reason, before: before.as_ref(), after: after.as_ref() };
+    Ok(app.acts.tell(conn, &act, app.now()).await?)
+}
+
+/// What an account may do, as the audit says it.
+fn shown(roles: Roles) -> Option<Value> {
+    Some(json!({ "roles": roles.iter().map(|role| role.as_str()).collect::<Vec<_>>() }))
+}
+
+fn status(word: &str) -> Option<Value> {
+    Some(json!({ "status": word }))
+}
+
 /// `SetRoles`: sets what an account may do; its live tokens end, for they say what it could.
 ///
 /// # Errors
@@ -68,6 +93,7 @@ pub async fn set_roles(
     }
     store::admins::set_roles(&mut tx, user, roles, app.now()).await?;
     events::record(app, &mut tx, user, &client, &[Event::RoleChanged { roles }]).await?;
+    told(app, &mut tx, (by, user), "", (shown(account.roles()), shown(roles))).await?;
     let revoked = revoke::end(app, &mut tx, user, Which::All, Why::RoleChanged, &client).await?;
     let account = store::users::find(&mut *tx, user).await?.ok_or_else(unknown)?;
     tx.commit().await?;
@@ -93,6 +119,7 @@ pub async fn lock_user(
     let account = store::users::lock(&mut tx, user).await?.filter(|account| account.status != "withdrawn");
     if account.ok_or_else(unknown)?.active() {
         store::admins::set_status(&mut tx, user, "locked", now).await?;
+        told(app, &mut tx, (by, user), &request.reason, (status("active"), status("locked"))).await?;
         let note = Note::UserLocked { by, reason: request.reason };
         events::note(app, &mut tx, user, &client, &note).await?;
     }
@@ -121,6 +148,7 @@ pub async fn unlock_user(
     if account.ok_or_else(unknown)?.status == "locked" {
         store::admins::set_status(&mut tx, user, "active", now).await?;
         events::note(app, &mut tx, user, &client, &Note::UserUnlocked { by }).await?;
+        told(app, &mut tx, (by, user), "", (status("locked"), status("active"))).await?;
     }
     let account = store::users::find(&mut *tx, user).await?.ok_or_else(unknown)?;
     tx.commit().await?;
@@ -139,7 +167,10 @@ pub async fn unlock_user(
 pub async fn get_user(app: &App, request: Request<v1::GetUserRequest>) -> Result<Response<v1::GetUserResponse>, Error> {
     let by = Caller::of(&request)?.require_user()?.user_id;
     let user = user_id(&request.get_ref().user_id)?;
-    asked(app, by, &Client::of(&request), &Note::UserLookedAt { user }).await?;
+    let mut tx = app.begin().await?;
+    events::note(app, &mut tx, by, &Client::of(&request), &Note::UserLookedAt { user }).await?;
+    told(app, &mut tx, (by, user), "", (None, None)).await?;
+    tx.commit().await?;
     let account = store::users::find(&app.db, user).await?.ok_or_else(unknown)?;
     Ok(Response::new(v1::GetUserResponse { user: Some(v1::User::from(&account)) }))
 }
@@ -199,7 +230,7 @@ pub async fn rotate_keys(
 ) -> Result<Response<v1::RotateKeysResponse>, Error> {
     let by = Caller::of(&request)?.require_user()?.user_id;
     asked(app, by, &Client::of(&request), &Note::RotationAsked).await?;
-    let rotated = app.keys.rotate(app).await?;
+    let rotated = app.keys.rotate_for(app, Some(by)).await?;
     Ok(Response::new(v1::RotateKeysResponse { active_kid: rotated.active_kid, next_kid: rotated.next_kid }))
 }
 

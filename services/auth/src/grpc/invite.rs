@@ -3,7 +3,9 @@
 use coreloop_access::Caller;
 use coreloop_auth_api::v1;
 use coreloop_core::{Violation, page};
+use coreloop_facts::Act;
 use jiff::Timestamp;
+use serde_json::json;
 use tonic::{Request, Response};
 
 use crate::{
@@ -56,7 +58,12 @@ pub async fn create_invite(
     if !is_code(&code) {
         return Err(invalid("code", "must be printable, without white space"));
     }
-    let invite = store::invites::insert(&app.db, &code, request.max_uses, expires_at, by, now).await?;
+    let mut tx = app.begin().await?;
+    let invite = store::invites::insert(&mut *tx, &code, request.max_uses, expires_at, by, now).await?;
+    let after = json!({ "max_uses": invite.max_uses, "expires_at": expires_at.map(|at| at.to_string()) });
+    let act = Act { by, subject: &code, reason: "", before: None, after: Some(&after) };
+    app.acts.tell(&mut tx, &act, now).await?;
+    tx.commit().await?;
     Ok(Response::new(v1::CreateInviteResponse { invite: Some(proto_invite(&invite)) }))
 }
 

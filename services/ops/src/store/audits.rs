@@ -38,6 +38,38 @@ pub async fn insert(
     Ok(())
 }
 
+/// Adds the row of an act that was done elsewhere; `false` when it is there, for it may be told of long after the inbox has
+/// forgotten it.
+///
+/// # Errors
+/// `audits_ended_once` when it is told of twice at the same time; else what Postgres says.
+pub async fn hear(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    act: &Act,
+    detail: &serde_json::Value,
+    at: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    // No `on conflict`: the trigger that links the row has moved the end of the chain before that is looked at.
+    let heard = sqlx::query!(
+        "insert into ops.audits (id, act, step, actor, action, subject, detail, request_id, trace_id, created_at)
+         select $1::uuid, $2::uuid, 'done', $3::text, $4::text, $5::text, $6::jsonb, $7::text, $8::text, $9::timestamptz
+          where not exists (select from ops.audits where act = $2 and step <> 'asked')",
+        id,
+        act.id,
+        act.actor,
+        act.action,
+        act.subject,
+        detail,
+        act.request_id,
+        act.trace_id,
+        at.to_sqlx() as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(heard.rows_affected() == 1)
+}
+
 /// A row as it stands.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -168,13 +200,13 @@ pub async fn marks(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Mark>, sql
     Ok(rows.into_iter().rev().map(|row| (row.seq, row.hash)).collect())
 }
 
-/// Acts that were asked for since a time.
+/// Acts since a time: asked of ops, or done elsewhere.
 ///
 /// # Errors
 /// What Postgres says.
 pub async fn acts_since(db: impl PgExecutor<'_>, since: Timestamp) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"select count(*) as "count!" from ops.audits where step = 'asked' and created_at >= $1"#,
+        r#"select count(distinct act) as "count!" from ops.audits where created_at >= $1"#,
         since.to_sqlx() as _
     )
     .fetch_one(db)

@@ -7,7 +7,7 @@ use tonic::{Request, Response};
 
 use super::parse::{Violations, proto_grant};
 use crate::{
-    App, Error,
+    App, Error, acts,
     ads::{self, day},
     store::ads::{self as store, Ad},
     times::{parse, proto_time},
@@ -96,8 +96,10 @@ pub async fn put_ad(app: &App, request: Request<v1::PutAdRequest>) -> Result<Res
         starts_at: starts_at.map(|at| at.to_sqlx()),
         ends_at: ends_at.map(|at| at.to_sqlx()),
     };
+    let now = app.clock.now();
     let mut tx = coreloop_db::begin(&app.db).await?;
-    let kept = store::put(&mut tx, &ad, &format!("user:{by}"), app.clock.now()).await?;
+    let kept = store::put(&mut tx, &ad, &format!("user:{by}"), now).await?;
+    acts::changed(app, &mut tx, by, ("ads", &kept.id), now).await?;
     tx.commit().await?;
     tracing::info!(ad_id = kept.id, by = %by, "an ad was put");
     Ok(Response::new(v1::PutAdResponse { ad: Some(proto_ad(kept)) }))

@@ -7,7 +7,7 @@ use tonic::{Request, Response};
 
 use super::parse::Violations;
 use crate::{
-    App, Error,
+    App, Error, acts,
     store::campaigns::{self, Campaign},
     times::{parse, proto_time},
 };
@@ -42,8 +42,10 @@ pub async fn put_campaign(
         max_grants: asked.max_grants,
         granted: 0,
     };
+    let now = app.clock.now();
     let mut tx = coreloop_db::begin(&app.db).await?;
-    let kept = campaigns::put(&mut tx, &campaign, &format!("user:{by}"), app.clock.now()).await?;
+    let kept = campaigns::put(&mut tx, &campaign, &format!("user:{by}"), now).await?;
+    acts::changed(app, &mut tx, by, ("campaigns", &kept.id), now).await?;
     tx.commit().await?;
     tracing::info!(campaign_id = kept.id, by = %by, "a campaign was put");
     Ok(Response::new(v1::PutCampaignResponse { campaign: Some(proto_campaign(kept)) }))

@@ -7,7 +7,7 @@ use tonic::{Request, Response};
 
 use super::parse::Violations;
 use crate::{
-    App, Error,
+    App, Error, acts,
     store::inventory::{self, Article},
     times::{parse, proto_time},
 };
@@ -40,8 +40,10 @@ pub async fn put_inventory(
         starts_at: starts_at.map(|at| at.to_sqlx()),
         ends_at: ends_at.map(|at| at.to_sqlx()),
     };
+    let now = app.clock.now();
     let mut tx = coreloop_db::begin(&app.db).await?;
-    let kept = inventory::put(&mut tx, &article, asked.stock, &format!("user:{by}"), app.clock.now()).await?;
+    let kept = inventory::put(&mut tx, &article, asked.stock, &format!("user:{by}"), now).await?;
+    acts::changed(app, &mut tx, by, ("inventory", &kept.sku), now).await?;
     tx.commit().await?;
     tracing::info!(sku = kept.sku, stock = kept.stock, by = %by, "a reward was put in");
     Ok(Response::new(v1::PutInventoryResponse { article: Some(proto_article(kept)) }))
@@ -58,9 +60,11 @@ pub async fn set_inventory_state(
     let by = Caller::of(&request)?.require_user()?.user_id;
     let asked = request.into_inner();
     let state = i16::try_from(asked.state).unwrap_or_default();
+    let now = app.clock.now();
     let mut tx = coreloop_db::begin(&app.db).await?;
-    let set = inventory::set_state(&mut tx, &asked.sku, state, &format!("user:{by}"), app.clock.now()).await?;
+    let set = inventory::set_state(&mut tx, &asked.sku, state, &format!("user:{by}"), now).await?;
     let set = set.ok_or(RewardsReason::RewardNotFound)?;
+    acts::changed(app, &mut tx, by, ("inventory", &set.sku), now).await?;
     tx.commit().await?;
     tracing::info!(sku = set.sku, state, by = %by, "a reward is offered or not");
     Ok(Response::new(v1::SetInventoryStateResponse { article: Some(proto_article(set)) }))

@@ -1,8 +1,12 @@
 //! What administrators do: products, promo codes, settlement by hand.
 
 use coreloop_access::Caller;
+use coreloop_core::UserId;
+use coreloop_facts::Act;
 use coreloop_shop_api::v1::{self, Category, PromoKind, PurchaseState, ShopReason};
+use jiff::Timestamp;
 use serde_json::json;
+use sqlx::PgConnection;
 use tonic::{Request, Response};
 
 use super::reads::found;
@@ -16,6 +20,21 @@ use crate::{
     },
     time,
 };
+
+/// Writes a change down in its transaction, here and for the audit of the mesh; nothing where nothing changed.
+async fn note(app: &App, conn: &mut PgConnection, change: &Change<'_>, now: Timestamp) -> Result<(), Error> {
+    if !changes::note(conn, change, now).await? {
+        return Ok(());
+    }
+    let act = Act {
+        by: UserId(change.by),
+        subject: change.subject,
+        reason: change.reason,
+        before: change.before.as_ref(),
+        after: Some(&change.after),
+    };
+    Ok(app.acts.tell(conn, &act, now).await?)
+}
 
 /// `UpsertProduct`.
 ///
@@ -34,7 +53,7 @@ pub async fn upsert_product(
     store::products::upsert(&mut tx, &product, now).await?;
     let after = store::products::seen(&mut tx, id).await?.unwrap_or_default();
     let change = Change { what: "product", subject: id, by: by.0, reason: "", before, after };
-    changes::note(&mut tx, &change, now).await?;
+    note(app, &mut tx, &change, now).await?;
     tx.commit().await?;
     tracing::info!(product = id, by = %by, "a product was changed");
     let product = app.products.find(product.product_id).await?.map(|product| (*product).clone());
@@ -54,11 +73,7 @@ fn check(product: &v1::Product) -> Result<(), Error> {
     window("product", product.starts_at.as_ref(), product.ends_at.as_ref())
 }
 
-fn window(
-    of: &str,
-    from: Option<&prost_types::Timestamp>,
-    to: Option<&prost_types::Timestamp>,
-) -> Result<(), Error> {
+fn window(of: &str, from: Option<&prost_types::Timestamp>, to: Option<&prost_types::Timestamp>) -> Result<(), Error> {
     let (starts, ends) = (format!("{of}.starts_at"), format!("{of}.ends_at"));
     time::check(&starts, from)?;
     time::check(&ends, to)?;
@@ -88,7 +103,7 @@ pub async fn upsert_promo(
     let (used, max_uses) = store::promos::upsert(&mut *tx, &promo, now).await?;
     let after = store::promos::seen(&mut tx, &promo.code).await?.unwrap_or_default();
     let change = Change { what: "promo", subject: &promo.code, by: by.0, reason: "", before, after };
-    changes::note(&mut tx, &change, now).await?;
+    note(app, &mut tx, &change, now).await?;
     tx.commit().await?;
     promo.used = used.try_into().unwrap_or(i32::MAX);
     promo.max_uses = max_uses.try_into().unwrap_or(i32::MAX);
@@ -123,7 +138,7 @@ pub async fn settle_transaction(
         let (id, reason) = (purchase.id.to_string(), asked.reason.as_str());
         let (before, after) = (json!({ "state": purchase.word() }), json!({ "verdict": word(state) }));
         let change = Change { what: "settlement", subject: &id, by: by.0, reason, before: Some(before), after };
-        changes::note(&mut tx, &change, app.clock.now()).await?;
+        note(app, &mut tx, &change, app.clock.now()).await?;
     }
     tx.commit().await?;
     let decided = match decided {

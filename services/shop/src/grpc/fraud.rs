@@ -2,6 +2,7 @@
 
 use coreloop_access::Caller;
 use coreloop_core::page;
+use coreloop_facts::Act;
 use coreloop_shop_api::v1::{self, Category, FraudKind, FraudRule, FraudSubject};
 use tonic::{Request, Response};
 use uuid::Uuid;
@@ -36,8 +37,12 @@ pub async fn upsert_fraud_rule(
     let by = Caller::of(&request)?.require_user()?.user_id;
     let rule = request.into_inner().rule.unwrap_or_default();
     check(&rule)?;
+    let now = app.clock.now();
     let mut tx = coreloop_db::begin(&app.db).await?;
-    fraud::upsert(&mut tx, &rule, by.0, app.clock.now()).await?;
+    if let Some((before, after)) = fraud::upsert(&mut tx, &rule, by.0, now).await? {
+        let act = Act { by, subject: &rule.rule_id, reason: "", before: before.as_ref(), after: Some(&after) };
+        app.acts.tell(&mut tx, &act, now).await?;
+    }
     tx.commit().await?;
     tracing::info!(rule = rule.rule_id, mode = rule.mode, by = %by, "a rule against fraud was changed");
     Ok(Response::new(v1::UpsertFraudRuleResponse { rule: Some(rule) }))
@@ -92,7 +97,10 @@ pub async fn excuse_from_fraud(
     let now = app.clock.now();
     let until = time::later(now, u32::try_from(asked.for_secs).unwrap_or_default());
     let mut tx = coreloop_db::begin(&app.db).await?;
-    fraud::excuse(&mut tx, user, until, (&asked.reason, by.0), now).await?;
+    let (before, after) = fraud::excuse(&mut tx, user, until, (&asked.reason, by.0), now).await?;
+    let act =
+        Act { by, subject: &user.to_string(), reason: &asked.reason, before: before.as_ref(), after: Some(&after) };
+    app.acts.tell(&mut tx, &act, now).await?;
     tx.commit().await?;
     tracing::info!(user_id = %user, by = %by, secs = asked.for_secs, "excused from the rules against fraud");
     Ok(Response::new(v1::ExcuseFromFraudResponse { until: Some(time::proto(until)) }))

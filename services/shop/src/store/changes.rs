@@ -23,13 +23,13 @@ pub struct Change<'a> {
     pub after: Value,
 }
 
-/// Writes a change down, in its transaction; nothing where nothing changed.
+/// Writes a change down, in its transaction; `false` where nothing changed.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn note(conn: &mut PgConnection, change: &Change<'_>, now: Timestamp) -> Result<(), sqlx::Error> {
+pub async fn note(conn: &mut PgConnection, change: &Change<'_>, now: Timestamp) -> Result<bool, sqlx::Error> {
     if change.before.as_ref() == Some(&change.after) {
-        return Ok(());
+        return Ok(false);
     }
     sqlx::query!(
         "insert into shop.changes (what, subject, changed_by, reason, before, after, changed_at)
@@ -44,5 +44,5 @@ pub async fn note(conn: &mut PgConnection, change: &Change<'_>, now: Timestamp) 
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(true)
 }

@@ -9,6 +9,9 @@ use uuid::Uuid;
 
 use crate::{fraud::Hit, time};
 
+/// What was there, and what is there now.
+pub type Changed = (Option<Value>, Value);
+
 fn small(number: i32) -> i16 {
     i16::try_from(number).unwrap_or_default()
 }
@@ -34,11 +37,16 @@ pub async fn rules(db: impl PgExecutor<'_>) -> Result<Vec<FraudRule>, sqlx::Erro
     Ok(rules.collect())
 }
 
-/// Makes a rule, or changes it; who did is noted, unless nothing changed.
+/// Makes a rule, or changes it; who did is noted. None where nothing changed.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn upsert(conn: &mut PgConnection, rule: &FraudRule, by: Uuid, now: Timestamp) -> Result<(), sqlx::Error> {
+pub async fn upsert(
+    conn: &mut PgConnection,
+    rule: &FraudRule,
+    by: Uuid,
+    now: Timestamp,
+) -> Result<Option<Changed>, sqlx::Error> {
     let before = sqlx::query_scalar!(
         r#"select to_jsonb(r) - 'updated_at' as "rule!" from shop.fraud_rules r where id = $1 for update"#,
         rule.rule_id
@@ -64,18 +72,18 @@ pub async fn upsert(conn: &mut PgConnection, rule: &FraudRule, by: Uuid, now: Ti
     .fetch_one(&mut *conn)
     .await?;
     if before.as_ref() == Some(&after) {
-        return Ok(());
+        return Ok(None);
     }
-    changed(conn, &rule.rule_id, by, (before, after), now).await
+    changed(conn, &rule.rule_id, by, (before, after), now).await.map(Some)
 }
 
 async fn changed(
     conn: &mut PgConnection,
     subject: &str,
     by: Uuid,
-    (before, after): (Option<Value>, Value),
+    (before, after): Changed,
     now: Timestamp,
-) -> Result<(), sqlx::Error> {
+) -> Result<Changed, sqlx::Error> {
     sqlx::query!(
         "insert into shop.fraud_changes (subject, changed_by, before, after, changed_at) values ($1, $2, $3, $4, $5)",
         subject,
@@ -86,7 +94,7 @@ async fn changed(
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok((before, after))
 }
 
 /// Notes what rules met.
@@ -155,7 +163,7 @@ pub async fn forget(db: impl PgExecutor<'_>, before: Timestamp) -> Result<(), sq
     Ok(())
 }
 
-/// Excuses somebody from the rules until a time; who said so is noted.
+/// Excuses somebody from the rules until a time; who said so is noted, with what was said before.
 ///
 /// # Errors
 /// When the database fails.
@@ -165,12 +173,11 @@ pub async fn excuse(
     until: Timestamp,
     (reason, by): (&str, Uuid),
     now: Timestamp,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+) -> Result<Changed, sqlx::Error> {
+    // What is there stays, and is locked: of two who excuse somebody at once the second sees what the first said.
+    let new = sqlx::query!(
         "insert into shop.fraud_excuses (user_id, until, reason, excused_by, updated_at) values ($1, $2, $3, $4, $5)
-         on conflict on constraint fraud_excuses_pkey do update set
-             until = excluded.until, reason = excluded.reason, excused_by = excluded.excused_by,
-             updated_at = excluded.updated_at",
+         on conflict on constraint fraud_excuses_pkey do nothing",
         user,
         until.to_sqlx() as _,
         reason,
@@ -179,6 +186,28 @@ pub async fn excuse(
     )
     .execute(&mut *conn)
     .await?;
-    let after = json!({ "until": until.to_string(), "reason": reason });
-    changed(conn, &user.to_string(), by, (None, after), now).await
+    let said = |until: Timestamp, reason: &str| json!({ "until": until.to_string(), "reason": reason });
+    let before = match new.rows_affected() {
+        0 => {
+            let was = sqlx::query!(
+                r#"select until as "until: jiff_sqlx::Timestamp", reason from shop.fraud_excuses where user_id = $1 for update"#,
+                user
+            )
+            .fetch_one(&mut *conn)
+            .await?;
+            sqlx::query!(
+                "update shop.fraud_excuses set until = $2, reason = $3, excused_by = $4, updated_at = $5 where user_id = $1",
+                user,
+                until.to_sqlx() as _,
+                reason,
+                by,
+                now.to_sqlx() as _,
+            )
+            .execute(&mut *conn)
+            .await?;
+            Some(said(was.until.to_jiff(), &was.reason))
+        }
+        _ => None,
+    };
+    changed(conn, &user.to_string(), by, (before, said(until, reason)), now).await
 }

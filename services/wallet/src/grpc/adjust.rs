@@ -43,7 +43,7 @@ pub async fn adjust(app: &App, mut request: Request<v1::AdjustRequest>) -> Resul
         reference: if asked.reference.is_empty() { by.to_string() } else { asked.reference.clone() },
     };
     let act = Act::Move { kind: PostingKind::Adjustment, movements: vec![movement] };
-    let posting = app.ledger.post(Order::new(cause, "Adjust", asked, act)).await?;
+    let posting = app.ledger.post(Order::new(cause, "Adjust", asked, act).by(by)).await?;
     tracing::info!(user_id = %asked.user_id, by = %by, delta = asked.delta, posting_id = posting.posting_id, "wallet adjusted");
     Ok(Response::new(v1::AdjustResponse { posting: Some(posting) }))
 }

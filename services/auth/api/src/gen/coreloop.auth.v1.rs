@@ -688,7 +688,7 @@ pub mod auth_admin_service_client {
         /// Sets a user's roles; the user's live tokens are revoked.
         /// Permission: administrator.
         /// Idempotency: the same roles again change nothing.
-        /// Emits: auth.role_changed, auth.token_revoked.
+        /// Emits: auth.role_changed, auth.token_revoked, admin.acted.
         /// Reasons: USER_NOT_FOUND.
         pub async fn set_roles(
             &mut self,
@@ -719,7 +719,7 @@ pub mod auth_admin_service_client {
         /// Locks an account; its live tokens are revoked and sign-in is refused.
         /// Permission: administrator.
         /// Idempotency: locking twice is one lock.
-        /// Emits: auth.token_revoked.
+        /// Emits: auth.token_revoked, admin.acted.
         /// Reasons: USER_NOT_FOUND.
         pub async fn lock_user(
             &mut self,
@@ -750,7 +750,7 @@ pub mod auth_admin_service_client {
         /// Unlocks an account and forgets its failed sign-ins.
         /// Permission: administrator.
         /// Idempotency: unlocking twice is one unlock.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: USER_NOT_FOUND.
         pub async fn unlock_user(
             &mut self,
@@ -781,7 +781,7 @@ pub mod auth_admin_service_client {
         /// Answers one account by id.
         /// Permission: administrator.
         /// Idempotency: read only.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: USER_NOT_FOUND.
         pub async fn get_user(
             &mut self,
@@ -810,7 +810,7 @@ pub mod auth_admin_service_client {
         /// Creates an invite code with a use limit and an expiry.
         /// Permission: administrator.
         /// Idempotency: a code is created once; the same code again is refused.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: INVITE_EXISTS.
         pub async fn create_invite(
             &mut self,
@@ -906,7 +906,7 @@ pub mod auth_admin_service_client {
         /// Rotates the signing keys: the next key becomes active, the active one retires after the longest token life.
         /// Permission: administrator.
         /// Idempotency: none; each call is a rotation.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: ROTATION_TOO_SOON.
         pub async fn rotate_keys(
             &mut self,
@@ -952,7 +952,7 @@ pub mod auth_admin_service_server {
         /// Sets a user's roles; the user's live tokens are revoked.
         /// Permission: administrator.
         /// Idempotency: the same roles again change nothing.
-        /// Emits: auth.role_changed, auth.token_revoked.
+        /// Emits: auth.role_changed, auth.token_revoked, admin.acted.
         /// Reasons: USER_NOT_FOUND.
         async fn set_roles(
             &self,
@@ -964,7 +964,7 @@ pub mod auth_admin_service_server {
         /// Locks an account; its live tokens are revoked and sign-in is refused.
         /// Permission: administrator.
         /// Idempotency: locking twice is one lock.
-        /// Emits: auth.token_revoked.
+        /// Emits: auth.token_revoked, admin.acted.
         /// Reasons: USER_NOT_FOUND.
         async fn lock_user(
             &self,
@@ -976,7 +976,7 @@ pub mod auth_admin_service_server {
         /// Unlocks an account and forgets its failed sign-ins.
         /// Permission: administrator.
         /// Idempotency: unlocking twice is one unlock.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: USER_NOT_FOUND.
         async fn unlock_user(
             &self,
@@ -988,7 +988,7 @@ pub mod auth_admin_service_server {
         /// Answers one account by id.
         /// Permission: administrator.
         /// Idempotency: read only.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: USER_NOT_FOUND.
         async fn get_user(
             &self,
@@ -997,7 +997,7 @@ pub mod auth_admin_service_server {
         /// Creates an invite code with a use limit and an expiry.
         /// Permission: administrator.
         /// Idempotency: a code is created once; the same code again is refused.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: INVITE_EXISTS.
         async fn create_invite(
             &self,
@@ -1033,7 +1033,7 @@ pub mod auth_admin_service_server {
         /// Rotates the signing keys: the next key becomes active, the active one retires after the longest token life.
         /// Permission: administrator.
         /// Idempotency: none; each call is a rotation.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: ROTATION_TOO_SOON.
         async fn rotate_keys(
             &self,

@@ -153,13 +153,14 @@ pub struct Run {
     #[prost(string, tag = "13")]
     pub error: ::prost::alloc::string::String,
 }
-/// One row of the audit: an act is two, `asked` before it is done, `done` or `failed` after.
+/// One row of the audit. What is asked of ops is two, `asked` before it is done, `done` or `failed` after; what administrators
+/// did in other services is one, `done`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditRow {
     /// Place in the chain.
     #[prost(int64, tag = "1")]
     pub sequence: i64,
-    /// The act, the same in both rows.
+    /// The act, the same in both of its rows.
     #[prost(string, tag = "2")]
     pub act_id: ::prost::alloc::string::String,
     /// `asked`, `done` or `failed`.
@@ -168,13 +169,13 @@ pub struct AuditRow {
     /// Who: the id of an account, or `cli`.
     #[prost(string, tag = "4")]
     pub actor: ::prost::alloc::string::String,
-    /// What, as `ops.dead_letters.reprocess`.
+    /// What, as `ops.dead_letters.reprocess` or `wallet.adjust`.
     #[prost(string, tag = "5")]
     pub action: ::prost::alloc::string::String,
     /// On what.
     #[prost(string, tag = "6")]
     pub subject: ::prost::alloc::string::String,
-    /// How, or what came of it, as JSON.
+    /// How, or what came of it, as JSON. Of an act in another service `rpc`, `reason`, `before` and `after`.
     #[prost(string, tag = "7")]
     pub detail: ::prost::alloc::string::String,
     /// Request that asked.
@@ -1456,7 +1457,7 @@ pub struct SearchAuditRequest {
     /// Who.
     #[prost(string, tag = "1")]
     pub actor: ::prost::alloc::string::String,
-    /// What, as `ops.dead_letters.reprocess`.
+    /// What, as `ops.dead_letters.reprocess` or `wallet.adjust`.
     #[prost(string, tag = "2")]
     pub action: ::prost::alloc::string::String,
     /// On what.
@@ -1465,7 +1466,7 @@ pub struct SearchAuditRequest {
     /// `asked`, `done` or `failed`.
     #[prost(string, tag = "4")]
     pub step: ::prost::alloc::string::String,
-    /// The act, which has two rows.
+    /// The act, which has a row or two.
     #[prost(string, tag = "5")]
     pub act_id: ::prost::alloc::string::String,
     /// The request that asked.

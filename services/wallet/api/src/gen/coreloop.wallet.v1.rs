@@ -479,7 +479,7 @@ pub mod wallet_admin_service_client {
         /// Gives to or takes from a user by hand; who, why, before and after are kept.
         /// Permission: administrator.
         /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
-        /// Emits: wallet.posted.
+        /// Emits: wallet.posted, admin.acted.
         /// Reasons: INSUFFICIENT_FUNDS, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         pub async fn adjust(
             &mut self,
@@ -522,7 +522,7 @@ pub mod wallet_admin_service_server {
         /// Gives to or takes from a user by hand; who, why, before and after are kept.
         /// Permission: administrator.
         /// Idempotency: the same key and body answer the first answer, be it a refusal of the books; another body is refused.
-        /// Emits: wallet.posted.
+        /// Emits: wallet.posted, admin.acted.
         /// Reasons: INSUFFICIENT_FUNDS, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         async fn adjust(
             &self,
