@@ -174,6 +174,8 @@ pub async fn excuse(
     (reason, by): (&str, Uuid),
     now: Timestamp,
 ) -> Result<Changed, sqlx::Error> {
+    // As it is kept.
+    let until = Timestamp::from_microsecond(until.as_microsecond()).unwrap_or(until);
     // What is there stays, and is locked: of two who excuse somebody at once the second sees what the first said.
     let new = sqlx::query!(
         "insert into shop.fraud_excuses (user_id, until, reason, excused_by, updated_at) values ($1, $2, $3, $4, $5)
