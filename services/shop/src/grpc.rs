@@ -10,6 +10,7 @@ use crate::App;
 pub mod admin;
 pub mod buy;
 pub mod fraud;
+pub mod owed;
 pub mod reads;
 pub mod receive;
 
@@ -43,6 +44,7 @@ delegate!(ShopService {
 delegate!(ShopAdminService {
     upsert_product => admin::upsert_product: UpsertProductRequest -> UpsertProductResponse;
     upsert_promo => admin::upsert_promo: UpsertPromoRequest -> UpsertPromoResponse;
+    list_owed => owed::list_owed: ListOwedRequest -> ListOwedResponse;
     list_fraud_rules => fraud::list_fraud_rules: ListFraudRulesRequest -> ListFraudRulesResponse;
     upsert_fraud_rule => fraud::upsert_fraud_rule: UpsertFraudRuleRequest -> UpsertFraudRuleResponse;
     list_fraud_hits => fraud::list_fraud_hits: ListFraudHitsRequest -> ListFraudHitsResponse;

@@ -167,6 +167,7 @@ impl Purchase {
             payment_id: self.payment_id.clone(),
             created_at: Some(time::proto(self.created_at)),
             receipt: self.proof(),
+            owed: self.owed,
         }
     }
 }

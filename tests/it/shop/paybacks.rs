@@ -209,3 +209,35 @@ fn what_is_written_together_goes_in_by_its_id() {
         nothing_is_amiss(&mesh, "true").await;
     });
 }
+
+/// `ListOwed`.
+#[test]
+fn what_is_owed_is_shown_to_administrators() {
+    run(async {
+        let mesh = MESH.get().await;
+        let (admin, alice, bob) = (mesh.admin().await, Buyer::new(mesh), Buyer::new(mesh));
+        let mut owed = Vec::new();
+        for (buyer, spent) in [(&alice, 400), (&bob, 10), (&alice, 25)] {
+            let (id, payment) = confirmed(buyer).await;
+            spend(mesh, &buyer.id, spent).await;
+            decide(mesh, &payment, &json!({"status": "voided"})).await;
+            let seen = buyer.settled(&id, "VOIDED").await;
+            assert_eq!(seen["owed"], spent, "its buyer sees it, too");
+            owed.push(json!({"id": id, "owed": spent}));
+        }
+        let of = |transactions: &serde_json::Value| -> Vec<serde_json::Value> {
+            let rows = transactions.as_array().unwrap().iter();
+            rows.map(|it| json!({"id": it["transaction_id"], "owed": it["owed"]})).collect()
+        };
+        let path = format!("/admin/shop/owed?user_id={}&page_size=1", alice.id);
+        let first = admin.get(&path).await.expect(200);
+        assert_eq!(of(&first["transactions"]), [owed[2].clone()]);
+        let next = format!("{path}&page_token={}", first["next_page_token"].as_str().unwrap());
+        let second = admin.get(&next).await.expect(200);
+        assert_eq!((of(&second["transactions"]), &second["next_page_token"]), (vec![owed[0].clone()], &json!("")));
+        let all = of(&admin.get("/admin/shop/owed?page_size=200").await.expect(200)["transactions"]);
+        assert!(owed.iter().all(|one| all.contains(one)), "{all:?}");
+        assert_ne!(alice.rest(0).get(&path).send().await.status, 200, "administrators alone");
+        admin.get("/admin/shop/owed?page_token=x").await.refused(400, "PAGE_TOKEN_INVALID");
+    });
+}

@@ -131,6 +131,9 @@ pub struct Transaction {
     /// Proof, once it is over.
     #[prost(message, optional, tag = "10")]
     pub receipt: ::core::option::Option<Receipt>,
+    /// GOLD that was to be taken back when it was voided, and was not there any more.
+    #[prost(int64, tag = "11")]
+    pub owed: i64,
 }
 /// What a client is told of a purchase (`purchase_update`).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -438,6 +441,29 @@ pub struct SettleTransactionResponse {
     /// The transaction.
     #[prost(message, optional, tag = "1")]
     pub transaction: ::core::option::Option<Transaction>,
+}
+/// Asks what is owed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListOwedRequest {
+    /// By this user; absent: by all.
+    #[prost(string, optional, tag = "1")]
+    pub user_id: ::core::option::Option<::prost::alloc::string::String>,
+    /// Most rows to answer; 0 is 50, at most 200.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// Where to go on, from `next_page_token`.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// What is owed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListOwedResponse {
+    /// Newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub transactions: ::prost::alloc::vec::Vec<Transaction>,
+    /// Where to go on; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
 }
 /// A rule against fraud: no more than so many within a window.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -753,7 +779,7 @@ pub mod shop_admin_service_client {
         /// Puts a product into the catalogue, or changes it. What was bought before stays as it was sold.
         /// Permission: administrator.
         /// Idempotency: the same product again changes nothing.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         pub async fn upsert_product(
             &mut self,
@@ -784,7 +810,7 @@ pub mod shop_admin_service_client {
         /// Makes a promo code, or changes it. What was used of it stays used.
         /// Permission: administrator.
         /// Idempotency: the same code again changes nothing.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         pub async fn upsert_promo(
             &mut self,
@@ -815,7 +841,7 @@ pub mod shop_admin_service_client {
         /// Settles a conversion that the payment service does not decide, by hand. What it says later is counted (`shop_settlement_contradiction`) and changes nothing.
         /// Permission: administrator.
         /// Idempotency: the same verdict again answers the same.
-        /// Emits: shop.settlement_confirmed, shop.settlement_voided, shop.purchase_completed.
+        /// Emits: shop.settlement_confirmed, shop.settlement_voided, shop.purchase_completed, admin.acted.
         /// Reasons: TRANSACTION_NOT_FOUND, TRANSACTION_SETTLED.
         pub async fn settle_transaction(
             &mut self,
@@ -843,6 +869,37 @@ pub mod shop_admin_service_client {
                         "coreloop.shop.v1.ShopAdminService",
                         "SettleTransaction",
                     ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists voided conversions whose GOLD was spent before it could be taken back, newest first: `owed` of each is what is missing. Nobody collects it.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        pub async fn list_owed(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListOwedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOwedResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.shop.v1.ShopAdminService/ListOwed",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("coreloop.shop.v1.ShopAdminService", "ListOwed"),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -883,7 +940,7 @@ pub mod shop_admin_service_client {
         /// Makes a rule against fraud, or changes it; it holds from the next purchase on. Who changed it is kept.
         /// Permission: administrator.
         /// Idempotency: the same rule again changes nothing.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         pub async fn upsert_fraud_rule(
             &mut self,
@@ -948,7 +1005,7 @@ pub mod shop_admin_service_client {
         /// Lets a user buy whatever the rules against fraud say, for a while. Who said so is kept.
         /// Permission: administrator.
         /// Idempotency: the same again changes nothing but the time.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         pub async fn excuse_from_fraud(
             &mut self,
@@ -997,7 +1054,7 @@ pub mod shop_admin_service_server {
         /// Puts a product into the catalogue, or changes it. What was bought before stays as it was sold.
         /// Permission: administrator.
         /// Idempotency: the same product again changes nothing.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         async fn upsert_product(
             &self,
@@ -1009,7 +1066,7 @@ pub mod shop_admin_service_server {
         /// Makes a promo code, or changes it. What was used of it stays used.
         /// Permission: administrator.
         /// Idempotency: the same code again changes nothing.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         async fn upsert_promo(
             &self,
@@ -1021,13 +1078,25 @@ pub mod shop_admin_service_server {
         /// Settles a conversion that the payment service does not decide, by hand. What it says later is counted (`shop_settlement_contradiction`) and changes nothing.
         /// Permission: administrator.
         /// Idempotency: the same verdict again answers the same.
-        /// Emits: shop.settlement_confirmed, shop.settlement_voided, shop.purchase_completed.
+        /// Emits: shop.settlement_confirmed, shop.settlement_voided, shop.purchase_completed, admin.acted.
         /// Reasons: TRANSACTION_NOT_FOUND, TRANSACTION_SETTLED.
         async fn settle_transaction(
             &self,
             request: tonic::Request<super::SettleTransactionRequest>,
         ) -> std::result::Result<
             tonic::Response<super::SettleTransactionResponse>,
+            tonic::Status,
+        >;
+        /// Lists voided conversions whose GOLD was spent before it could be taken back, newest first: `owed` of each is what is missing. Nobody collects it.
+        /// Permission: administrator.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none.
+        async fn list_owed(
+            &self,
+            request: tonic::Request<super::ListOwedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOwedResponse>,
             tonic::Status,
         >;
         /// Lists the rules against fraud.
@@ -1045,7 +1114,7 @@ pub mod shop_admin_service_server {
         /// Makes a rule against fraud, or changes it; it holds from the next purchase on. Who changed it is kept.
         /// Permission: administrator.
         /// Idempotency: the same rule again changes nothing.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         async fn upsert_fraud_rule(
             &self,
@@ -1069,7 +1138,7 @@ pub mod shop_admin_service_server {
         /// Lets a user buy whatever the rules against fraud say, for a while. Who said so is kept.
         /// Permission: administrator.
         /// Idempotency: the same again changes nothing but the time.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         async fn excuse_from_fraud(
             &self,
@@ -1278,6 +1347,51 @@ pub mod shop_admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SettleTransactionSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.shop.v1.ShopAdminService/ListOwed" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListOwedSvc<T: ShopAdminService>(pub Arc<T>);
+                    impl<
+                        T: ShopAdminService,
+                    > tonic::server::UnaryService<super::ListOwedRequest>
+                    for ListOwedSvc<T> {
+                        type Response = super::ListOwedResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListOwedRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ShopAdminService>::list_owed(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListOwedSvc(inner);
                         let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
