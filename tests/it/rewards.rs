@@ -1,6 +1,7 @@
 //! Rewards through the wire, on the real parts: what is promised is given once, whatever is killed in between, and it is known
 //! to whom, by whom and why.
 
+mod cancelling;
 mod clicking;
 mod failing;
 mod granting;

@@ -94,6 +94,7 @@ fn told(reason: RewardsReason) -> (Kind, &'static str) {
         R::SoldOut => (Kind::FailedPrecondition, "none is left"),
         R::InsufficientPoints => (Kind::FailedPrecondition, "the user has fewer points"),
         R::RedemptionNotFound => (Kind::NotFound, "the caller has no such redemption"),
+        R::RedemptionSettled => (Kind::FailedPrecondition, "the redemption has ended otherwise"),
         R::AdNotFound => (Kind::NotFound, "no such ad is shown"),
         R::AdTokenInvalid => (Kind::FailedPrecondition, "the token was not made for this user and ad"),
         R::AdTokenExpired => (Kind::FailedPrecondition, "the token is over"),

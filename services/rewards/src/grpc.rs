@@ -50,6 +50,7 @@ delegate!(RewardsAdminService {
     put_campaign => campaigns::put_campaign: PutCampaignRequest -> PutCampaignResponse;
     put_inventory => inventory::put_inventory: PutInventoryRequest -> PutInventoryResponse;
     set_inventory_state => inventory::set_inventory_state: SetInventoryStateRequest -> SetInventoryStateResponse;
+    cancel_redemption => redeem::cancel_redemption: CancelRedemptionRequest -> CancelRedemptionResponse;
     put_ad => ads::put_ad: PutAdRequest -> PutAdResponse;
 });
 

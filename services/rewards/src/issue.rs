@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    App, Error,
+    App, Error, ending,
     redemptions::{self, Issue},
     store::redemptions::{State, Step, by_id},
     vault::Sealed,
@@ -78,8 +78,12 @@ impl CommandHandler for Issuer {
         let Some(next) = came.step() else { return Ok(()) };
         let stepped = redemptions::write_step(&self.0, tx, issue.redemption_id, &next).await.map_err(failure)?;
         // The commit is not ours: one that fails and is done again is counted twice, none is counted too few times.
-        if let Some(redemption) = stepped {
-            redemptions::count(&self.0, &redemption);
+        match stepped {
+            Some(redemption) => redemptions::count(&self.0, &redemption),
+            None => {
+                let now = by_id(&mut **tx, issue.redemption_id).await?;
+                ending::late(&self.0, now.as_ref(), &next);
+            }
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ pub mod acts;
 pub mod ads;
 pub mod app;
 pub mod bank;
+pub mod ending;
 pub mod error;
 pub mod grants;
 pub mod grpc;

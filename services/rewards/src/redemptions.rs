@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::{
     App, Error,
     bank::{Cause, Unpaid},
+    ending,
     grants::sha,
     origin::Origin,
     store::{
@@ -75,7 +76,7 @@ pub async fn redeem(app: &App, user: UserId, sku: &str, key: &str) -> Result<Red
     }
 }
 
-fn in_progress() -> Error {
+pub(crate) fn in_progress() -> Error {
     Problem::common(Reason::InProgress, "the redemption is on its way").retry_after(Duration::from_millis(200)).into()
 }
 
@@ -222,7 +223,7 @@ pub async fn recover(app: &App, redemption: Redemption) -> Result<(), Error> {
     Ok(())
 }
 
-fn chain(problem: &Problem) -> String {
+pub(crate) fn chain(problem: &Problem) -> String {
     let causes = std::iter::successors(Some(problem as &dyn std::error::Error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
@@ -245,7 +246,9 @@ async fn step(app: &App, redemption: &Redemption, next: Step) -> Result<Redempti
     let mut tx = coreloop_db::begin(&app.db).await?;
     let Some(stepped) = write_step(app, &mut tx, redemption.id, &next).await? else {
         tx.rollback().await?;
-        return redemptions::by_id(&app.db, redemption.id).await?.ok_or(Error::Corrupt("a redemption that is gone"));
+        let now = redemptions::by_id(&app.db, redemption.id).await?;
+        ending::late(app, now.as_ref(), &next);
+        return now.ok_or(Error::Corrupt("a redemption that is gone"));
     };
     tx.commit().await?;
     count(app, &stepped);

@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use coreloop_testkit::{TestMesh, run, wait::wait_until};
+use coreloop_testkit::{Persona, TestMesh, run, wait::wait_until};
 use coreloop_transcode::options;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::policy::methods;
-use crate::shop::stage::{Buyer, MESH, key};
+use crate::{
+    rewards::stage::{Shelf, person_with, redeemed},
+    shop::stage::{Buyer, MESH, key},
+};
 
 /// What is asked for, and the rows that are then there of `{admin}`.
 #[derive(Debug)]
@@ -25,11 +28,12 @@ fn kept(method: http::Method, path: &str, body: Value, rows: String) -> Kept {
 
 /// Of the shop, rewards and the wallet: their own tables.
 #[expect(clippy::too_many_lines, reason = "a list")]
-fn of_the_economy(user: &str, purchase: &str) -> Vec<(&'static str, Kept)> {
+fn of_the_economy(user: &str, purchase: &str, redemption: &str) -> Vec<(&'static str, Kept)> {
     let post = |path: &str, body: Value, rows: &str| kept(http::Method::POST, path, body, rows.to_owned());
     let name = format!("kept-{}", Uuid::new_v4());
     let settle = format!("/api/shop/transactions/{purchase}/settle");
     let state = format!("/admin/rewards/inventory/{name}/state");
+    let cancel = format!("/admin/rewards/redemptions/{redemption}/cancel");
     let changed = |what: &str| {
         format!("rewards.changes where what = '{what}' and subject = '{name}' and actor = 'user:{{admin}}'")
     };
@@ -96,6 +100,14 @@ fn of_the_economy(user: &str, purchase: &str) -> Vec<(&'static str, Kept)> {
             ),
         ),
         ("rewards.inventory.state", post(&state, json!({"state": "OFFER_STATE_RETIRED"}), &changed("inventory"))),
+        (
+            "rewards.redemption.cancel",
+            post(
+                &cancel,
+                json!({"reason": "kept"}),
+                "rewards.reward_audit where step = 'ended_by_hand' and actor = 'user:{admin}'",
+            ),
+        ),
         (
             "rewards.ad.put",
             post(
@@ -167,6 +179,15 @@ fn of_auth(user: &str) -> Vec<(&'static str, Kept)> {
 /// Of who is not an administrator yet or any more: `journeys` see these in `auth.login_audits` and `auth.auth_events`.
 const ELSEWHERE: [&str; 2] = ["auth.admin.login", "auth.admin.logout"];
 
+/// A redemption that the vendor does not issue: of this mesh it issues nothing from now on.
+async fn unissued(mesh: &TestMesh, person: &Persona) -> String {
+    let fault = json!({"provider": "vendor", "endpoint": "order", "kind": "error", "status": 500});
+    mesh.stand_ins.as_ref().unwrap().fault(&fault).await;
+    let shelf = Shelf::with(mesh, 1, 1).await;
+    let begun = redeemed(person, &shelf.sku, "kept").await.expect(200);
+    begun["redemption"]["redemption_id"].as_str().unwrap().to_owned()
+}
+
 /// A conversion that nobody decides.
 async fn pending(mesh: &TestMesh) -> String {
     let bought = Buyer::new(mesh).convert(&key(), "pending").await.expect(200);
@@ -178,8 +199,9 @@ fn what_is_said_to_be_audited_is_kept() {
     run(async {
         let mesh = MESH.get().await;
         let admin = mesh.admin().await;
-        let (user, purchase) = (mesh.persona("kept").await.user_id, pending(mesh).await);
-        let acts = of_the_economy(&user, &purchase).into_iter().chain(of_ops()).chain(of_auth(&user));
+        let (user, purchase) = (person_with(mesh, "kept", 1).await, pending(mesh).await);
+        let (redemption, user) = (unissued(mesh, &user).await, user.user_id);
+        let acts = of_the_economy(&user, &purchase, &redemption).into_iter().chain(of_ops()).chain(of_auth(&user));
         let mut acts: BTreeMap<&str, (usize, Kept)> =
             acts.enumerate().map(|(place, (action, kept))| (action, (place, kept))).collect();
         let mut said = Vec::new();

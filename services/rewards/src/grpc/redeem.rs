@@ -1,4 +1,4 @@
-//! `Redeem`, `ListRedemptions`, `GetRedemption`: of the caller, and of nobody else.
+//! `Redeem`, `ListRedemptions`, `GetRedemption`: of the caller, and of nobody else. `CancelRedemption`, of administrators.
 
 use coreloop_access::Caller;
 use coreloop_core::page;
@@ -8,7 +8,7 @@ use tonic::{Request, Response};
 use uuid::Uuid;
 
 use crate::{
-    App, Error, redemptions,
+    App, Error, ending, redemptions,
     store::redemptions::{Redemption, by_id, of_user},
     times::proto_time,
 };
@@ -65,6 +65,24 @@ pub async fn get_redemption(
     let found = by_id(&app.db, id).await?.filter(|found| found.user_id == user.0);
     let redemption = found.ok_or(RewardsReason::RedemptionNotFound)?;
     Ok(Response::new(v1::GetRedemptionResponse { redemption: Some(proto_redemption(app, redemption)) }))
+}
+
+/// `CancelRedemption`.
+///
+/// # Errors
+/// As the contract lists.
+pub async fn cancel_redemption(
+    app: &App,
+    request: Request<v1::CancelRedemptionRequest>,
+) -> Result<Response<v1::CancelRedemptionResponse>, Error> {
+    let by = Caller::of(&request)?.require_user()?.user_id;
+    let asked = request.into_inner();
+    let id = asked.redemption_id.parse().map_err(|_| Error::invalid("redemption_id", "must be a UUID"))?;
+    let redemption = ending::end(app, id, by, &asked.reason).await?;
+    tracing::info!(redemption_id = %id, state = redemption.state.name(), by = %by, "a redemption was ended by hand");
+    // The code is its owner's alone.
+    let redemption = Redemption { code_sealed: None, ..redemption };
+    Ok(Response::new(v1::CancelRedemptionResponse { redemption: Some(proto_redemption(app, redemption)) }))
 }
 
 fn proto_redemption(app: &App, redemption: Redemption) -> v1::Redemption {

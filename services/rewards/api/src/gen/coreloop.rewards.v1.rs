@@ -353,6 +353,8 @@ pub enum RewardsReason {
     AdAlreadyRewarded = 15,
     /// The points of the day are used up.
     AdDailyCap = 16,
+    /// The redemption has ended otherwise.
+    RedemptionSettled = 17,
 }
 impl RewardsReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -378,6 +380,7 @@ impl RewardsReason {
             Self::AdTokenUsed => "REWARDS_REASON_AD_TOKEN_USED",
             Self::AdAlreadyRewarded => "REWARDS_REASON_AD_ALREADY_REWARDED",
             Self::AdDailyCap => "REWARDS_REASON_AD_DAILY_CAP",
+            Self::RedemptionSettled => "REWARDS_REASON_REDEMPTION_SETTLED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -400,6 +403,7 @@ impl RewardsReason {
             "REWARDS_REASON_AD_TOKEN_USED" => Some(Self::AdTokenUsed),
             "REWARDS_REASON_AD_ALREADY_REWARDED" => Some(Self::AdAlreadyRewarded),
             "REWARDS_REASON_AD_DAILY_CAP" => Some(Self::AdDailyCap),
+            "REWARDS_REASON_REDEMPTION_SETTLED" => Some(Self::RedemptionSettled),
             _ => None,
         }
     }
@@ -572,6 +576,23 @@ pub struct SetInventoryStateResponse {
     #[prost(message, optional, tag = "1")]
     pub article: ::core::option::Option<Article>,
 }
+/// Ends a redemption.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelRedemptionRequest {
+    /// Which.
+    #[prost(string, tag = "1")]
+    pub redemption_id: ::prost::alloc::string::String,
+    /// Why, for the audit.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// The redemption afterwards.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelRedemptionResponse {
+    /// Without the voucher's code, which is its owner's alone.
+    #[prost(message, optional, tag = "1")]
+    pub redemption: ::core::option::Option<Redemption>,
+}
 /// An ad as it is to be.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PutAdRequest {
@@ -691,7 +712,7 @@ pub mod rewards_admin_service_client {
         /// Gives a user something by hand.
         /// Permission: administrator.
         /// Idempotency: an external event id of the administrator is one grant, for ever; another body is refused.
-        /// Emits: rewards.granted.
+        /// Emits: rewards.granted, admin.acted.
         /// Reasons: BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         pub async fn distribute_to(
             &mut self,
@@ -725,7 +746,7 @@ pub mod rewards_admin_service_client {
         /// Opens or changes a self-serve campaign; what it has given stays given.
         /// Permission: administrator.
         /// Idempotency: the same body leaves the same campaign.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         pub async fn put_campaign(
             &mut self,
@@ -759,7 +780,7 @@ pub mod rewards_admin_service_client {
         /// Puts a reward in, or changes it. `stock` is what is left to be had: pieces that are set aside are not in it.
         /// Permission: administrator.
         /// Idempotency: the same body leaves the same reward.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         pub async fn put_inventory(
             &mut self,
@@ -793,7 +814,7 @@ pub mod rewards_admin_service_client {
         /// Offers a reward, pauses or retires it; what was redeemed goes on.
         /// Permission: administrator.
         /// Idempotency: the same state leaves the same reward.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: REWARD_NOT_FOUND.
         pub async fn set_inventory_state(
             &mut self,
@@ -824,10 +845,44 @@ pub mod rewards_admin_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Ends a redemption that the vendor neither issues nor cancels. It is told to cancel once more: what it has issued is issued. Else, and where it says nothing, the points go back and the piece is freed; what it issues after that is nobody's, and counted (`rewards_late_issues`).
+        /// Permission: administrator.
+        /// Idempotency: what was ended so is answered again.
+        /// Emits: rewards.redemption_failed, rewards.redemption_issued, admin.acted.
+        /// Reasons: REDEMPTION_NOT_FOUND, REDEMPTION_SETTLED, IN_PROGRESS.
+        pub async fn cancel_redemption(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelRedemptionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelRedemptionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.rewards.v1.RewardsAdminService/CancelRedemption",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "coreloop.rewards.v1.RewardsAdminService",
+                        "CancelRedemption",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Puts an ad in, or changes it.
         /// Permission: administrator.
         /// Idempotency: the same body leaves the same ad.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         pub async fn put_ad(
             &mut self,
@@ -870,7 +925,7 @@ pub mod rewards_admin_service_server {
         /// Gives a user something by hand.
         /// Permission: administrator.
         /// Idempotency: an external event id of the administrator is one grant, for ever; another body is refused.
-        /// Emits: rewards.granted.
+        /// Emits: rewards.granted, admin.acted.
         /// Reasons: BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         async fn distribute_to(
             &self,
@@ -882,7 +937,7 @@ pub mod rewards_admin_service_server {
         /// Opens or changes a self-serve campaign; what it has given stays given.
         /// Permission: administrator.
         /// Idempotency: the same body leaves the same campaign.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         async fn put_campaign(
             &self,
@@ -894,7 +949,7 @@ pub mod rewards_admin_service_server {
         /// Puts a reward in, or changes it. `stock` is what is left to be had: pieces that are set aside are not in it.
         /// Permission: administrator.
         /// Idempotency: the same body leaves the same reward.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         async fn put_inventory(
             &self,
@@ -906,7 +961,7 @@ pub mod rewards_admin_service_server {
         /// Offers a reward, pauses or retires it; what was redeemed goes on.
         /// Permission: administrator.
         /// Idempotency: the same state leaves the same reward.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: REWARD_NOT_FOUND.
         async fn set_inventory_state(
             &self,
@@ -915,10 +970,22 @@ pub mod rewards_admin_service_server {
             tonic::Response<super::SetInventoryStateResponse>,
             tonic::Status,
         >;
+        /// Ends a redemption that the vendor neither issues nor cancels. It is told to cancel once more: what it has issued is issued. Else, and where it says nothing, the points go back and the piece is freed; what it issues after that is nobody's, and counted (`rewards_late_issues`).
+        /// Permission: administrator.
+        /// Idempotency: what was ended so is answered again.
+        /// Emits: rewards.redemption_failed, rewards.redemption_issued, admin.acted.
+        /// Reasons: REDEMPTION_NOT_FOUND, REDEMPTION_SETTLED, IN_PROGRESS.
+        async fn cancel_redemption(
+            &self,
+            request: tonic::Request<super::CancelRedemptionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelRedemptionResponse>,
+            tonic::Status,
+        >;
         /// Puts an ad in, or changes it.
         /// Permission: administrator.
         /// Idempotency: the same body leaves the same ad.
-        /// Emits: nothing.
+        /// Emits: admin.acted.
         /// Reasons: none.
         async fn put_ad(
             &self,
@@ -1174,6 +1241,55 @@ pub mod rewards_admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetInventoryStateSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.rewards.v1.RewardsAdminService/CancelRedemption" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelRedemptionSvc<T: RewardsAdminService>(pub Arc<T>);
+                    impl<
+                        T: RewardsAdminService,
+                    > tonic::server::UnaryService<super::CancelRedemptionRequest>
+                    for CancelRedemptionSvc<T> {
+                        type Response = super::CancelRedemptionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CancelRedemptionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RewardsAdminService>::cancel_redemption(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelRedemptionSvc(inner);
                         let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
