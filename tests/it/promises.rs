@@ -15,10 +15,12 @@ use coreloop_testkit::{Answer, TestMesh, Visitor, mesh::Builder};
 use futures::future::join_all;
 use serde_json::Value;
 
-/// So many replicas on one database and Redis, without rate limits, which would hide a race, and with patience: who loses a
-/// race is told so however late.
+/// So many replicas on one database and Redis, without rate limits, which would hide a race, and with patience and places: who
+/// loses a race is told so however late, and by its own reason.
 fn replicas(count: usize) -> Builder {
-    TestMesh::builder().replicas(count).setting("limit.enabled", false).setting("server.max_wait_ms", 10_000_i64)
+    let mesh =
+        TestMesh::builder().replicas(count).setting("limit.enabled", false).setting("server.max_wait_ms", 10_000_i64);
+    mesh.setting("server.max_in_flight", 4_000_i64).setting("auth.hash_queue", 1_000_i64)
 }
 
 /// Callers who are each at an address of their own, in turn at each of the replicas; `seed` says who begins where.

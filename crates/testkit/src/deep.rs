@@ -11,6 +11,8 @@ const SHORT: Duration = Duration::from_secs(10);
 const NOISE: Duration = Duration::from_secs(4);
 /// Most rounds of the short form: what is wrong one time in ten is found by these.
 const SHORT_ROUNDS: usize = 30;
+/// Fewest, however slow the machine is: one is no round after another.
+const LEAST_ROUNDS: usize = 3;
 
 /// The run is a deep one: `CORELOOP_TEST_DEEP` is set, as `cargo xtask prove` does.
 #[must_use]
@@ -44,7 +46,8 @@ pub fn seed(name: &str) -> u64 {
     seed
 }
 
-/// Rounds of a test: `all` of them when [`deep`], otherwise at least one ([`Rounds::at_least`]) and what about ten seconds allow.
+/// Rounds of a test: `all` of them when [`deep`], otherwise what about ten seconds allow, and three at least or as many as
+/// [`Rounds::at_least`] says.
 #[derive(Debug)]
 pub struct Rounds {
     all: usize,
@@ -58,7 +61,7 @@ impl Rounds {
     #[must_use]
     pub fn of(all: usize) -> Self {
         let all = if deep() { all } else { all.min(SHORT_ROUNDS) };
-        Self { all, least: 1, done: 0, began: Instant::now() }
+        Self { all, least: LEAST_ROUNDS.min(all), done: 0, began: Instant::now() }
     }
 
     /// However slow the machine is, so many: fewer would find too little.

@@ -151,7 +151,7 @@ const LOST: [&str; 2] = ["AD_TOKEN_USED", "AD_ALREADY_REWARDED"];
 fn two_hundred_claims_of_a_token_are_one_reward_a_round() {
     run(async {
         let mesh = MESH.get().await;
-        let mut rounds = Rounds::of(100);
+        let mut rounds = Rounds::of(100).at_least(5);
         while rounds.next().is_some() {
             let (alice, id) = (mesh.persona("alice").await, ad(mesh, 3, 0).await);
             let token = token(&alice, &id).await;

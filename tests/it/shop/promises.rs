@@ -1,4 +1,4 @@
-//! M3 and M4 of chapter 09, and 64 buyers on one wallet.
+//! M3, M4 and M8 of chapter 09, and 64 buyers on one wallet.
 
 use std::time::{Duration, Instant};
 
@@ -29,20 +29,21 @@ async fn until_answered(buyer: &Buyer, replica: usize, body: &Value) -> Value {
 fn the_same_key_is_one_debit_and_one_answer_over_two_replicas() {
     run(async {
         let mesh = MESH.get().await;
-        let (many, rounds) = if deep() { (200, 100) } else { (40, 10) };
         let alice = Buyer::with(mesh, 80 * 200).await;
         let mut left = 80 * 200;
-        for round in Rounds::of(rounds) {
+        let mut rounds = Rounds::of(100).at_least(5);
+        for round in rounds.by_ref() {
             let body = json!({"product_id": "spins-5", "idempotency_key": format!("{}-{round}", key())});
-            let answers = join_all((0..many).map(|replica| until_answered(&alice, replica, &body))).await;
+            let answers = join_all((0..200).map(|replica| until_answered(&alice, replica, &body))).await;
             assert!(answers.iter().all(|answer| *answer == answers[0]), "round {round}: {answers:?}");
-            left -= 80;
-            assert_eq!(gold(mesh, &alice.id).await, left, "round {round}");
             let mut other = body.clone();
             other["promo_code"] = json!("OTHER");
             alice.ask(round, "/api/shop/purchase", &other).await.refused(409, "IDEMPOTENCY_KEY_REUSED");
+            left -= 80;
+            assert_eq!(gold(mesh, &alice.id).await, left, "round {round}: one debit, and none for another body");
         }
         nothing_is_amiss(mesh, &format!("p.user_id = '{}'", alice.id)).await;
+        println!("M3 (shop): {} rounds of 200 over two replicas", rounds.begun());
     });
 }
 
@@ -50,7 +51,7 @@ fn the_same_key_is_one_debit_and_one_answer_over_two_replicas() {
 fn limited_stock_is_exact() {
     run(async {
         let mesh = MESH.get().await;
-        let (buyers, stock) = if deep() { (500, 100) } else { (200, 40) };
+        let (buyers, stock) = (500, 100);
         let package = own("package");
         product(
             mesh,
@@ -79,6 +80,31 @@ fn limited_stock_is_exact() {
             sold
         );
         nothing_is_amiss(mesh, &format!("p.product_id = '{package}'")).await;
+    });
+}
+
+#[test]
+fn a_promo_code_for_one_is_used_once() {
+    run(async {
+        let mesh = MESH.get().await;
+        let admin = mesh.admin().await;
+        let all: Vec<Buyer> = stream::iter(0..200).map(|_| Buyer::with(mesh, 80)).buffer_unordered(32).collect().await;
+        let mut rounds = Rounds::of(100).at_least(5);
+        for round in rounds.by_ref() {
+            let code = own("ONCE").to_uppercase();
+            // Nearly nothing is left of the price: who wins has enough for the next.
+            let promo = json!({"code": code, "kind": "PROMO_KIND_PERCENT", "value": 99, "max_uses": 1, "per_user": 1});
+            admin.post("/admin/shop/promos", &json!({ "promo": promo })).await.expect(200);
+            let body = json!({"product_id": "spins-5", "idempotency_key": key(), "promo_code": code});
+            let answers =
+                join_all(all.iter().enumerate().map(|(replica, it)| it.ask(replica, "/api/shop/purchase", &body)));
+            let (won, lost): (Vec<_>, Vec<_>) = answers.await.into_iter().partition(|answer| answer.status == 200);
+            assert_eq!(won.len(), 1, "round {round}");
+            lost.iter().for_each(|answer| answer.refused(400, "PROMO_USED_UP"));
+            assert_eq!(mesh.db.count(&format!("select used from shop.promos where code = '{code}'")).await, 1);
+            nothing_is_amiss(mesh, &format!("p.promo = '{code}'")).await;
+        }
+        println!("M8 promo code: {} rounds of 200 buyers, 1 success each", rounds.begun());
     });
 }
 
