@@ -4,6 +4,7 @@
 //! over replicas, prints the seed that decides who begins where, and counts what is in the database at the end.
 
 mod claims;
+mod envoy;
 mod guessing;
 mod keys;
 mod overload;

@@ -21,7 +21,7 @@ use uuid::Uuid;
 /// Who signs the tokens of buyers: signing up each of hundreds would take minutes.
 static ISSUER: OnceLock<Arc<Issuer>> = OnceLock::new();
 
-fn issuer() -> Arc<Issuer> {
+pub fn issuer() -> Arc<Issuer> {
     Arc::clone(ISSUER.get_or_init(|| Arc::new(Issuer::new().expect("keys"))))
 }
 
@@ -44,7 +44,7 @@ pub fn mesh() -> Builder {
 /// as long as for anything, so that nothing is IN_PROGRESS because the machine has much else to do.
 pub static MESH: Shared<TestMesh> = Shared::new(|| Box::pin(mesh().setting("shop.lease_secs", 30_i64).start()));
 
-/// Time in which what was interrupted is over (M7).
+/// For what was interrupted on a machine that is too busy; that it takes no longer than M7 says is `promises::sagas`.
 pub const RECOVERY: Duration = Duration::from_secs(90);
 
 /// Somebody who buys.
@@ -74,7 +74,8 @@ impl Buyer {
         let subject = Subject::User { id: UserId(id), session: SessionId(SystemIds.uuid()) };
         let claims = Claims { subject, ..issuer().access(mesh.now(), &[Role::Standard]) };
         let token = issuer().user_ec.sign(&claims).expect("a token");
-        let gateways = [0, 1].map(|replica| Rest::to(mesh.gateway_on(replica)).with_token(&token)).to_vec();
+        let edges = (0..2).filter(|replica| mesh.nodes.iter().any(|node| node.serves(*replica, "edge")));
+        let gateways = edges.map(|replica| Rest::to(mesh.gateway_on(replica)).with_token(&token)).collect();
         Self { id: id.to_string(), token, gateways }
     }
 
@@ -136,9 +137,18 @@ async fn wallet(mesh: &TestMesh, rpc: &str, asked: &impl Message) {
 
 /// Gives somebody GOLD.
 pub async fn give(mesh: &TestMesh, user: &str, amount: i64) {
+    grant(mesh, user, Currency::Gold, amount).await;
+}
+
+/// Gives somebody points.
+pub async fn give_points(mesh: &TestMesh, user: &str, amount: i64) {
+    grant(mesh, user, Currency::Point, amount).await;
+}
+
+async fn grant(mesh: &TestMesh, user: &str, currency: Currency, amount: i64) {
     let asked = GrantRequest {
         user_id: user.into(),
-        currency: Currency::Gold.into(),
+        currency: currency.into(),
         amount,
         reason: "test.grant".into(),
         reference: "1".into(),
