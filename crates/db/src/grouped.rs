@@ -39,16 +39,16 @@ pub struct Limits {
     pub most: usize,
     /// Items that may wait; more are refused.
     pub queue: usize,
-    /// As long as so many are under way, no further lane begins: what waits gathers, and goes when one of them ends. So there are
-    /// many lanes while little is to be done, which then waits for nobody, and few large batches when there is much. What a batch
-    /// costs however small it is, in rows, is a good number; batches that stand still hold up others for [`PATIENCE`] at most.
+    /// As long as so many are under way, no further lane begins before a full batch waits: what waits gathers, and goes when one of them
+    /// ends. So there are many lanes while little is to be done, which then waits for nobody, and few large batches when there is
+    /// much. What a batch costs however small it is, in rows, is a good number. Batches that are older than [`PATIENCE`] do not count.
     pub ample: usize,
 }
 
 /// What a batch of a few statements costs Postgres however small it is, in rows: a good [`Limits::ample`] for writes.
 pub const AMPLE: usize = 16;
 
-/// When no batch was begun for so long, what is under way is stuck, and is not waited for: another lane begins.
+/// A batch that runs for longer stands still, at a row that somebody else has locked perhaps, and nobody waits for its end.
 pub const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Why an item was not answered.
@@ -93,10 +93,10 @@ struct State<T, R> {
     free: Vec<usize>,
     /// What batches that run have locked.
     locked: HashSet<u128>,
-    /// Items of the batches that run.
-    under_way: usize,
-    /// When the last batch was begun.
-    begun: Option<Instant>,
+    /// What each lane runs: since when, and how many items.
+    running: Vec<Option<(Instant, usize)>>,
+    /// Somebody will look again when what is under way has become old.
+    looked_after: bool,
 }
 
 struct Waiting<T, R> {
@@ -104,13 +104,6 @@ struct Waiting<T, R> {
     locks: Vec<u128>,
     deadline: Option<Instant>,
     reply: oneshot::Sender<Result<R, GroupError>>,
-}
-
-/// What a lane does.
-#[derive(Debug, Default)]
-struct Batch {
-    locks: Vec<u128>,
-    items: usize,
 }
 
 impl<T, R> fmt::Debug for Grouped<T, R> {
@@ -140,8 +133,14 @@ impl<T: Send + 'static, R: Send + 'static> Grouped<T, R> {
         L: Fn(&T) -> Vec<u128> + Send + Sync + 'static,
         F: Fn(Vec<T>, usize) -> BoxFuture<'static, Vec<R>> + Send + Sync + 'static,
     {
-        let free = (0..limits.lanes.max(1)).rev().collect();
-        let state = State { waiting: Vec::new(), free, locked: HashSet::new(), under_way: 0, begun: None };
+        let lanes = limits.lanes.max(1);
+        let state = State {
+            waiting: Vec::new(),
+            free: (0..lanes).rev().collect(),
+            locked: HashSet::new(),
+            running: vec![None; lanes],
+            looked_after: false,
+        };
         Self(Arc::new(Inner { run: Box::new(run), locks: Box::new(locks), limits, state: Mutex::new(state) }))
     }
 
@@ -180,10 +179,10 @@ impl<T: Send + 'static, R: Send + 'static> Grouped<T, R> {
 impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
     /// Runs batches in a lane until nothing waits.
     async fn drain(self: Arc<Self>, lane: usize) {
-        let mut last = Batch::default();
+        let mut held = Vec::new();
         loop {
             tokio::task::yield_now().await;
-            let Some(batch) = self.next(lane, &mut last) else { return };
+            let Some(batch) = self.next(lane, &mut held) else { return };
             // When the last of its callers has been told that it came too late, nothing of the batch is begun any more (O6).
             let latest = batch.iter().map(|one| one.deadline).reduce(|one, two| Some(one?.max(two?))).flatten();
             let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.item, one.reply)).unzip();
@@ -203,31 +202,33 @@ impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
         }
     }
 
-    /// The next batch; none, and the lane is free, when nothing waits that it may take. `last` is what it did last.
-    fn next(self: &Arc<Self>, lane: usize, last: &mut Batch) -> Option<Vec<Waiting<T, R>>> {
+    /// The next batch; none, and the lane is free, when nothing waits that it may take. `held` is what the last one locked.
+    fn next(self: &Arc<Self>, lane: usize, held: &mut Vec<u128>) -> Option<Vec<Waiting<T, R>>> {
         let now = Instant::now();
         let mut state = self.state();
-        for lock in last.locks.drain(..) {
+        for lock in held.drain(..) {
             state.locked.remove(&lock);
         }
-        state.under_way -= std::mem::take(&mut last.items);
+        state.runs(lane, None);
         let late: Vec<_> = state.waiting.extract_if(.., |one| one.deadline.is_some_and(|end| end <= now)).collect();
         state.waiting.retain(|one| !one.reply.is_closed());
-        // Those that are under way look here when they end.
-        let batch =
-            if state.may_begin(self.limits.ample, now) { state.take(self.limits.most.max(1)) } else { Vec::new() };
-        last.locks.extend(batch.iter().flat_map(|one| &one.locks));
-        last.items = batch.len();
-        state.locked.extend(last.locks.iter());
-        if last.items > 0 {
-            state.under_way += last.items;
-            state.begun = Some(now);
-        }
-        match batch.is_empty() {
-            true => state.free.push(lane),
+        let most = self.limits.most.max(1);
+        let may_begin = state.may_begin(self.limits, now);
+        let batch = if may_begin { state.take(most) } else { Vec::new() };
+        held.extend(batch.iter().flat_map(|one| &one.locks));
+        state.locked.extend(held.iter());
+        if batch.is_empty() {
+            state.free.push(lane);
+            // Else what waits is locked, and whoever has it looks here at the end.
+            if !may_begin {
+                self.look_again(&mut state, now);
+            }
+        } else {
+            state.runs(lane, Some((now, batch.len())));
             // There was no room for some that another may take.
-            false if batch.len() >= self.limits.most && !state.waiting.is_empty() => self.wake(&mut state),
-            false => {}
+            if batch.len() >= most && !state.waiting.is_empty() {
+                self.wake(&mut state);
+            }
         }
         drop(state);
         for one in late {
@@ -238,11 +239,28 @@ impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
 
     /// Puts a lane to work, if one is free and not enough is under way.
     fn wake(self: &Arc<Self>, state: &mut State<T, R>) {
-        if state.may_begin(self.limits.ample, Instant::now())
-            && let Some(lane) = state.free.pop()
-        {
+        let now = Instant::now();
+        if !state.may_begin(self.limits, now) {
+            self.look_again(state, now);
+        } else if let Some(lane) = state.free.pop() {
             tokio::spawn(Arc::clone(self).drain(lane));
         }
+    }
+
+    /// Sees to it that what waits for others is begun when the first of those has become old: nobody else may come to ask.
+    fn look_again(self: &Arc<Self>, state: &mut State<T, R>, now: Instant) {
+        let first = state.young(now).map(|(begun, _)| begun).min();
+        let Some(first) = first.filter(|_| !state.looked_after && !state.waiting.is_empty()) else { return };
+        state.looked_after = true;
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(first + PATIENCE).await;
+            let mut state = inner.state();
+            state.looked_after = false;
+            if !state.waiting.is_empty() {
+                inner.wake(&mut state);
+            }
+        });
     }
 
     fn state(&self) -> MutexGuard<'_, State<T, R>> {
@@ -252,8 +270,20 @@ impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
 
 impl<T, R> State<T, R> {
     /// Whether a batch may begin beside those that are under way.
-    fn may_begin(&self, ample: usize, now: Instant) -> bool {
-        self.under_way < ample.max(1) || self.begun.is_none_or(|begun| now.duration_since(begun) >= PATIENCE)
+    fn may_begin(&self, limits: Limits, now: Instant) -> bool {
+        let under_way: usize = self.young(now).map(|(_, items)| items).sum();
+        under_way < limits.ample.max(1) || self.waiting.len() >= limits.most.max(1)
+    }
+
+    /// Batches whose end is waited for.
+    fn young(&self, now: Instant) -> impl Iterator<Item = (Instant, usize)> {
+        self.running.iter().flatten().copied().filter(move |(begun, _)| now.duration_since(*begun) < PATIENCE)
+    }
+
+    fn runs(&mut self, lane: usize, batch: Option<(Instant, usize)>) {
+        if let Some(running) = self.running.get_mut(lane) {
+            *running = batch;
+        }
     }
 
     /// Up to `most` of those that wait and whose locks nobody has. Who is passed over is not overtaken: what it would lock is
@@ -273,187 +303,5 @@ impl<T, R> State<T, R> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-mod tests {
-    use tokio::{sync::Semaphore, task::JoinHandle};
-
-    use super::*;
-
-    type Batches = Arc<Mutex<Vec<Vec<u32>>>>;
-
-    /// Doubles numbers, panics on 666; each batch waits for a permit of `gate`.
-    fn doubling(gate: &Arc<Semaphore>, limits: Limits) -> (Grouped<u32, u32>, Batches) {
-        let (seen, gate) = (Batches::default(), Arc::clone(gate));
-        let batches = Arc::clone(&seen);
-        let writes = Grouped::new(limits, move |items: Vec<u32>, _| {
-            let (seen, gate) = (Arc::clone(&seen), Arc::clone(&gate));
-            Box::pin(async move {
-                gate.acquire().await.unwrap().forget();
-                assert!(!items.contains(&666), "as the test says");
-                seen.lock().unwrap().push(items.clone());
-                items.into_iter().map(|item| item * 2).collect()
-            })
-        });
-        (writes, batches)
-    }
-
-    fn ask(writes: &Grouped<u32, u32>, item: u32) -> JoinHandle<Result<u32, GroupError>> {
-        let writes = writes.clone();
-        tokio::spawn(async move { writes.submit(item).await })
-    }
-
-    async fn settle(writes: &Grouped<u32, u32>, waiting: usize) {
-        reach(writes, waiting, 0).await;
-    }
-
-    async fn reach(writes: &Grouped<u32, u32>, waiting: usize, free: usize) {
-        while writes.waiting() != waiting || writes.0.state().free.len() != free {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    const TWO: Limits = Limits { lanes: 2, most: 256, queue: 1_000, ample: usize::MAX };
-
-    #[tokio::test(start_paused = true)]
-    async fn what_waits_goes_together_and_everybody_gets_their_own_answer() {
-        let gate = Arc::new(Semaphore::new(0));
-        let (writes, batches) = doubling(&gate, TWO);
-        let asked: Vec<_> = (0..600).map(|item| ask(&writes, item)).collect();
-        // Both lanes have taken as much as they may.
-        settle(&writes, 88).await;
-        gate.add_permits(600);
-        for (item, asked) in (0..600_u32).zip(asked) {
-            assert_eq!(asked.await.unwrap(), Ok(item * 2));
-        }
-        let mut sizes: Vec<_> = batches.lock().unwrap().iter().map(Vec::len).collect();
-        sizes.sort_unstable();
-        assert_eq!(sizes, [88, 256, 256]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn while_enough_is_under_way_more_of_it_gathers_but_not_behind_what_stands_still() {
-        let gate = Arc::new(Semaphore::new(0));
-        let (writes, batches) = doubling(&gate, Limits { lanes: 3, ample: 2, ..TWO });
-        let mut asked = Vec::new();
-        // One is little: the second has a lane of its own, as does nothing that comes after it.
-        for (item, waiting, free) in [(1, 0, 2), (2, 0, 1), (3, 1, 1), (4, 2, 1)] {
-            asked.push(ask(&writes, item));
-            reach(&writes, waiting, free).await;
-        }
-        gate.add_permits(1);
-        reach(&writes, 0, 1).await;
-        assert_eq!(*batches.lock().unwrap(), [vec![1]]);
-        // They stand still, and the fifth comes when nobody is waited for any more.
-        tokio::time::advance(PATIENCE).await;
-        asked.push(ask(&writes, 5));
-        reach(&writes, 0, 0).await;
-        gate.add_permits(9);
-        for (item, asked) in (1..=5_u32).zip(asked) {
-            assert_eq!(asked.await.unwrap(), Ok(item * 2));
-        }
-        let mut seen = batches.lock().unwrap().clone();
-        seen.sort();
-        assert_eq!(seen, [vec![1], vec![2], vec![3, 4], vec![5]]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_more_wait_than_may() {
-        let gate = Arc::new(Semaphore::new(0));
-        let (writes, _) = doubling(&gate, Limits { lanes: 1, most: 8, queue: 2, ample: usize::MAX });
-        let asked = [ask(&writes, 1)];
-        settle(&writes, 0).await;
-        let more = [ask(&writes, 2), ask(&writes, 3)];
-        settle(&writes, 2).await;
-        assert_eq!(writes.submit(4).await, Err(GroupError::Full));
-        gate.add_permits(9);
-        for asked in asked.into_iter().chain(more) {
-            assert!(asked.await.unwrap().is_ok());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_gives_up_stops_nobody_and_what_was_not_begun_is_not() {
-        let gate = Arc::new(Semaphore::new(0));
-        let (writes, batches) = doubling(&gate, Limits { lanes: 1, ..TWO });
-        let first = ask(&writes, 1);
-        settle(&writes, 0).await;
-        let (gone, late) = (ask(&writes, 2), {
-            let writes = writes.clone();
-            let end = Instant::now() + Duration::from_millis(1);
-            tokio::spawn(deadline::scope(end, async move { writes.submit(3).await }))
-        });
-        let last = ask(&writes, 4);
-        settle(&writes, 3).await;
-        first.abort();
-        gone.abort();
-        assert!(gone.await.is_err());
-        tokio::time::advance(Duration::from_millis(2)).await;
-        gate.add_permits(9);
-        assert_eq!(last.await.unwrap(), Ok(8));
-        assert_eq!(late.await.unwrap(), Err(GroupError::Deadline));
-        assert_eq!(*batches.lock().unwrap(), [[1], [4]]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_batch_that_panics_costs_its_own_alone() {
-        let gate = Arc::new(Semaphore::new(9));
-        let (writes, _) = doubling(&gate, Limits { lanes: 1, ..TWO });
-        assert_eq!(writes.submit(666).await, Err(GroupError::Lost));
-        assert_eq!(writes.submit(3).await, Ok(6));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_locked_waits_together_and_is_not_overtaken() {
-        let gate = Arc::new(Semaphore::new(0));
-        let (seen, permits) = (Batches::default(), Arc::clone(&gate));
-        let batches = Arc::clone(&seen);
-        // A number locks its tens and its ones.
-        let locks = |item: &u32| vec![u128::from(item / 10), u128::from(item % 10)];
-        let writes = Grouped::apart(TWO, locks, move |items: Vec<u32>, _| {
-            let (seen, gate) = (Arc::clone(&seen), Arc::clone(&permits));
-            Box::pin(async move {
-                seen.lock().unwrap().push(items.clone());
-                gate.acquire().await.unwrap().forget();
-                items
-            })
-        });
-        let begun = async |many: usize| {
-            while batches.lock().unwrap().len() < many {
-                tokio::task::yield_now().await;
-            }
-        };
-        let mut asked = vec![ask(&writes, 11)];
-        begun(1).await;
-        // All but the last lock what the first has, or what one before them waits for.
-        for (waiting, item) in [12, 11, 23, 34].into_iter().enumerate() {
-            asked.push(ask(&writes, item));
-            while writes.waiting() != waiting + 1 {
-                tokio::task::yield_now().await;
-            }
-        }
-        asked.push(ask(&writes, 56));
-        begun(2).await;
-        gate.add_permits(9);
-        for (item, asked) in [11, 12, 11, 23, 34, 56].into_iter().zip(asked) {
-            assert_eq!(asked.await.unwrap(), Ok(item));
-        }
-        assert_eq!(*batches.lock().unwrap(), [vec![11], vec![56], vec![12, 11, 23, 34]]);
-        while writes.0.state().free.len() < 2 {
-            tokio::task::yield_now().await;
-        }
-        assert!(writes.0.state().locked.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_had_no_room_goes_with_another_lane() {
-        let gate = Arc::new(Semaphore::new(0));
-        let (writes, batches) = doubling(&gate, Limits { most: 2, ..TWO });
-        let asked: Vec<_> = (0..5).map(|item| ask(&writes, item)).collect();
-        settle(&writes, 1).await;
-        gate.add_permits(9);
-        for (item, asked) in (0..5_u32).zip(asked) {
-            assert_eq!(asked.await.unwrap(), Ok(item * 2));
-        }
-        assert_eq!(batches.lock().unwrap().len(), 3);
-    }
-}
+#[path = "grouped_tests.rs"]
+mod tests;

@@ -19,7 +19,7 @@ use crate::{
 
 /// Most spends of a call (`SpendManyRequest`).
 const MOST: usize = 256;
-/// Calls for each lane of the database's: one that waits for somebody's wallet keeps nobody else's from theirs.
+/// Calls for each lane of the database's: one that waits for somebody's wallet keeps nobody else's from theirs for long.
 const CALLS: usize = 8;
 
 /// Charges under way that keep further calls from being made: what a call costs both sides, in charges.
