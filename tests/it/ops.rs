@@ -3,6 +3,7 @@
 mod acts;
 mod alerts;
 mod audit;
+pub mod away;
 mod cli;
 mod integrity;
 mod letters;

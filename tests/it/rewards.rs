@@ -1,6 +1,8 @@
 //! Rewards through the wire, on the real parts: what is promised is given once, whatever is killed in between, and it is known
 //! to whom, by whom and why.
 
+mod away;
+mod brokers;
 mod cancelling;
 mod clicking;
 mod failing;

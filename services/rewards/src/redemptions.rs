@@ -9,6 +9,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use coreloop_core::{Problem, Reason, UserId};
+use coreloop_db::deadline;
 use coreloop_eventing::{Facts, Queue};
 use coreloop_facts::v1::{RewardsRedemptionFailed, RewardsRedemptionIssued, RewardsRedemptionRequested};
 use coreloop_planted::{self as planted, Bug};
@@ -35,6 +36,9 @@ use crate::{
     vault::Sealed,
     vendor::Said,
 };
+
+/// Longest wait of whoever redeems for the broker of commands. One that is away may take as long as it likes to say so.
+const SENDING: Duration = Duration::from_secs(2);
 
 /// What the command to the vendor says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -163,8 +167,10 @@ async fn ask_vendor(app: &App, redemption: &Redemption) {
     let Some(commands) = &app.commands else { return };
     let (id, issue) = (redemption.id, Issue { redemption_id: redemption.id });
     // The key is the redemption: one that a vendor lets wait holds back no other.
-    if let Err(error) = commands.send(Queue::REWARDS_ISSUE, id.to_string(), id, &issue).await {
-        tracing::warn!(redemption_id = %id, %error, "a vendor is asked later");
+    match deadline::within(SENDING, commands.send(Queue::REWARDS_ISSUE, id.to_string(), id, &issue)).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::warn!(redemption_id = %id, %error, "a vendor is asked later"),
+        None => tracing::warn!(redemption_id = %id, "a vendor is asked later: the broker says nothing"),
     }
 }
 

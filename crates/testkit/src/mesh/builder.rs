@@ -5,6 +5,7 @@ use std::sync::Arc;
 use coreloop_access::testing::Issuer;
 use coreloop_config::Settings;
 use coreloop_core::ManualClock;
+use coreloop_eventing::Brokers;
 
 use super::{MASTER_KEY, MESH_SECRET, MODULES, Node, TestMesh, template};
 use crate::{
@@ -23,6 +24,7 @@ pub struct Builder {
     proxies: Vec<Before>,
     toml: String,
     issuer: Option<Arc<Issuer>>,
+    brokers: Brokers,
     keys: Vec<(String, coreloop_config::Value)>,
 }
 
@@ -119,6 +121,13 @@ impl Builder {
     #[must_use]
     pub fn issuer(mut self, issuer: Arc<Issuer>) -> Self {
         self.issuer = Some(issuer);
+        self
+    }
+
+    /// With events and commands carried by others than its Redis. The settings name them all the same.
+    #[must_use]
+    pub fn over(mut self, brokers: Brokers) -> Self {
+        self.brokers = brokers;
         self
     }
 
@@ -231,7 +240,7 @@ impl Builder {
         for (replica, ports) in ports.iter().enumerate() {
             let settings = ports.set(base);
             if !self.split {
-                nodes.push(Node::new(replica, MODULES, settings, clock.clone()));
+                nodes.push(self.node(replica, MODULES, settings, clock));
                 continue;
             }
             let auth = auth.filter(|_| replica == 0 || self.spread);
@@ -241,10 +250,14 @@ impl Builder {
                     let port = auth.filter(|_| *peer == "auth").unwrap_or(*port);
                     settings.with(&format!("peers.{peer}"), format!("http://127.0.0.1:{port}"))
                 });
-                nodes.push(Node::new(replica, &[module], settings, clock.clone()));
+                nodes.push(self.node(replica, &[module], settings, clock));
             }
         }
         nodes
+    }
+
+    fn node(&self, replica: usize, modules: &[&'static str], settings: Settings, clock: &ManualClock) -> Node {
+        Node::new(replica, modules, settings, clock.clone()).over(self.brokers.clone())
     }
 }
 

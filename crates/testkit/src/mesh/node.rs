@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use coreloop_config::Settings;
 use coreloop_core::ManualClock;
+use coreloop_eventing::Brokers;
 use coreloop_server::{OtlpOptions, Running, Server, StartError, Telemetry};
 use coreloop_service::Module;
 
@@ -20,6 +21,7 @@ pub struct Node {
     settings: Settings,
     clock: ManualClock,
     telemetry: Telemetry,
+    brokers: Brokers,
     running: Option<Running>,
 }
 
@@ -32,7 +34,21 @@ impl Node {
     pub fn new(replica: usize, modules: &[&'static str], settings: Settings, clock: ManualClock) -> Self {
         let otlp = OtlpOptions::read(&settings.section("otlp")).expect("settings of traces");
         let telemetry = Telemetry::exporting(&otlp).expect("a receiver of traces");
-        Self { replica, modules: modules.to_vec(), settings, clock, telemetry, running: None }
+        Self {
+            replica,
+            modules: modules.to_vec(),
+            settings,
+            clock,
+            telemetry,
+            brokers: Brokers::default(),
+            running: None,
+        }
+    }
+
+    /// The same over other brokers than its Redis.
+    #[must_use]
+    pub fn over(self, brokers: Brokers) -> Self {
+        Self { brokers, ..self }
     }
 
     /// It is of this replica and serves `module`.
@@ -81,6 +97,7 @@ impl Node {
             .modules(self.modules.iter().map(|name| module(name)).collect())
             .clock(Arc::new(self.clock.clone()))
             .spans(self.telemetry.spans())
+            .extension(self.brokers.clone())
             .start()
             .await
     }
