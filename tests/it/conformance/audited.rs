@@ -1,9 +1,11 @@
-//! What an RPC says that the audit records of it is recorded: who, in a row that stays.
+//! What an RPC says that the audit records of it is recorded: who, in a row that stays; and of every service in the audit of ops.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use coreloop_testkit::{Persona, TestMesh, run, wait::wait_until};
-use coreloop_transcode::options;
+use coreloop_transcode::{options, pb::option::Level};
+use prost_reflect::MethodDescriptor;
+use prost_types::method_options::IdempotencyLevel;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -179,6 +181,25 @@ fn of_auth(user: &str) -> Vec<(&'static str, Kept)> {
 /// Of who is not an administrator yet or any more: `journeys` see these in `auth.login_audits` and `auth.auth_events`.
 const ELSEWHERE: [&str; 2] = ["auth.admin.login", "auth.admin.logout"];
 
+/// Whether administrators change something by it, from outside the mesh.
+fn is_an_act(method: &MethodDescriptor) -> bool {
+    let access = options::access(method).unwrap();
+    let described = method.method_descriptor_proto().options.as_ref();
+    let reads = described.is_some_and(|options| options.idempotency_level() == IdempotencyLevel::NoSideEffects)
+        || options::http(method).is_some_and(|rule| rule.has_field_by_name("get"));
+    access.level() == Level::Admin && !access.mesh_only && !reads
+}
+
+#[test]
+fn whatever_administrators_change_is_said_to_be_audited() {
+    let acts: Vec<MethodDescriptor> = methods().filter(is_an_act).collect();
+    assert!(acts.len() >= 20, "only {} RPCs were looked at", acts.len());
+    for method in acts {
+        let said = options::audit(&method).is_some_and(|audit| !audit.action.is_empty());
+        assert!(said, "{} has no audit option", method.full_name());
+    }
+}
+
 /// A redemption that the vendor does not issue: of this mesh it issues nothing from now on.
 async fn unissued(mesh: &TestMesh, person: &Persona) -> String {
     let fault = json!({"provider": "vendor", "endpoint": "order", "kind": "error", "status": 500});
@@ -194,6 +215,24 @@ async fn pending(mesh: &TestMesh) -> String {
     bought["transaction_id"].as_str().unwrap().to_owned()
 }
 
+/// RPCs that say what the audit records of them, as tests of this file ask them, in the order of the list.
+fn said(list: impl Iterator<Item = (&'static str, Kept)>) -> Vec<(MethodDescriptor, Kept)> {
+    let mut acts: BTreeMap<&str, (usize, Kept)> =
+        list.enumerate().map(|(place, (action, kept))| (action, (place, kept))).collect();
+    let mut said = Vec::new();
+    for method in methods() {
+        let Some(audit) = options::audit(&method).filter(|audit| !audit.action.is_empty()) else { continue };
+        if !ELSEWHERE.contains(&audit.action.as_str()) {
+            let known = acts.remove(audit.action.as_str());
+            let (place, kept) = known.unwrap_or_else(|| panic!("nobody says where {} is kept", audit.action));
+            said.push((place, method, kept));
+        }
+    }
+    assert!(acts.is_empty(), "no RPC says so: {acts:?}");
+    said.sort_by_key(|(place, ..)| *place);
+    said.into_iter().map(|(_, method, kept)| (method, kept)).collect()
+}
+
 #[test]
 fn what_is_said_to_be_audited_is_kept() {
     run(async {
@@ -201,23 +240,12 @@ fn what_is_said_to_be_audited_is_kept() {
         let admin = mesh.admin().await;
         let (user, purchase) = (person_with(mesh, "kept", 1).await, pending(mesh).await);
         let (redemption, user) = (unissued(mesh, &user).await, user.user_id);
-        let acts = of_the_economy(&user, &purchase, &redemption).into_iter().chain(of_ops()).chain(of_auth(&user));
-        let mut acts: BTreeMap<&str, (usize, Kept)> =
-            acts.enumerate().map(|(place, (action, kept))| (action, (place, kept))).collect();
-        let mut said = Vec::new();
-        for method in methods() {
-            let Some(audit) = options::audit(&method).filter(|audit| !audit.action.is_empty()) else { continue };
-            if !ELSEWHERE.contains(&audit.action.as_str()) {
-                said.push(
-                    acts.remove(audit.action.as_str())
-                        .unwrap_or_else(|| panic!("nobody says where {} is kept", audit.action)),
-                );
-            }
-        }
-        assert!(acts.is_empty(), "no RPC says so: {acts:?}");
-        said.sort_by_key(|(place, _)| *place);
-        for (_, act) in said {
-            let rows = act.rows.replace("{admin}", &admin.user_id);
+        let whose = admin.user_id.as_str();
+        let mut told = 0;
+        for (method, act) in
+            said(of_the_economy(&user, &purchase, &redemption).into_iter().chain(of_ops()).chain(of_auth(&user)))
+        {
+            let rows = act.rows.replace("{admin}", whose);
             let before = mesh.db.count(&rows).await;
             let call = admin.rest().call(act.method.clone(), &act.path);
             let call = if act.method == http::Method::GET { call } else { call.json(&act.body) };
@@ -227,6 +255,22 @@ fn what_is_said_to_be_audited_is_kept() {
                 mesh.db.count(&rows).await > before
             })
             .await;
+            // What was done is in the audit of ops, whichever service did it; what was refused was not done.
+            if method.parent_service().name() == "OpsService" || !answer.status.is_success() {
+                assert!(matches!(method.name(), "RotateKeys") || method.parent_service().name() == "OpsService");
+                continue;
+            }
+            let name = method.full_name();
+            let one =
+                format!("select count(*) from ops.audits where actor = '{whose}' and detail ->> 'rpc' = '{name}'");
+            wait_until(format!("ops hears of {name}"), Duration::from_secs(30), async || {
+                mesh.db.count(&one).await == 1
+            })
+            .await;
+            told += 1;
         }
+        assert!(told >= 16, "ops has heard of {told}");
+        let heard = format!("select count(*) from ops.audits where actor = '{whose}' and detail ? 'rpc'");
+        assert_eq!(mesh.db.count(&heard).await, told, "what was refused is not in it");
     });
 }

@@ -99,7 +99,7 @@ async fn of_the_shop(admin: &Persona, alice: &Persona) {
 /// Three of rewards: an article that is put and taken off the shelf, and a grant by hand.
 async fn of_rewards(admin: &Persona, alice: &Persona) {
     let article =
-        json!({"sku": "told", "title": "T", "vendor_sku": "t", "price": 1, "stock": 3, "state": "OFFER_STATE_OPEN"});
+        json!({"sku": "told", "title": "T", "vendor_sku": "t", "price": 1, "stock": 3, "state": "OFFER_STATE_ACTIVE"});
     admin.post("/admin/rewards/inventory", &article).await.expect(200);
     let retired = json!({"state": "OFFER_STATE_RETIRED"});
     admin.post("/admin/rewards/inventory/told/state", &retired).await.expect(200);

@@ -188,7 +188,7 @@ fn only_administrators_look_after_dead_letters_and_only_through_ops() {
             for (wrong, status, reason) in [
                 (json!({"queue": "nobody.greeter", "count": 1}), 404, "QUEUE_UNKNOWN"),
                 (json!({"queue": "edge.greeter", "count": 1}), 404, "QUEUE_UNKNOWN"),
-                (json!({"queue": "ops.greeter", "count": 1}), 404, "QUEUE_UNKNOWN"),
+                (json!({"queue": "wallet.greeter", "count": 1}), 404, "QUEUE_UNKNOWN"),
                 (json!({"queue": "auth", "count": 1}), 400, "VALIDATION_FAILED"),
                 (json!({"queue": "auth.a; drop", "count": 1}), 400, "VALIDATION_FAILED"),
                 (json!({"queue": QUEUE}), 400, "VALIDATION_FAILED"),
