@@ -7,5 +7,6 @@ alter table shop.receipt_mismatches add column gone_at timestamptz;
 create index receipt_mismatches_open_idx on shop.receipt_mismatches (found_at) where gone_at is null;
 
 create index webhooks_received_idx on shop.webhooks (received_at);
-create index purchases_owed_idx on shop.purchases (closed_at, id) where owed > 0;
-create index purchases_given_idx on shop.purchases (closed_at, id) where category = 1 and state = 3;
+-- Where there are many purchases these two are built beforehand, `concurrently` (docs/operations.md): nothing is bought while they are here.
+create index if not exists purchases_owed_idx on shop.purchases (closed_at, id) where owed > 0;
+create index if not exists purchases_given_idx on shop.purchases (closed_at, id) where category = 1 and state = 3;

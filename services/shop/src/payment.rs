@@ -10,6 +10,7 @@ use std::{
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{Error, options, purchase::Purchase};
 
@@ -48,6 +49,22 @@ pub enum Said {
         /// Why.
         reason: String,
     },
+}
+
+/// What the payment service says now of a payment that it confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Now {
+    /// It stands.
+    Stands,
+    /// It was taken back.
+    TakenBack {
+        /// Why.
+        reason: String,
+    },
+    /// It knows it no more: it keeps them for so long, perhaps.
+    Unknown,
+    /// Something that cannot be after it was confirmed, or of another payment.
+    Contradicts,
 }
 
 /// The way to it. Clones share their connections.
@@ -91,6 +108,8 @@ struct Answer {
     payment_id: String,
     status: String,
     reason: String,
+    /// What it is the payment of, where the payment service says so.
+    reference: String,
 }
 
 impl Payments {
@@ -139,6 +158,15 @@ impl Payments {
         Ok(self.ask(|client, base| client.get(format!("{base}/v1/payments/{payment_id}"))).await?)
     }
 
+    /// Asks what became of a payment since it was confirmed. What takes GOLD from somebody must be said clearly, and of this payment.
+    ///
+    /// # Errors
+    /// When what it says is not known.
+    pub async fn since(&self, purchase: Uuid, payment_id: &str) -> Result<Now, Error> {
+        let call = |client: &reqwest::Client, base: &str| client.get(format!("{base}/v1/payments/{payment_id}"));
+        Ok(self.asked(call, |status, answer| now(status, answer, purchase, payment_id)).await?)
+    }
+
     /// Gives the points of a payment back.
     ///
     /// # Errors
@@ -148,9 +176,17 @@ impl Payments {
     }
 
     async fn ask(&self, call: impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder) -> Result<Said, Failed> {
+        self.asked(call, read).await
+    }
+
+    async fn asked<T>(
+        &self,
+        call: impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder,
+        read: impl Fn(StatusCode, Option<Answer>) -> Option<T>,
+    ) -> Result<T, Failed> {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
-            match self.once(&call).await {
+            match self.once(&call, &read).await {
                 Err(failed) if failed.status.is_none_or(|status| !matches!(status, 400 | 422)) => {
                     tracing::debug!(said = failed.said, "the payment service is asked again");
                 }
@@ -159,10 +195,14 @@ impl Payments {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        self.once(&call).await
+        self.once(&call, &read).await
     }
 
-    async fn once(&self, call: &impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder) -> Result<Said, Failed> {
+    async fn once<T>(
+        &self,
+        call: &impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder,
+        read: &impl Fn(StatusCode, Option<Answer>) -> Option<T>,
+    ) -> Result<T, Failed> {
         let away = |said: String| Failed { status: None, said };
         let options = &self.0.options;
         let key = options.api_key.as_ref().map_or(SANDBOX_KEY, SecretString::expose_secret);
@@ -213,13 +253,28 @@ pub fn is_name(id: &str) -> bool {
 
 /// What an answer says; nothing where it says nothing that can be relied on.
 fn read(status: StatusCode, answer: Option<Answer>) -> Option<Said> {
-    let Answer { payment_id, status: word, reason } = answer?;
+    let Answer { payment_id, status: word, reason, .. } = answer?;
     let ours = is_name(&payment_id);
     match (status.as_u16(), word.as_str()) {
         (200 | 202, "pending") if ours => Some(Said::Pending { payment_id }),
         (200, "confirmed") if ours => Some(Said::Confirmed { payment_id }),
         (200, "voided") if ours => Some(Said::Voided { payment_id, reason: plain(&reason) }),
         (200 | 402 | 422, "refused") => Some(Said::Refused { reason: plain(&reason) }),
+        _ => None,
+    }
+}
+
+/// What an answer says of a payment that was confirmed; nothing where it says nothing that can be relied on.
+fn now(status: StatusCode, answer: Option<Answer>, purchase: Uuid, payment: &str) -> Option<Now> {
+    if matches!(status.as_u16(), 404 | 410) {
+        return Some(Now::Unknown);
+    }
+    let Answer { payment_id, status: word, reason, reference } = answer.filter(|_| status == StatusCode::OK)?;
+    let ours = payment_id == payment && (reference.is_empty() || reference == purchase.to_string());
+    match word.as_str() {
+        "confirmed" if ours => Some(Now::Stands),
+        "voided" | "refused" if ours => Some(Now::TakenBack { reason: plain(&reason) }),
+        "pending" | "confirmed" | "voided" | "refused" => Some(Now::Contradicts),
         _ => None,
     }
 }
@@ -234,9 +289,37 @@ fn plain(reason: &str) -> String {
 mod tests {
     use super::*;
 
+    fn answer(payment_id: &str, word: &str, reference: &str) -> Answer {
+        let (payment_id, status, reference) = (payment_id.into(), word.into(), reference.into());
+        Answer { payment_id, status, reason: "NO <b>POINTS</b>".into(), reference }
+    }
+
     fn said(status: u16, payment_id: &str, word: &str) -> Option<Said> {
-        let answer = Answer { payment_id: payment_id.into(), status: word.into(), reason: "NO <b>POINTS</b>".into() };
-        read(StatusCode::from_u16(status).unwrap(), Some(answer))
+        read(StatusCode::from_u16(status).unwrap(), Some(answer(payment_id, word, "")))
+    }
+
+    #[test]
+    fn what_was_confirmed_is_taken_back_by_a_clear_word_about_it_alone() {
+        let purchase = Uuid::from_u128(7);
+        let (of_it, of_another) = (purchase.to_string(), Uuid::from_u128(8).to_string());
+        let said = |status: u16, payment_id: &str, word: &str, reference: &str| {
+            now(StatusCode::from_u16(status).unwrap(), Some(answer(payment_id, word, reference)), purchase, "p1")
+        };
+        let back = || Some(Now::TakenBack { reason: "NObPOINTSb".into() });
+        for word in ["voided", "refused"] {
+            assert_eq!((said(200, "p1", word, ""), said(200, "p1", word, &of_it)), (back(), back()));
+            assert_eq!(said(200, "p1", word, &of_another), Some(Now::Contradicts));
+            assert_eq!(said(200, "p2", word, &of_it), Some(Now::Contradicts));
+            assert_eq!(said(200, "", word, ""), Some(Now::Contradicts));
+            for status in [202, 402, 422, 500, 503] {
+                assert_eq!(said(status, "p1", word, &of_it), None, "{status}");
+            }
+        }
+        assert_eq!(said(200, "p1", "confirmed", &of_it), Some(Now::Stands));
+        assert_eq!(said(200, "p1", "pending", ""), Some(Now::Contradicts));
+        assert_eq!(said(200, "p1", "partially_refunded", ""), None);
+        assert_eq!((said(404, "", "", ""), said(410, "", "", "")), (Some(Now::Unknown), Some(Now::Unknown)));
+        assert_eq!(now(StatusCode::OK, None, purchase, "p1"), None);
     }
 
     #[test]

@@ -136,14 +136,15 @@ async fn keep(app: &App) -> Result<(), Error> {
     if app.keys.rotate(app.options.receipt_key_secs).await? {
         tracing::info!("receipts are signed with another key");
     }
-    store::fraud::forget(&app.db, ago(app, HITS)).await?;
-    if WEBHOOKS.is_due(&app.db, ago(app, DAY)).await? {
-        WEBHOOKS.alone(&app.db, forget(app)).await?;
-    }
+    // What is told comes before what is swept, which may fail or take long.
     app.metrics.open_mismatches(store::receipts::mismatched(&app.db).await?);
     app.metrics.pending(store::purchases::pending(&app.db).await?);
     for (package, left) in store::products::left(&app.db).await? {
         app.metrics.stock(package, left);
+    }
+    store::fraud::forget(&app.db, ago(app, HITS)).await?;
+    if WEBHOOKS.is_due(&app.db, ago(app, DAY)).await? {
+        WEBHOOKS.alone(&app.db, forget(app)).await?;
     }
     Ok(())
 }

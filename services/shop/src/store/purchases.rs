@@ -211,23 +211,26 @@ pub struct Given {
     pub closed_at: jiff_sqlx::Timestamp,
 }
 
-/// Conversions that the payment service confirmed and that were over after a time and id, in that order. What an operator has settled is
-/// none of them.
+/// Conversions that the payment service confirmed and that were over after a time and id, in that order, and not after `until`. What an
+/// operator has settled is none of them.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn given(
     db: impl PgExecutor<'_>,
     (at, after): (Timestamp, Uuid),
+    until: Timestamp,
     limit: i64,
 ) -> Result<Vec<Given>, sqlx::Error> {
     sqlx::query_as!(
         Given,
         r#"select id, payment_id, closed_at as "closed_at!: jiff_sqlx::Timestamp" from shop.purchases
-            where category = 1 and state = 3 and (closed_at, id) > ($1, $2) and payment_id <> '' and said_by <> 'operator'
-            order by closed_at, id limit $3"#,
+            where category = 1 and state = 3 and (closed_at, id) > ($1, $2) and closed_at <= $3 and payment_id <> ''
+              and said_by <> 'operator'
+            order by closed_at, id limit $4"#,
         at.to_sqlx() as _,
         after,
+        until.to_sqlx() as _,
         limit
     )
     .fetch_all(db)
