@@ -10,6 +10,7 @@ mod keys;
 mod overload;
 mod refreshing;
 mod restarting;
+mod sagas;
 mod watching;
 
 use coreloop_testkit::{Answer, TestMesh, Visitor, mesh::Builder};

@@ -54,7 +54,7 @@ impl Default for Options {
             vendor_url: String::new(),
             vendor_api_key: None,
             vendor_timeout_ms: 5_000,
-            resend_after_secs: 30,
+            resend_after_secs: 10,
             give_up_secs: 900,
             master_key: None,
             master_key_id: "k1".to_owned(),

@@ -87,7 +87,7 @@ impl Default for Payment {
             callback_url: String::new(),
             timeout_ms: 3_000,
             poll_secs: 2,
-            poll_most_secs: 60,
+            poll_most_secs: 20,
             recheck_secs: 86_400,
             recheck_days: 30,
         }

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tonic::{Code, Status, transport::Channel};
 use uuid::Uuid;
 
-/// For what may need the recovery, and that twice, on a machine that is too busy.
+/// For what may need the recovery, and that twice, on a machine that is too busy; the figure of M7 is held by `promises::sagas`.
 pub const LONG: Duration = Duration::from_secs(60);
 
 /// Two replicas that the tests of this folder share: each test has users, events and campaigns of its own. What stumbles on a busy
