@@ -45,6 +45,8 @@ pub enum Bug {
     PieceTwice,
     /// A reader of Kafka commits the offset of all that it was given, whatever of it is done.
     EarlyOffset,
+    /// The wallet does not keep that it refused: the key is asked again as if for the first time.
+    RefusalForgotten,
 }
 
 /// All bugs with their names and what each is, for people.
@@ -65,6 +67,7 @@ pub const ALL: &[(Bug, &str, &str)] = &[
     (Bug::UnscopedKey, "unscoped-key", "what is known of a key is looked up without the user"),
     (Bug::PieceTwice, "piece-twice", "compensated twice: a piece goes back to the stock once too often"),
     (Bug::EarlyOffset, "early-offset", "acknowledge before commit, in Kafka: an offset goes past what is not done"),
+    (Bug::RefusalForgotten, "refusal-forgotten", "a refusal is not kept: its key, asked again, is done"),
 ];
 
 impl Bug {

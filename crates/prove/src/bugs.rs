@@ -35,7 +35,9 @@ pub(crate) fn over(bug: Bug) -> Over {
 pub(crate) fn signs(bug: Bug) -> &'static [Found] {
     match bug {
         Bug::NoRowLock => &[Found::Order],
-        Bug::KeyForgotten | Bug::EarlyEvent | Bug::NoInbox | Bug::UnscopedKey => &[Found::Doubled],
+        Bug::KeyForgotten | Bug::EarlyEvent | Bug::NoInbox | Bug::UnscopedKey | Bug::RefusalForgotten => {
+            &[Found::Doubled]
+        }
         Bug::SharedKey => &[Found::Lost, Found::Doubled],
         Bug::EarlyReply => &[Found::Lost],
         Bug::LostRow | Bug::IdOrder | Bug::EarlyAck | Bug::EarlyOffset => &[Found::Untold],
@@ -57,6 +59,7 @@ fn mix(bug: Bug) -> Mix {
         Bug::CheckThenAct => of(24, 24, &[(K::Grant, 3), (K::BuyLast, 6)]),
         Bug::UnscopedKey => of(8, 8, &[(K::Grant, 3), (K::Buy, 3), (K::BuyLimited, 3)]),
         Bug::PieceTwice => of(8, 8, &[(K::Grant, 3), (K::Redeem, 5)]),
+        Bug::RefusalForgotten => of(8, 8, &[(K::Grant, 3), (K::Spend, 5), (K::Insist, 4)]),
         Bug::KeyForgotten | Bug::SharedKey | Bug::NoEntry => {
             of(12, 16, &[(K::Grant, 3), (K::Spend, 2), (K::Repeat, 2)])
         }
@@ -95,7 +98,7 @@ fn blows(bug: Bug) -> Vec<Blow> {
         }
         Bug::NoInbox => vec![WORK],
         Bug::CheckThenAct => [slow(&["market-0>postgres", "market-1>postgres"], 40), again(WORK, 5)].concat(),
-        Bug::UnscopedKey | Bug::PieceTwice => again(WORK, 3),
+        Bug::UnscopedKey | Bug::PieceTwice | Bug::RefusalForgotten => again(WORK, 3),
         Bug::KeyForgotten => vec![WORK, Blow::Cut("client>wallet-0", SOON)],
         Bug::LateCapture => again(WORK, 6),
         Bug::SharedKey | Bug::NoEntry | Bug::DoubleRelease => again(WORK, 2),

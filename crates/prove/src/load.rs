@@ -54,6 +54,7 @@ impl Load {
                 over: Vec::new(),
                 converted: Vec::new(),
                 done: Vec::new(),
+                refused: Vec::new(),
             };
             let stop = Arc::clone(&stop);
             clients.spawn(async move { client.work(&stop).await });
@@ -94,6 +95,8 @@ struct Client {
     converted: Vec<String>,
     /// Deeds that have happened.
     done: Vec<usize>,
+    /// Deeds that the wallet has refused.
+    refused: Vec<usize>,
 }
 
 impl Client {
@@ -104,6 +107,7 @@ impl Client {
             }
             match self.kind() {
                 Kind::Repeat => self.repeat().await,
+                Kind::Insist => self.insist().await,
                 Kind::Forge => self.forge().await,
                 Kind::Twin => {
                     let kinds = [Kind::Spend, Kind::Spend, Kind::BuyLimited, Kind::Redeem];
@@ -251,7 +255,7 @@ impl Client {
         for tried in 0..TRIES {
             let replica = self.random.random_range(0..self.front.replicas.len());
             self.front.ask(&self.journal, replica, &open).await;
-            let (journal, done) = (&self.journal, &mut self.done);
+            let (journal, done, refused) = (&self.journal, &mut self.done, &mut self.refused);
             let (held, converted) = (&mut self.held, &mut self.converted);
             open.retain(|number| {
                 let deed = journal.deed(*number);
@@ -261,6 +265,8 @@ impl Client {
                         held.push((posting.posting_id.clone(), *amount));
                     }
                     converted.extend(deed.converted().map(str::to_owned));
+                } else if !deed.open() && deed.act.of_wallet() {
+                    refused.push(*number);
                 }
                 deed.open()
             });
@@ -287,6 +293,15 @@ impl Client {
 
     async fn repeat(&mut self) {
         if let Some(deed) = self.some_done() {
+            let replica = self.random.random_range(0..self.front.replicas.len());
+            self.front.ask(&self.journal, replica, &[deed]).await;
+        }
+    }
+
+    /// The one that was refused first: what it lacked may be there by now.
+    async fn insist(&mut self) {
+        if !self.refused.is_empty() {
+            let deed = self.refused.remove(0);
             let replica = self.random.random_range(0..self.front.replicas.len());
             self.front.ask(&self.journal, replica, &[deed]).await;
         }

@@ -54,6 +54,8 @@ pub(crate) enum Kind {
     Redeem,
     /// What was done is asked again, of another replica.
     Repeat,
+    /// What the wallet refused is asked again, when there may be enough.
+    Insist,
     /// The same is asked of both replicas at once.
     Twin,
     /// A key that was used is used for something else.
@@ -83,6 +85,7 @@ pub(crate) fn everything() -> Mix {
         (K::ChargeBack, 3),
         (K::Redeem, 8),
         (K::Repeat, 4),
+        (K::Insist, 3),
         (K::Twin, 4),
         (K::Forge, 2),
     ];

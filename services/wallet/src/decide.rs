@@ -27,6 +27,7 @@ pub fn apply(books: &mut Books, order: &Order) -> Result<v1::Posting, Refusal> {
         && refusal.is_decided()
         && !order.is_swept()
         && !(*refusal == Refusal::BalanceLimit && order.gives_back())
+        && !planted::on(Bug::RefusalForgotten)
     {
         books.refuse(order, refusal);
     }

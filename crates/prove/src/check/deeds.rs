@@ -90,6 +90,14 @@ fn one(number: usize, deed: &Deed, rows: &[&Row], findings: &mut Findings) {
     if deed.replies.iter().any(unsaid) {
         findings.of_deed(Kind::Doubled, number, "was done, and refused when it was asked again");
     }
+    // What a request says wrong is no answer of the books, and is not kept.
+    let decided = |reply: &&Reply| matches!(&reply.said, Said::Refused(reason) if reason != "VALIDATION_FAILED");
+    let first_no = deed.replies.iter().filter(decided).map(|reply| reply.heard).min();
+    let undone =
+        |reply: &Reply| matches!(reply.said, Said::Done(_)) && first_no.is_some_and(|heard| reply.asked > heard);
+    if deed.replies.iter().any(undone) {
+        findings.of_deed(Kind::Doubled, number, "was refused, and done when it was asked again");
+    }
     let answers: Vec<&Posting> = deed
         .replies
         .iter()

@@ -213,6 +213,9 @@ fn each_rule_is_held_by_the_smallest_change() {
         ("a deed was done and then refused", Kind::Doubled, |case| {
             case.journal[0].replies.push(said(Said::Refused("INSUFFICIENT_FUNDS".to_owned()), 90));
         }),
+        ("a deed was refused and then done", Kind::Doubled, |case| {
+            case.journal[0].replies.insert(0, said(Said::Refused("INSUFFICIENT_FUNDS".to_owned()), 1));
+        }),
         ("a deed has no end", Kind::Open, |case| case.journal[0].replies = vec![said(Said::Unknown(String::new()), 1)]),
         ("a forged key was taken", Kind::Doubled, |case| case.journal[3].forged = true),
         ("a posting was reversed twice", Kind::Doubled, |case| {
