@@ -24,7 +24,7 @@ use std::{
 pub use bucket::{Account, address_bucket, device_bucket};
 use coreloop_core::Clock;
 use jiff::{SignedDuration, Timestamp};
-use sqlx::{PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -283,7 +283,17 @@ impl Guard {
         }
     }
 
-    /// Forgets the failures of an address and unlocks it: a reset password, an administrator's unlock.
+    /// Forgets the failures of addresses in the transaction of an administrator's act; answers how many, where there were any.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn pardon(conn: &mut PgConnection, emails: &[String], now: Timestamp) -> Result<Option<i64>, Error> {
+        let bucket =
+            |email: &String| Account::Email { email: email.clone(), known_device: false }.bucket(&Client::default());
+        guards::pardon(conn, &emails.iter().map(bucket).collect::<Vec<_>>(), now).await
+    }
+
+    /// Forgets the failures of an address and unlocks it: a reset password.
     ///
     /// # Errors
     /// When the database fails.

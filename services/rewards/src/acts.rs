@@ -3,7 +3,7 @@
 use coreloop_core::UserId;
 use coreloop_facts::Act;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
     store::{changes, grants::Grant},
 };
 
-/// A campaign, an article or an ad was changed in this transaction: `what` is its table, `subject` its name there. Nobody is asked
-/// why.
+/// A campaign, an article or an ad was written in this transaction: `what` is its table, `subject` its name there. Nobody is asked
+/// why. What is as it was, but for who wrote it and when, is nothing to tell.
 ///
 /// # Errors
 /// When the database fails.
@@ -24,8 +24,17 @@ pub async fn changed(
     now: Timestamp,
 ) -> Result<(), Error> {
     let change = changes::newest(connection, what, subject).await?;
+    if change.before.as_ref().is_some_and(|before| said(before) == said(&change.after)) {
+        return Ok(());
+    }
     let act = Act { by, subject, reason: "", before: change.before.as_ref(), after: Some(&change.after) };
     Ok(app.acts.tell(connection, &act, now).await?)
+}
+
+fn said(row: &Value) -> Option<Map<String, Value>> {
+    let mut fields = row.as_object()?.clone();
+    fields.retain(|name, _| !matches!(name.as_str(), "updated_at" | "updated_by"));
+    Some(fields)
 }
 
 /// A grant is promised in this transaction. Nothing was there before; what becomes of it is in `reward_audit`.

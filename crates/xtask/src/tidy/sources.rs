@@ -103,6 +103,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ),
     (
         "crates/db/src/grouped.rs",
+        "tokio::spawn(async move {",
+        "looks once, milliseconds later, whether somebody waits for what stands still",
+    ),
+    (
+        "crates/db/src/grouped.rs",
         "tokio::spawn(Arc::clone(self).drain(lane))",
         "a batch is of many callers: it goes on when one of them goes away, and ends when nothing waits",
     ),

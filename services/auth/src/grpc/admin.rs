@@ -13,6 +13,7 @@ use crate::{
     App, Client, Error,
     admin::guard_name,
     events::{self, Event, Note},
+    guard::Guard,
     revoke::{self, Which, Why},
     store::{self, admins::Audited, users::proto_time},
 };
@@ -145,17 +146,20 @@ pub async fn unlock_user(
     let now = app.now();
     let mut tx = app.begin().await?;
     let account = store::users::lock(&mut tx, user).await?.filter(|account| account.status != "withdrawn");
-    if account.ok_or_else(unknown)?.status == "locked" {
+    let account = account.ok_or_else(unknown)?;
+    if account.status == "locked" {
         store::admins::set_status(&mut tx, user, "active", now).await?;
+    }
+    let emails: Vec<String> = account.email.iter().flat_map(|email| [email.clone(), guard_name(email)]).collect();
+    let failures = Guard::pardon(&mut tx, &emails, now).await?;
+    if account.status == "locked" || failures.is_some() {
         events::note(app, &mut tx, user, &client, &Note::UserUnlocked { by }).await?;
-        told(app, &mut tx, (by, user), "", (status("locked"), status("active"))).await?;
+        let shown = |status: &str, failures| Some(json!({ "status": status, "failed_sign_ins": failures }));
+        let states = (shown(&account.status, failures.unwrap_or_default()), shown("active", 0));
+        told(app, &mut tx, (by, user), "", states).await?;
     }
     let account = store::users::find(&mut *tx, user).await?.ok_or_else(unknown)?;
     tx.commit().await?;
-    if let Some(email) = &account.email {
-        app.guard.forget(app, email).await?;
-        app.guard.forget(app, &guard_name(email)).await?;
-    }
     tracing::info!(user_id = %user, by = %by, "account unlocked");
     Ok(Response::new(v1::UnlockUserResponse { user: Some(v1::User::from(&account)) }))
 }
@@ -168,10 +172,13 @@ pub async fn get_user(app: &App, request: Request<v1::GetUserRequest>) -> Result
     let by = Caller::of(&request)?.require_user()?.user_id;
     let user = user_id(&request.get_ref().user_id)?;
     let mut tx = app.begin().await?;
+    let account = store::users::find(&mut *tx, user).await?;
     events::note(app, &mut tx, by, &Client::of(&request), &Note::UserLookedAt { user }).await?;
-    told(app, &mut tx, (by, user), "", (None, None)).await?;
+    if account.is_some() {
+        told(app, &mut tx, (by, user), "", (None, None)).await?;
+    }
     tx.commit().await?;
-    let account = store::users::find(&app.db, user).await?.ok_or_else(unknown)?;
+    let account = account.ok_or_else(unknown)?;
     Ok(Response::new(v1::GetUserResponse { user: Some(v1::User::from(&account)) }))
 }
 

@@ -156,6 +156,28 @@ pub async fn empty(db: impl PgExecutor<'_>, bucket: &[u8], now: Timestamp) -> Re
     Ok(())
 }
 
+/// Forgets the failures of buckets and unlocks them; answers how many failures that were, nothing where there was nothing to forget.
+///
+/// # Errors
+/// When the database fails.
+pub async fn pardon(db: impl PgExecutor<'_>, buckets: &[Vec<u8>], now: Timestamp) -> Result<Option<i64>, Error> {
+    let forgotten = sqlx::query_scalar!(
+        r#"with old as (
+               select bucket, cardinality(tries) as failures from auth.sign_in_guards
+                where bucket = any ($1) and (tries <> '{}' or locked_until is not null) order by bucket for update
+           ), pardoned as (
+               update auth.sign_in_guards g set tries = '{}', locked_until = null, touched_at = $2
+                 from old where g.bucket = old.bucket
+           )
+           select sum(failures)::bigint from old"#,
+        buckets,
+        now.to_sqlx() as _,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(forgotten)
+}
+
 /// Gives the place of the try of `at` back.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use tonic::{Request, Response};
 use super::reads::found;
 use crate::{
     App, Error,
-    purchase::word,
+    purchase::{Purchase, word},
     settle, store,
     store::{
         changes::{self, Change},
@@ -132,12 +132,15 @@ pub async fn settle_transaction(
         detail: "",
         next_at: time::later(app.clock.now(), app.options.lease_secs),
     };
+    let shown = |row: &Purchase| json!({ "state": row.word(), "verdict": row.verdict.map(word) });
     let mut tx = coreloop_db::begin(&app.db).await?;
+    // It may have moved since it was found.
+    payments::lock(&mut tx, purchase.id).await?;
+    let before = store::purchases::by_ids(&mut *tx, &[purchase.id]).await?.first().map(shown);
     let decided = payments::decide(&mut *tx, purchase.id, &verdict).await?;
-    if decided.is_some() {
-        let (id, reason) = (purchase.id.to_string(), asked.reason.as_str());
-        let (before, after) = (json!({ "state": purchase.word() }), json!({ "verdict": word(state) }));
-        let change = Change { what: "settlement", subject: &id, by: by.0, reason, before: Some(before), after };
+    if let Some(decided) = &decided {
+        let (id, reason, after) = (purchase.id.to_string(), asked.reason.as_str(), shown(decided));
+        let change = Change { what: "settlement", subject: &id, by: by.0, reason, before, after };
         note(app, &mut tx, &change, app.clock.now()).await?;
     }
     tx.commit().await?;
