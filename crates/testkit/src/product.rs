@@ -41,7 +41,7 @@ impl Product {
         let database: url::Url = mesh.db.url().parse().expect("an address");
         let settings = format!(
             "mode = \"local\"\n[database]\nurl = \"{url}\"\nadmin_url = \"{url}\"\npassword = \"{password}\"\n\
-             max_connections = 48\nacquire_timeout_ms = 20000\nlock_timeout_ms = 20000\nstatement_timeout_ms = 25000\n\
+             max_connections = 48\nacquire_timeout_ms = 20000\nlock_timeout_ms = 20000\nstatement_timeout_ms = 60000\n\
              idle_in_transaction_timeout_ms = 25000\n[redis]\nurl = \"{redis}\"\n[auth]\nmaster_key = \"{MASTER_KEY}\"\n\
              mesh_secret = \"{MESH_SECRET}\"\n[limit]\nenabled = false\n[server.ports]\n{ports}[peers]\n{peers}{own}",
             url = mesh.db.url(),

@@ -25,6 +25,7 @@ const OPERATOR: &str = "OPERATOR";
 /// `REDEMPTION_NOT_FOUND`; `IN_PROGRESS` while it is not known to be paid; `REDEMPTION_SETTLED` where it has ended otherwise.
 pub async fn end(app: &App, id: Uuid, by: UserId, why: &str) -> Result<Redemption, Error> {
     let known = by_id(&app.db, id).await?.ok_or(RewardsReason::RedemptionNotFound)?;
+    let mut heard = None;
     if known.state == State::Paid {
         let next = match app.vendor.cancel(id).await {
             Ok(said @ Said::Issued(_)) => redemptions::of_vendor(app, id, said)?,
@@ -37,8 +38,13 @@ pub async fn end(app: &App, id: Uuid, by: UserId, why: &str) -> Result<Redemptio
         if let Some(ended) = end_as(app, id, &next, (by, why)).await? {
             return redemptions::advance(app, ended).await;
         }
+        heard = Some(next);
     }
     let now = by_id(&app.db, id).await?.ok_or(RewardsReason::RedemptionNotFound)?;
+    // Somebody else was first: what the vendor has said counts all the same.
+    if let Some(next) = &heard {
+        late(app, Some(&now), next);
+    }
     match now.state {
         State::Reserved => Err(redemptions::in_progress()),
         State::Returning | State::Failed if now.reason == OPERATOR => Ok(now),

@@ -134,7 +134,10 @@ impl Vendor {
             StatusCode::OK => Ok(Said::Refused("order_cancelled".to_owned())),
             StatusCode::CONFLICT if body.word() == "already_issued" => {
                 let order = body.order.and_then(|order| order.order());
-                order.map(Said::Issued).ok_or_else(|| away("an order without a voucher"))
+                order.map(Said::Issued).ok_or_else(|| {
+                    tracing::error!(redemption_id = %redemption, "a vendor says that it has issued, and not what");
+                    away("an order without a voucher")
+                })
             }
             status => Err(away(format!("the vendor answered {status}"))),
         }

@@ -63,7 +63,7 @@ fn an_invite_for_one_admits_one() {
         let mesh = replicas(2).setting("auth.invite_required", true).start().await;
         let racers = racers(&mesh, CLAIMS, 2, seed("M8 invite"));
         let before = mesh.db.count("select count(*) from auth.users").await;
-        let mut rounds = Rounds::of(100).at_least(5);
+        let mut rounds = Rounds::of(100);
         for round in &mut rounds {
             let insert =
                 format!("insert into auth.invites (code, max_uses, created_at) values ('once{round}', 1, now())");
@@ -90,7 +90,7 @@ fn a_reset_token_resets_once() {
         let mesh = replicas(2).start().await;
         let alice = mesh.persona("alice").await;
         let racers = racers(&mesh, CLAIMS, 2, seed("M8 reset token"));
-        let mut rounds = Rounds::of(100).at_least(5);
+        let mut rounds = Rounds::of(100);
         for round in &mut rounds {
             let token = format!("token-of-round-{round:08}-0123456789abcdef");
             let sql = format!(
@@ -134,7 +134,7 @@ fn a_state_of_a_social_sign_in_works_once() {
         let mesh = replicas(2).stand_ins().start().await;
         let visitor = mesh.visitor("carol");
         let racers = racers(&mesh, CLAIMS, 2, seed("M8 state"));
-        let (before, mut rounds) = (sessions(&mesh).await, Rounds::of(100).at_least(5));
+        let (before, mut rounds) = (sessions(&mesh).await, Rounds::of(100));
         for round in &mut rounds {
             let (code, state) = consent(&mesh, &visitor, &format!("state.{round}")).await;
             let body = json!({"code": code, "state": state});
@@ -152,7 +152,7 @@ fn a_login_code_works_once() {
         let mesh = replicas(2).stand_ins().start().await;
         let visitor = mesh.visitor("carol");
         let racers = racers(&mesh, CLAIMS, 2, seed("M8 login code"));
-        let (before, mut rounds) = (sessions(&mesh).await, Rounds::of(100).at_least(5));
+        let (before, mut rounds) = (sessions(&mesh).await, Rounds::of(100));
         for round in &mut rounds {
             let (code, state) = consent(&mesh, &visitor, &format!("code.{round}")).await;
             let redirect = visitor.get(&format!("/api/v1/auth/callback/kakao?code={code}&state={state}")).await;

@@ -32,13 +32,13 @@ struct Through {
 #[derive(Debug, PartialEq)]
 enum Told {
     Rest(Value),
-    Grpc(PurchaseResponse),
+    Grpc(Box<PurchaseResponse>),
 }
 
 impl Through {
     /// Asks once, over REST or gRPC by turns; none when it is not known what happened.
     async fn ask(&self, number: usize, key: &str) -> Option<Told> {
-        let told = if number % 2 == 0 { self.over_rest(key).await } else { self.over_grpc(key).await };
+        let told = if number.is_multiple_of(2) { self.over_rest(key).await } else { self.over_grpc(key).await };
         if told.is_none() {
             self.unknown.fetch_add(1, Ordering::SeqCst);
         }
@@ -67,7 +67,7 @@ impl Through {
             Ok(answer) => {
                 let answer = PurchaseResponse::decode(answer).unwrap();
                 assert_eq!(answer.status(), PurchaseState::Confirmed);
-                Some(Told::Grpc(answer))
+                Some(Told::Grpc(Box::new(answer)))
             }
             Err(status) => {
                 // A connection that breaks has no reason of ours.

@@ -14,7 +14,7 @@ use super::stage::{RECOVERY, give, gold, key, mesh, nothing_is_amiss};
 
 /// The ten seconds and five minutes of the settings, shortened.
 pub const BLIND: &str =
-    "[access]\nblind_after_secs = 5\nblind_limit_secs = 12\nask_timeout_ms = 50\n[limit]\nredis_timeout_ms = 50\n";
+    "[access]\nblind_after_secs = 10\nblind_limit_secs = 30\nask_timeout_ms = 50\n[limit]\nredis_timeout_ms = 50\n";
 
 /// What a call is told that needs what is away.
 pub const AWAY: &str = "DEPENDENCY_UNAVAILABLE";
