@@ -219,6 +219,29 @@ fn twenty_relays_are_killed_and_nothing_is_lost_or_doubled() {
     });
 }
 
+/// B1, its minute without the broker: what is committed meanwhile has its effect once, in order, when it is back; what is rolled back
+/// has none.
+#[test]
+fn a_minute_without_the_broker_loses_and_doubles_nothing() {
+    run(async {
+        let mut stage = Stage::set().await;
+        let seed = seed("eventing_outage");
+        let mut writing = Writing { chance: StdRng::seed_from_u64(seed), told: BTreeMap::new(), last: 0 };
+        let (_relays, _consumer) = ([stage.relay().await, stage.relay().await], stage.consumer(Noting).await);
+        writing.round(&stage).await;
+        stage.redis.kill();
+        let since = Instant::now();
+        for second in 1..=60 {
+            writing.round(&stage).await;
+            let until = Duration::from_secs(second);
+            wait_until("a second of the outage", Duration::from_secs(30), async || since.elapsed() >= until).await;
+        }
+        stage.redis.resurrect().await;
+        stage.wait_for_effects(writing.told.values().map(Vec::len).sum()).await;
+        assert_eq!(stage.effects().await, writing.told, "seed {seed}");
+    });
+}
+
 /// What was committed, by key.
 struct Writing {
     chance: StdRng,
