@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coreloop_testkit::{Persona, TestMesh, run, wait::wait_for};
+use coreloop_testkit::{Persona, Rest, TestMesh, run, wait::wait_for};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -36,7 +36,13 @@ async fn execute(mesh: &TestMesh, sql: &'static str) {
 #[test]
 fn what_must_hold_is_recomputed_when_an_administrator_asks() {
     run(async {
-        let mesh = TestMesh::builder().split().replicas(2).setting("ops.runs_secs", 1_i64).start().await;
+        let mesh = TestMesh::builder()
+            .split()
+            .replicas(2)
+            .setting("ops.runs_secs", 1_i64)
+            .setting("ops.round_secs", 1_i64)
+            .start()
+            .await;
         let (admin, alice) = (mesh.admin().await, mesh.persona("alice").await);
         let asked = start(&admin, json!([])).await;
         let subjects: Vec<&str> = asked.iter().filter_map(|run| run["subject"].as_str()).collect();
@@ -67,6 +73,13 @@ fn what_must_hold_is_recomputed_when_an_administrator_asks() {
         let what: Vec<&str> =
             run["findings"].as_array().unwrap().iter().filter_map(|finding| finding["what"].as_str()).collect();
         assert!(what.contains(&"currency_sum") && what.contains(&"balance"), "{run}");
+        // One unit, and whoever is to be woken is.
+        let metrics = Rest::to(format!("http://{}", mesh.node(0, "ops").running().admin_addr));
+        wait_for("the metrics tell of it", PATIENCE, async || {
+            let text = metrics.get("/metrics").send().await.text();
+            text.contains("ops_check_unsound{check=\"wallet.ledger\"} 1").then_some(())
+        })
+        .await;
 
         let list = admin.get("/admin/maintenance/runs?subject=wallet.ledger&page_size=1").await.expect(200);
         assert_eq!(list["runs"][0]["id"], run["id"]);
@@ -110,7 +123,7 @@ fn what_must_hold_is_recomputed_daily_and_after_a_death() {
         mesh.clock.advance(SignedDuration::from_hours(25));
         after("the next day's run", 2).await;
         let metrics = mesh.node(0, "ops").running().admin_addr;
-        let metrics = coreloop_testkit::Rest::to(format!("http://{metrics}"));
+        let metrics = Rest::to(format!("http://{metrics}"));
         wait_for("the metrics tell of it", PATIENCE, async || {
             let text = metrics.get("/metrics").send().await.text();
             let sound_at = text.lines().find_map(|line| line.strip_prefix("ops_check_sound_at{check=\"ops.audit\"} "));

@@ -1,13 +1,17 @@
 //! An event is one grant: whoever asks again, wherever, gets the first one.
 
 use coreloop_rewards_api::v1::{GrantRequest, GrantState, RewardKind};
-use coreloop_testkit::{rpc, run, wait_until};
+use coreloop_testkit::{TestMesh, rpc, run, wait_until};
 use futures::future::join_all;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sqlx::Executor as _;
 use uuid::Uuid;
 
-use super::stage::{Giver, LONG, MESH, admin, audited, campaign, event, given, points, points_of, told};
+use super::stage::{
+    Giver, LONG, MESH, Shelf, admin, audited, campaign, event, given, person_with, points, points_of, redeemed,
+    settled, told,
+};
 
 #[test]
 fn an_event_is_one_grant_however_often_it_is_asked_for() {
@@ -29,6 +33,27 @@ fn an_event_is_one_grant_however_often_it_is_asked_for() {
         // The events of another service are others.
         assert_ne!(chat.give(0, &asked).await.unwrap().grant_id, first.grant_id);
         assert_eq!(points_of(&alice).await, 100);
+    });
+}
+
+/// Keys do not end: who asks again tomorrow gets what was given, and what was had, the first time.
+#[test]
+fn an_event_and_a_key_are_the_same_after_a_day() {
+    run(async {
+        let mesh = TestMesh::builder().stand_ins().start().await;
+        let alice = person_with(&mesh, "alice", 120).await;
+        let (asked, shelf) = (points(&alice.user_id, 7), Shelf::with(&mesh, 50, 3).await);
+        let first = Giver::of(&mesh, "scan").await.give(0, &asked).await.unwrap();
+        let redemption = redeemed(&alice, &shelf.sku, "k1").await.expect(200)["redemption"].clone();
+        let id = redemption["redemption_id"].as_str().unwrap();
+        settled(&alice, id).await;
+        mesh.clock.advance(SignedDuration::from_hours(25));
+        let (alice, scan) = (alice.visitor.login().await, Giver::of(&mesh, "scan").await);
+        assert_eq!(scan.give(0, &asked).await.unwrap(), first);
+        let other = GrantRequest { amount: 8, ..asked.clone() };
+        assert_eq!(rpc::reason(&scan.give(0, &other).await.unwrap_err()), "IDEMPOTENCY_KEY_REUSED");
+        assert_eq!(redeemed(&alice, &shelf.sku, "k1").await.expect(200)["redemption"]["redemption_id"], id);
+        assert_eq!((points_of(&alice).await, shelf.stock(&mesh).await), (77, 2));
     });
 }
 

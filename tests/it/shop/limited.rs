@@ -112,9 +112,16 @@ fn a_promo_code_is_used_as_often_as_it_may() {
             promo.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
             json!({ "promo": promo })
         };
-        for wrong in
-            [json!({"value": 100}), json!({"value": 0}), json!({"code": "with space"}), json!({"max_uses": -1})]
-        {
+        let bonus = |value: i64| json!({"kind": "PROMO_KIND_BONUS", "value": value.to_string()});
+        for wrong in [
+            json!({"value": 100}),
+            json!({"value": 0}),
+            json!({"code": "with space"}),
+            json!({"max_uses": -1}),
+            bonus(0),
+            bonus(-1),
+            bonus(i64::MAX),
+        ] {
             assert_eq!(admin.post("/admin/shop/promos", &promo(wrong.clone())).await.status, 400, "{wrong}");
         }
         admin.post("/admin/shop/promos", &promo(json!({}))).await.expect(200);
@@ -147,6 +154,15 @@ fn a_promo_code_is_used_as_often_as_it_may() {
             json!({"product_id": "gold-500", "idempotency_key": key(), "promo_code": code, "payment_handle": "card"});
         assert_eq!(bob.ask(0, "/api/shop/purchase", &body).await.expect(200)["gold_delta"], 532);
         give(mesh, &bob.id, 1).await;
+        assert_eq!(gold(mesh, &bob.id).await, 533);
+        // Before its window, and after it.
+        for window in [json!({"starts_at": "2999-01-01T00:00:00Z"}), json!({"ends_at": "2000-01-01T00:00:00Z"})] {
+            let mut change = json!({"kind": "PROMO_KIND_PERCENT", "value": 50, "max_uses": 0, "per_user": 0});
+            change.as_object_mut().unwrap().extend(window.as_object().unwrap().clone());
+            admin.post("/admin/shop/promos", &promo(change)).await.expect(200);
+            let body = json!({"product_id": "spins-5", "idempotency_key": key(), "promo_code": code});
+            bob.ask(0, "/api/shop/purchase", &body).await.refused(400, "PROMO_INVALID");
+        }
         assert_eq!(gold(mesh, &bob.id).await, 533);
     });
 }

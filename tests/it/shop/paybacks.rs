@@ -189,6 +189,12 @@ fn what_is_written_together_goes_in_by_its_id() {
                     (keys.len() == 25).then_some(())
                 })
                 .await;
+                // And for a minute at most, whatever becomes of who made the claim.
+                let keys: Vec<String> = redis::cmd("KEYS").arg("shop:idemp:*").query_async(&mut redis).await.unwrap();
+                for key in keys {
+                    let life: i64 = redis::cmd("TTL").arg(&key).query_async(&mut redis).await.unwrap();
+                    assert!((1..=60).contains(&life), "{key}: {life}");
+                }
                 sqlx::query("rollback").execute(&mut held).await.unwrap();
             };
             tokio::join!(items, conversions, release)

@@ -218,7 +218,8 @@ fn those_who_ask_at_once_are_told_the_same() {
 fn two_replicas_cannot_answer_one_key_in_two_ways() {
     run(async {
         // Its own: nobody else writes postings while the table is locked.
-        let mesh = &TestMesh::builder().split().replicas(2).start().await;
+        let waits = ("database.lock_timeout_ms", 30_000_i64);
+        let mesh = &TestMesh::builder().split().replicas(2).setting(waits.0, waits.1).start().await;
         let (shop, rich, poor) = (Shop::of(mesh).await, somebody(), somebody());
         shop.grant(&rich, 5).await.unwrap();
         // Both have read that the key is free before either writes: of different users, so that no lock of theirs orders them.
