@@ -32,6 +32,16 @@ async fn execute(mesh: &TestMesh, sql: &'static str) {
     connection.close().await.unwrap();
 }
 
+/// Waits until the metrics say that a check was unsound.
+async fn alarmed(mesh: &TestMesh, check: &str) {
+    let metrics = Rest::to(format!("http://{}", mesh.node(0, "ops").running().admin_addr));
+    let unsound = format!("ops_check_unsound{{check=\"{check}\"}} 1");
+    wait_for("the metrics tell of it", PATIENCE, async || {
+        metrics.get("/metrics").send().await.text().contains(&unsound).then_some(())
+    })
+    .await;
+}
+
 /// `StartIntegrityCheck`, `GetRun`, `ListRuns`; and between the services `ListChecks`, `RunCheck`.
 #[test]
 fn what_must_hold_is_recomputed_when_an_administrator_asks() {
@@ -74,12 +84,7 @@ fn what_must_hold_is_recomputed_when_an_administrator_asks() {
             run["findings"].as_array().unwrap().iter().filter_map(|finding| finding["what"].as_str()).collect();
         assert!(what.contains(&"currency_sum") && what.contains(&"balance"), "{run}");
         // One unit, and whoever is to be woken is.
-        let metrics = Rest::to(format!("http://{}", mesh.node(0, "ops").running().admin_addr));
-        wait_for("the metrics tell of it", PATIENCE, async || {
-            let text = metrics.get("/metrics").send().await.text();
-            text.contains("ops_check_unsound{check=\"wallet.ledger\"} 1").then_some(())
-        })
-        .await;
+        alarmed(&mesh, "wallet.ledger").await;
 
         let list = admin.get("/admin/maintenance/runs?subject=wallet.ledger&page_size=1").await.expect(200);
         assert_eq!(list["runs"][0]["id"], run["id"]);
