@@ -103,7 +103,7 @@ impl Steps {
                     else number not in (select objid::bigint {WAITING}) end"
         );
         let (mut session, mut least) = (mesh.db.connect().await, vec!["all".to_owned(); 1_000]);
-        let waiting = wait_for("every step is reached", PATIENCE * 2, async || {
+        let waiting = wait_for("every step is reached", PATIENCE * 4, async || {
             let missing = sqlx::query_scalar::<_, Vec<String>>(sqlx::AssertSqlSafe(missing.as_str()));
             let missing = missing.fetch_one(&mut session).await.unwrap();
             if missing.len() < least.len() {
@@ -111,7 +111,7 @@ impl Steps {
             }
             least.is_empty().then_some(())
         });
-        let reached = tokio::time::timeout(PATIENCE, waiting).await;
+        let reached = tokio::time::timeout(PATIENCE * 2, waiting).await;
         assert!(reached.is_ok(), "these were not reached, or not while the others were held: {least:?}");
     }
 
