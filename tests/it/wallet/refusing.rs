@@ -1,6 +1,6 @@
 //! A refusal is an answer: its key is refused for ever, in the same words, whatever is there by then.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use coreloop_testkit::{TestMesh, run, wait_until};
 use coreloop_wallet_api::v1::{
@@ -213,31 +213,36 @@ fn those_who_ask_at_once_are_told_the_same() {
     });
 }
 
+/// Who waits to write postings, in this database alone: those of another test have tables of the same number.
+const WAITING: &str = "select count(*) from pg_locks where not granted and relation = 'wallet.postings'::regclass
+    and database = (select oid from pg_database where datname = current_database())";
+
 /// A replica that was refused while another, who read the same key as free, has the money: the primary key decides.
 #[test]
 fn two_replicas_cannot_answer_one_key_in_two_ways() {
     run(async {
-        // Its own: nobody else writes postings while the table is locked.
-        let waits = ("database.lock_timeout_ms", 30_000_i64);
-        let mesh = &TestMesh::builder().split().replicas(2).setting(waits.0, waits.1).start().await;
+        // Its own: nobody else writes postings while the table is locked, and what waits there waits until it is let go.
+        let mut patient = TestMesh::builder().split().replicas(2).setting("server.default_deadline_ms", 60_000_i64);
+        for wait in ["lock_timeout_ms", "statement_timeout_ms", "acquire_timeout_ms"] {
+            patient = patient.setting(&format!("database.{wait}"), 60_000_i64);
+        }
+        let mesh = &patient.start().await;
         let (shop, rich, poor) = (Shop::of(mesh).await, somebody(), somebody());
         shop.grant(&rich, 5).await.unwrap();
         // Both have read that the key is free before either writes: of different users, so that no lock of theirs orders them.
-        let mut slow = mesh.db.connect().await;
-        slow.execute("begin; lock table wallet.postings in share row exclusive mode").await.unwrap();
+        let mut locking = mesh.db.connect().await;
+        locking.execute("begin; lock table wallet.postings in share row exclusive mode").await.unwrap();
         let key = key();
         let done = v1::SpendRequest { idempotency_key: key.clone(), ..spend(&rich, 5) };
         let refused = v1::SpendRequest { idempotency_key: key.clone(), ..spend(&poor, 5) };
-        let release = async {
-            wait_until("both wait to write", PATIENCE, async || {
-                let waiting =
-                    "select count(*) from pg_locks where not granted and relation = 'wallet.postings'::regclass";
-                mesh.db.count(waiting).await == 2
-            })
-            .await;
-            slow.execute("rollback").await.unwrap();
-        };
-        let (done, refused, ()) = tokio::join!(shop.spend_as(0, &done), shop.spend_as(1, &refused), release);
+        let (mut done, mut refused) = (pin!(shop.spend_as(0, &done)), pin!(shop.spend_as(1, &refused)));
+        tokio::select! {
+            early = &mut done => panic!("answered beside a locked table: {early:?}"),
+            early = &mut refused => panic!("answered beside a locked table: {early:?}"),
+            _ = wait_until("both wait to write", PATIENCE, async || mesh.db.count(WAITING).await == 2) => {}
+        }
+        locking.execute("rollback").await.unwrap();
+        let (done, refused) = tokio::join!(done, refused);
         let first = match (done, refused) {
             (Ok(_), other) => {
                 assert_eq!(reason(other), "IDEMPOTENCY_KEY_REUSED");
