@@ -106,6 +106,7 @@ impl Assembly {
         work.push(self.gate_worker());
         let inside = Inside {
             checks,
+            links: self.links.clone(),
             stops: Stops::new(),
             stopping,
             stop_workers: CancellationToken::new(),

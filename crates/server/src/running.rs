@@ -35,6 +35,8 @@ pub struct Running {
 /// What stops the process. Dropped, everything is cut.
 pub(crate) struct Inside {
     pub(crate) checks: Checks,
+    /// `Running.links`, to be emptied: they and the modules behind them keep each other.
+    pub(crate) links: Links,
     pub(crate) stops: Stops,
     /// `Ctx.stopping`.
     pub(crate) stopping: CancellationToken,
@@ -56,6 +58,7 @@ impl Drop for Inside {
         self.stopping.cancel();
         self.stops.kill.cancel();
         self.stop_workers.cancel();
+        self.links.clear();
     }
 }
 

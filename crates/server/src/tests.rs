@@ -86,6 +86,17 @@ where
     ]
 }
 
+/// Modules call each other through the links that lead to them: dropped, neither keeps the other.
+#[tokio::test]
+async fn nothing_is_left_of_a_process_that_is_dropped() {
+    let (running, seen) = start(Settings::defaults()).await.unwrap();
+    let mut client = AuthServiceClient::new(running.links.to("auth"));
+    client.get_me(GetMeRequest::default()).await.unwrap_err();
+    let gone = Arc::clone(&seen.gone);
+    drop((running, client, seen));
+    soon(gone.notified()).await;
+}
+
 #[tokio::test]
 async fn an_unknown_call_is_refused() {
     let (running, _seen) = start(Settings::defaults()).await.unwrap();

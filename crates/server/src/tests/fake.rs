@@ -22,6 +22,14 @@ pub(super) struct Seen {
     /// It may end.
     pub(super) go: Notify,
     pub(super) worker_ended: Notify,
+    /// Neither the module nor the test has this any more.
+    pub(super) gone: Arc<Notify>,
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        self.gone.notify_one();
+    }
 }
 
 /// A module that answers, panics, fails, or waits until it may answer.
@@ -32,11 +40,19 @@ impl Module for Fake {
         "auth"
     }
 
-    fn build(self: Box<Self>, _: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
+    fn build(self: Box<Self>, ctx: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
         let seen = Arc::clone(&self.0);
+        // As every module does, it keeps the links by which it would call its peers.
+        let peers = ctx.links;
         let router = Router::new()
             .route("/coreloop.auth.v1.AuthService/Login", post(|| async { panic!("hunter2") as Empty }))
-            .route("/coreloop.auth.v1.AuthService/GetMe", post(|| async { empty() }))
+            .route(
+                "/coreloop.auth.v1.AuthService/GetMe",
+                post(move || {
+                    let _peers = peers.clone();
+                    async { empty() }
+                }),
+            )
             .route(
                 "/coreloop.auth.v1.AuthService/GetOpenIdConfiguration",
                 post(|| async { Status::unavailable("tcp connect error: 10.1.2.3:5432").into_http::<Body>() }),
