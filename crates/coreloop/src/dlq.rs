@@ -154,7 +154,9 @@ async fn queues(settings: &Settings) -> anyhow::Result<()> {
 fn print(letter: &DeadLetter, whole: bool) {
     let state = if letter.archived { "archived" } else { "dead" };
     let DeadLetter { id, topic, key, failures, reason, error, died_at, .. } = letter;
-    println!("{id}  {died_at}  {state}  {topic}  {key}  {failures} tries  {reason}: {error}");
+    // What a handler said begins with its reason, what a broker said does not.
+    let said = error.strip_prefix(reason.as_str()).map_or(error.as_str(), |said| said.trim_start_matches([':', ' ']));
+    println!("{id}  {died_at}  {state}  {topic}  {key}  {failures} tries  {reason}: {said}");
     if whole {
         println!("{}\n{}", letter.envelope, String::from_utf8_lossy(&letter.payload));
     }

@@ -67,7 +67,7 @@ impl Event {
         let wire = match self.encoding {
             Encoding::Protobuf => self.payload.clone(),
             Encoding::Json => coreloop_transcode::message::from_json(F::TYPE, &self.payload)
-                .map_err(|problem| malformed(format!("{problem:?}")))?,
+                .map_err(|problem| malformed(problem.message().to_owned()))?,
         };
         F::decode(wire).map_err(|error| malformed(error.to_string()))
     }

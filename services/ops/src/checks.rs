@@ -68,14 +68,14 @@ pub async fn run(app: &App, check: &str) -> Result<Answer, Error> {
     let request = app.peers.request(RunCheckRequest { check: check.to_owned() }).await?;
     let begun = IntegrityServiceClient::new(app.peers.link(service)).run_check(request).await;
     let mut said = begun.map_err(unknown)?.into_inner();
+    let mut report = None;
+    // To its end: a stream that is dropped is a call that was cancelled, in its service's log and metrics.
     loop {
         match tokio::time::timeout(SILENCE, said.message()).await {
-            Ok(Ok(Some(message))) => {
-                if let Some(report) = message.report {
-                    return Ok(report);
-                }
+            Ok(Ok(Some(message))) => report = message.report.or(report),
+            Ok(Ok(None)) => {
+                return report.ok_or_else(|| Problem::internal("the check ended without a report").into());
             }
-            Ok(Ok(None)) => return Err(Problem::internal("the check ended without a report").into()),
             Ok(Err(status)) => return Err(Error::Peer(Box::new(status))),
             Err(_) => return Err(Problem::internal("the service fell silent").into()),
         }
