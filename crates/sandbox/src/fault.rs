@@ -6,16 +6,13 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    body::Body,
-    extract::Request,
-    middleware::Next,
-    response::{IntoResponse as _, Response},
-};
-use http::{StatusCode, header};
+use axum::{extract::Request, middleware::Next, response::Response};
 use serde::{Deserialize, Serialize};
 
-use crate::state::State;
+use crate::{
+    spoilt::{broken, cut, failure, garbage, over_quota, trickle},
+    state::State,
+};
 
 /// Most faults switched on at once.
 const MOST: usize = 100;
@@ -40,21 +37,28 @@ pub(crate) enum Kind {
     Lost,
     /// An ID token that lies; `what` says how. Google's token endpoint only.
     Tamper,
+    /// `times` requests are left (default none); every later one is refused as over the quota, until the faults are cleared.
+    Quota,
+    /// The answer breaks off half way.
+    Cut,
+    /// Every piece of a streamed answer comes `ms` later (default 200) than the one before.
+    Trickle,
 }
 
 /// A fault, switched on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fault {
-    /// `google`, `kakao`, `naver`, `sendgrid`, `age`, `vendor`, `payment`, or `*`.
+    /// `google`, `kakao`, `naver`, `sendgrid`, `age`, `vendor`, `payment`, `s3`, `openai`, or `*`.
     pub(crate) provider: String,
-    /// `authorize`, `token`, `userinfo`, `discovery`, `jwks`, `send`, `order`, `cancel`, `pay`, `look`, `void`; absent: any.
+    /// `authorize`, `token`, `userinfo`, `discovery`, `jwks`, `send`, `order`, `cancel`, `pay`, `look`, `void`, `put`, `get`,
+    /// `head`, `delete`, `list`, `vision`, `chat`, `classify`; absent: any.
     pub(crate) endpoint: Option<String>,
     /// What goes wrong.
     pub(crate) kind: Kind,
-    /// Status of `error`; default 503.
+    /// Status of `error`; default 503. Status of `quota`; default what the provider says.
     pub(crate) status: Option<u16>,
-    /// How often; absent: until switched off.
+    /// How often; absent: until switched off. Of `quota`: how many requests are left.
     pub(crate) times: Option<u32>,
     /// Wait in milliseconds.
     pub(crate) ms: Option<u64>,
@@ -118,19 +122,26 @@ impl Faults {
         self.switched().clear();
     }
 
-    /// Takes the first fault that meets a request, once of its times.
+    /// Takes the first fault that meets a request, once of its times. A quota that is not used up lets the request by.
     fn take(&self, at: At, tamper: bool) -> Option<Fault> {
         let mut switched = self.switched();
-        let place = switched.iter().position(|fault| (fault.kind == Kind::Tamper) == tamper && fault.hits(at))?;
-        let fault = switched.get_mut(place)?;
-        let taken = fault.clone();
-        if let Some(times) = &mut fault.times {
-            *times = times.saturating_sub(1);
-            if *times == 0 {
-                switched.remove(place);
+        let mut taken = None;
+        switched.retain_mut(|fault| {
+            if taken.is_some() || (fault.kind == Kind::Tamper) != tamper || !fault.hits(at) {
+                return true;
             }
-        }
-        Some(taken)
+            if fault.kind == Kind::Quota {
+                match fault.times.filter(|left| *left > 0) {
+                    Some(left) => fault.times = Some(left - 1),
+                    None => taken = Some(fault.clone()),
+                }
+                return true;
+            }
+            taken = Some(fault.clone());
+            fault.times = fault.times.map(|times| times.saturating_sub(1));
+            fault.times != Some(0)
+        });
+        taken
     }
 
     /// How the next ID token lies.
@@ -181,34 +192,12 @@ pub(crate) async fn play(state: Arc<State>, at: At, request: Request, next: Next
                 broken()
             }
             Kind::Garbage | Kind::Tamper => garbage(),
+            Kind::Quota => over_quota(at, fault.status),
+            Kind::Cut => cut(next.run(request).await).await,
+            Kind::Trickle => trickle(next.run(request).await, fault.wait(200)),
         },
     };
     let refused = response.status().as_u16() >= 400;
     state.faults.count(at, |count| if refused { count.refused += 1 } else { count.ok += 1 });
     response
-}
-
-/// An error as the provider words it.
-fn failure(at: At, status: Option<u16>) -> Response {
-    let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let body = match (at.provider, at.endpoint) {
-        ("kakao", "userinfo") => r#"{"msg":"internal error","code":-1}"#,
-        ("kakao", _) => r#"{"error":"server_error","error_description":"internal error","error_code":"KOE9999"}"#,
-        ("naver", "userinfo") => r#"{"resultcode":"500","message":"Internal Server Error"}"#,
-        ("sendgrid", _) => r#"{"errors":[{"message":"Internal Server Error","field":null,"help":null}]}"#,
-        _ => r#"{"error":"server_error","error_description":"Internal error encountered."}"#,
-    };
-    (status, [(header::CONTENT_TYPE, "application/json;charset=UTF-8")], body).into_response()
-}
-
-fn garbage() -> Response {
-    ([(header::CONTENT_TYPE, "application/json;charset=UTF-8")], "\u{0}<html>{\"access_token\":").into_response()
-}
-
-/// Promises a body and breaks off: hyper closes the connection.
-fn broken() -> Response {
-    let body = Body::from_stream(futures::stream::once(async {
-        Err::<Vec<u8>, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
-    }));
-    ([(header::CONTENT_LENGTH, "1024")], body).into_response()
 }

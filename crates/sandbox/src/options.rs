@@ -40,6 +40,14 @@ pub struct Options {
     pub payment_api_key: String,
     /// Secret that the payment service signs its webhooks with.
     pub payment_webhook_secret: String,
+    /// Access key of the S3 store.
+    pub s3_access_key_id: String,
+    /// Its secret.
+    pub s3_access_key_secret: String,
+    /// Buckets of the S3 store, there from the start: 3 to 63 of a-z, 0-9 and `-`.
+    pub s3_buckets: Vec<String>,
+    /// Key that the vision and chat model expects as bearer.
+    pub openai_api_key: String,
 }
 
 impl Default for Options {
@@ -65,6 +73,10 @@ impl Default for Options {
             age_webhook_secret: "sandbox-age-webhook-secret".to_owned(),
             payment_api_key: "sandbox-payment-key".to_owned(),
             payment_webhook_secret: "sandbox-payment-webhook-secret".to_owned(),
+            s3_access_key_id: "sandbox-s3-key".to_owned(),
+            s3_access_key_secret: "sandbox-s3-secret".to_owned(),
+            s3_buckets: vec!["coreloop-images".to_owned()],
+            openai_api_key: "sandbox-openai-key".to_owned(),
         }
     }
 }

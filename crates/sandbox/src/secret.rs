@@ -10,16 +10,21 @@ pub(crate) fn random() -> String {
 
 /// SHA-256 as unpadded base64url: the S256 challenge of a verifier (RFC 7636, 4.2).
 pub(crate) fn s256(text: &str) -> String {
-    URL_SAFE_NO_PAD.encode(sha256(text))
+    URL_SAFE_NO_PAD.encode(sha256(text.as_bytes()))
 }
 
 /// The first eight bytes of a SHA-256, for ids that stay the same.
 pub(crate) fn stable_number(text: &str) -> u64 {
-    sha256(text).iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    number_of(text.as_bytes())
 }
 
-fn sha256(text: &str) -> Vec<u8> {
-    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref().to_vec()
+/// The first eight bytes of a SHA-256.
+pub(crate) fn number_of(bytes: &[u8]) -> u64 {
+    sha256(bytes).iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+}
+
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref().to_vec()
 }
 
 /// Hex HMAC-SHA256 over `timestamp`, a dot and `body`.

@@ -12,9 +12,11 @@ use crate::{
     fault::Faults,
     grant::{Access, Store},
     mail::Mailbox,
+    openai::Looking,
     options::Client,
     payment::Payments,
     persona::Personas,
+    s3::Storage,
     signing::Keys,
     traces::Traces,
     vendor::Orders,
@@ -37,7 +39,11 @@ pub(crate) struct State {
     pub(crate) traces: Traces,
     /// Payments.
     pub(crate) payments: Payments,
-    /// For webhooks.
+    /// The S3 store.
+    pub(crate) storage: Storage,
+    /// The vision model's eyes.
+    pub(crate) looking: Looking,
+    /// For webhooks, and for photos that the vision model is pointed to.
     pub(crate) http: reqwest::Client,
     /// Wall time. A third party's clock is not ours to move, so it is the machine's.
     pub(crate) clock: SystemClock,
@@ -55,6 +61,8 @@ impl State {
             .build()
             .map_err(Error::Client)?;
         Ok(Self {
+            storage: Storage::new(&options)?,
+            looking: Looking::default(),
             options,
             keys: Keys::default(),
             faults: Faults::default(),

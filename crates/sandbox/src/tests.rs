@@ -1,5 +1,9 @@
 //! The wire formats, over a real socket.
 
+mod openai;
+mod s3;
+mod vision;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
