@@ -5,6 +5,7 @@ mod away;
 mod brokers;
 mod cancelling;
 mod clicking;
+mod distributing;
 mod failing;
 mod granting;
 mod integrity;

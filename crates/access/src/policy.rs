@@ -26,18 +26,22 @@ pub struct RpcPolicy {
     pub fresh: bool,
     /// Never admitted from outside the mesh.
     pub mesh_only: bool,
+    /// Administrators are admitted beside the users of `level`. Never set where `level` is none of users.
+    pub admins: bool,
 }
 
 impl RpcPolicy {
     fn new(path: String, target: &str, access: Option<Access>) -> Self {
         let access = access.unwrap_or_default();
+        // A number that names no level is from a newer contract; it denies as a missing option does.
+        let level = Level::try_from(access.level).unwrap_or(Level::Unspecified);
         Self {
             path: path.into(),
             target: target.into(),
-            // A number that names no level is from a newer contract; it denies as a missing option does.
-            level: Level::try_from(access.level).unwrap_or(Level::Unspecified),
+            level,
             fresh: access.fresh,
             mesh_only: access.mesh_only,
+            admins: access.admins && of_users(level),
         }
     }
 }
@@ -143,6 +147,11 @@ impl Policy {
     }
 }
 
+/// Users are asked for, and none but users.
+fn of_users(level: Level) -> bool {
+    matches!(level, Level::Standard | Level::Premium | Level::Vip)
+}
+
 /// The own router, else the committed one.
 fn matcher(own: &Option<Box<Router>>) -> &Router {
     match own {
@@ -154,5 +163,23 @@ fn matcher(own: &Option<Box<Router>>) -> &Router {
 impl std::fmt::Debug for Policy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Policy").field("rpcs", &self.rpcs.len()).field("foreign", &self.foreign.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn administrators_are_let_in_beside_users_and_nowhere_else() {
+        let levels = (0..).map_while(|number| Level::try_from(number).ok());
+        let admits = |level: Level, admins| {
+            let access = Access { level: level.into(), admins, ..Access::default() };
+            RpcPolicy::new(String::new(), "", Some(access)).admins
+        };
+        assert!(levels.clone().all(|level| !admits(level, false)));
+        let let_in: Vec<Level> = levels.filter(|level| admits(*level, true)).collect();
+        assert_eq!(let_in, [Level::Standard, Level::Premium, Level::Vip]);
+        assert!(!RpcPolicy::new(String::new(), "", None).admins);
     }
 }

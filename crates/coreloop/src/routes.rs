@@ -67,6 +67,9 @@ impl Row {
 fn in_words(access: &Access) -> String {
     let name = Level::try_from(access.level).unwrap_or_default().as_str_name();
     let mut words = name.trim_start_matches("LEVEL_").to_ascii_lowercase();
+    if access.admins {
+        words.push_str(" or admin");
+    }
     if access.fresh {
         words.push_str(", fresh");
     }
@@ -120,6 +123,7 @@ mod tests {
             "access: public   limits: 10/min 100/h by address",
             "POST /v1/auth/login",
             "access: internal, mesh only",
+            "access: premium or admin, fresh   limits: 60/min by caller",
         ] {
             assert!(text.contains(line), "{text}");
         }

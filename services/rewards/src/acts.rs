@@ -54,6 +54,7 @@ pub async fn promised(
         "amount": grant.amount,
         "item": grant.item,
         "external_event_id": grant.external_event_id,
+        "campaign_id": grant.campaign,
     });
     let subject = grant.user_id.to_string();
     let act = Act { by, subject: &subject, reason: &grant.reason, before: None, after: Some(&after) };

@@ -84,6 +84,10 @@ impl Ask {
     pub fn body_hash(&self) -> [u8; 32] {
         let user = self.user.to_string();
         match &self.what {
+            // Their words are of the request; those of who fetches for themselves are ours.
+            What::Campaign(campaign) if self.administrator().is_some() => {
+                sha(&["campaign by hand", &user, campaign, &self.reason])
+            }
             What::Campaign(campaign) => sha(&["campaign", &user, campaign]),
             What::Gift(gift) => {
                 let (kind, amount) = (gift.kind.as_str_name(), gift.amount.to_string());
@@ -257,6 +261,7 @@ fn line<'a>(grant: &Grant, step: &'a str, actor: &'a str) -> Line<'a> {
             "item": grant.item,
             "source": grant.source,
             "external_event_id": grant.external_event_id,
+            "campaign_id": grant.campaign,
             "reason": grant.reason,
             "posting_id": grant.posting,
             "refusal": grant.refusal,
@@ -314,5 +319,8 @@ mod tests {
         assert_ne!(first.body_hash(), campaign.body_hash());
         let other = Ask { user: UserId(Uuid::from_u128(2 << 90)), ..first.clone() };
         assert_ne!(first.body_hash(), other.body_hash());
+        let by_hand = Ask { source: format!("admin:{}", first.user), ..campaign.clone() };
+        let for_another_reason = Ask { reason: "other".to_owned(), ..by_hand.clone() };
+        assert_ne!(by_hand.body_hash(), for_another_reason.body_hash());
     }
 }

@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use coreloop_testkit::{Persona, TestMesh, run, wait::wait_until};
-use coreloop_transcode::{options, pb::option::Level};
+use coreloop_transcode::{
+    options,
+    pb::option::Level,
+    router::{self, Match},
+};
 use prost_reflect::MethodDescriptor;
 use prost_types::method_options::IdempotencyLevel;
 use serde_json::{Value, json};
@@ -82,6 +86,14 @@ fn of_the_economy(user: &str, purchase: &str, redemption: &str) -> Vec<(&'static
             post(
                 "/admin/rewards/distribute",
                 json!({"user_id": user, "kind": "REWARD_KIND_XP", "amount": 1, "reason": "kept", "external_event_id": key()}),
+                "rewards.reward_audit where step = 'asked' and actor = 'user:{admin}'",
+            ),
+        ),
+        (
+            "rewards.distribute",
+            post(
+                "/api/rewards/distribute",
+                json!({"user_id": user, "kind": "REWARD_KIND_XP", "amount": 2, "reason": "kept", "external_event_id": key()}),
                 "rewards.reward_audit where step = 'asked' and actor = 'user:{admin}'",
             ),
         ),
@@ -187,7 +199,7 @@ fn is_an_act(method: &MethodDescriptor) -> bool {
     let described = method.method_descriptor_proto().options.as_ref();
     let reads = described.is_some_and(|options| options.idempotency_level() == IdempotencyLevel::NoSideEffects)
         || options::http(method).is_some_and(|rule| rule.has_field_by_name("get"));
-    access.level() == Level::Admin && !access.mesh_only && !reads
+    (access.level() == Level::Admin || access.admins) && !access.mesh_only && !reads
 }
 
 #[test]
@@ -217,14 +229,22 @@ async fn pending(mesh: &TestMesh) -> String {
 
 /// RPCs that say what the audit records of them, as tests of this file ask them, in the order of the list.
 fn said(list: impl Iterator<Item = (&'static str, Kept)>) -> Vec<(MethodDescriptor, Kept)> {
-    let mut acts: BTreeMap<&str, (usize, Kept)> =
-        list.enumerate().map(|(place, (action, kept))| (action, (place, kept))).collect();
+    let mut acts: BTreeMap<(String, String), (usize, Kept)> = BTreeMap::new();
+    for (place, (action, kept)) in list.enumerate() {
+        let Match::Found { route, .. } = router::router().find(kept.method.as_str(), &kept.path) else {
+            panic!("nothing is at {}", kept.path)
+        };
+        // One action may be asked for by several RPCs, and then each keeps it.
+        let twice = acts.insert((action.to_owned(), route.method.full_name().to_owned()), (place, kept));
+        assert!(twice.is_none(), "{twice:?} is asked twice");
+    }
     let mut said = Vec::new();
     for method in methods() {
         let Some(audit) = options::audit(&method).filter(|audit| !audit.action.is_empty()) else { continue };
         if !ELSEWHERE.contains(&audit.action.as_str()) {
-            let known = acts.remove(audit.action.as_str());
-            let (place, kept) = known.unwrap_or_else(|| panic!("nobody says where {} is kept", audit.action));
+            let asked = (audit.action, method.full_name().to_owned());
+            let known = acts.remove(&asked);
+            let (place, kept) = known.unwrap_or_else(|| panic!("nobody says where {asked:?} is kept"));
             said.push((place, method, kept));
         }
     }

@@ -85,6 +85,9 @@ fn claims_in_words(claims: &Claims) -> String {
 fn access(rpc: &RpcPolicy) -> String {
     let level = rpc.level.as_str_name();
     let mut words = level.strip_prefix("LEVEL_").unwrap_or(level).to_lowercase();
+    if rpc.admins {
+        words.push_str(" or admin");
+    }
     if rpc.fresh {
         words.push_str(", fresh");
     }

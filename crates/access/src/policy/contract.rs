@@ -34,6 +34,9 @@ fn access_fault(access: Option<Access>) -> Option<&'static str> {
         Err(_) | Ok(Level::Unspecified) => Some("its access option states no level"),
         Ok(Level::Internal) if !access.mesh_only => Some("it is for machines but not mesh_only"),
         Ok(Level::Public) if access.fresh => Some("it is fresh but looks at no token"),
+        Ok(level) if access.admins && !super::of_users(level) => {
+            Some("it admits administrators beside users and is for no users")
+        }
         Ok(_) => None,
     }
 }
@@ -125,5 +128,12 @@ mod tests {
         let public = Access { level: Level::Public as i32, ..Access::default() };
         assert_eq!(access_fault(Some(public)), None);
         assert!(access_fault(Some(Access { fresh: true, ..public })).is_some());
+        let beside = |level: Level| Access { level: level.into(), admins: true, mesh_only: true, ..Access::default() };
+        for level in [Level::Standard, Level::Premium, Level::Vip] {
+            assert_eq!(access_fault(Some(beside(level))), None);
+        }
+        for level in [Level::Public, Level::Optional, Level::Admin, Level::Internal] {
+            assert!(access_fault(Some(beside(level))).is_some(), "{level:?}");
+        }
     }
 }

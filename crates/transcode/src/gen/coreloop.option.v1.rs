@@ -13,6 +13,10 @@ pub struct Access {
     /// Never admitted from outside the mesh: ext_authz denies it, whoever calls.
     #[prost(bool, tag = "3")]
     pub mesh_only: bool,
+    /// An administrator (a token of the admin audience, second factor passed) is admitted beside the users of `level`; the handler tells
+    /// them apart. Only with the levels of users, STANDARD to VIP: beside another it opens nothing, and the build fails.
+    #[prost(bool, tag = "4")]
+    pub admins: bool,
 }
 /// One sliding window.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -131,7 +135,8 @@ pub struct ReasonText {
     #[prost(string, tag = "2")]
     pub ko: ::prost::alloc::string::String,
 }
-/// The least standing a caller needs. VIP includes PREMIUM includes STANDARD; ADMIN and INTERNAL include no other.
+/// The least standing a caller needs. VIP includes PREMIUM includes STANDARD; ADMIN and INTERNAL include no other, and no other includes
+/// them: administrators are admitted to what is for users only where `Access.admins` says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Level {

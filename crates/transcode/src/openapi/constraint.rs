@@ -19,7 +19,7 @@ pub(super) fn required(field: &FieldDescriptor) -> bool {
     if boolean(&rules, "required") {
         return true;
     }
-    if field.supports_presence() || number(&rules, "ignore") == Some(1) {
+    if field.supports_presence() || ignored_at_zero(&rules) {
         return false;
     }
     let positive = |kind: &str, keys: &[&str]| {
@@ -29,6 +29,15 @@ pub(super) fn required(field: &FieldDescriptor) -> bool {
         || positive("bytes", &["min_len", "len"])
         || positive("repeated", &["min_items"])
         || sub(&rules, "string").is_some_and(|r| boolean(&r, "uuid") || boolean(&r, "email"))
+}
+
+/// The field may be left out, and its rules then ask nothing of it.
+pub(super) fn may_be_left_out(field: &FieldDescriptor) -> bool {
+    rules(field).is_some_and(|rules| ignored_at_zero(&rules))
+}
+
+fn ignored_at_zero(rules: &DynamicMessage) -> bool {
+    number(rules, "ignore") == Some(1)
 }
 
 /// Adds the keywords of a field's rules to its schema.

@@ -25,7 +25,8 @@ fn nested(of: &MessageDescriptor, without: &[&str], depth: usize) -> Value {
     for field in fields {
         let member_of = field.containing_oneof().filter(|o| o.fields().len() > 1).map(|o| o.full_name().to_owned());
         let second = member_of.as_ref().is_some_and(|o| oneofs.contains(o));
-        if without.contains(&field.name()) || second || options::field_rule(&field).server_only {
+        let unsaid = second || options::field_rule(&field).server_only || constraint::may_be_left_out(&field);
+        if without.contains(&field.name()) || unsaid {
             continue;
         }
         oneofs.extend(member_of);

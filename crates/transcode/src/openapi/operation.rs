@@ -253,7 +253,11 @@ fn extensions(route: &Route, parts: Parts, out: &mut Map<String, Value>) {
     out.insert("x-rpc".into(), route.rpc_path.clone().into());
     if let Some(access) = route.access {
         let level = access.level().as_str_name().trim_start_matches("LEVEL_");
-        out.insert("x-access".into(), json!({"level": level, "fresh": access.fresh}));
+        let mut said = json!({"level": level, "fresh": access.fresh});
+        if let (true, Some(said)) = (access.admins, said.as_object_mut()) {
+            said.insert("admins".into(), true.into());
+        }
+        out.insert("x-access".into(), said);
     }
     if !parts.reasons.is_empty() {
         out.insert("x-reasons".into(), parts.reasons.into());
@@ -276,9 +280,11 @@ fn extensions(route: &Route, parts: Parts, out: &mut Map<String, Value>) {
 }
 
 fn security(route: &Route) -> Value {
-    match route.access.map_or(Level::Unspecified, |a| a.level()) {
+    let access = route.access.unwrap_or_default();
+    match access.level() {
         Level::Public => json!([]),
         Level::Optional => json!([{}, {"user": []}]),
+        Level::Standard | Level::Premium | Level::Vip if access.admins => json!([{"user": []}, {"admin": []}]),
         Level::Standard | Level::Premium | Level::Vip => json!([{"user": []}]),
         Level::Admin | Level::Unspecified => json!([{"admin": []}]),
         Level::Internal => json!([{"machine": []}]),

@@ -100,15 +100,18 @@ fn security_follows_access() {
     for route in router().routes() {
         let path = crate::openapi::path_of(route);
         let operation = &document["paths"][&path][route.http_method.to_lowercase()];
-        let expected = match route.access.unwrap().level() {
+        let access = route.access.unwrap();
+        let expected = match access.level() {
             Level::Public => json!([]),
             Level::Optional => json!([{}, {"user": []}]),
             Level::Admin => json!([{"admin": []}]),
             Level::Internal => json!([{"machine": []}]),
+            _ if access.admins => json!([{"user": []}, {"admin": []}]),
             _ => json!([{"user": []}]),
         };
-        if !route.access.unwrap().mesh_only {
+        if !access.mesh_only {
             assert_eq!(operation["security"], expected, "{path}");
+            assert_eq!(operation["x-access"]["admins"].as_bool().unwrap_or_default(), access.admins, "{path}");
         }
     }
 }

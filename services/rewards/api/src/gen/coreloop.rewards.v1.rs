@@ -709,7 +709,7 @@ pub mod rewards_admin_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Gives a user something by hand.
+        /// Gives a user something by hand, as `Distribute` does for administrators.
         /// Permission: administrator.
         /// Idempotency: an external event id of the administrator is one grant, for ever; another body is refused.
         /// Emits: rewards.granted, admin.acted.
@@ -922,7 +922,7 @@ pub mod rewards_admin_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with RewardsAdminServiceServer.
     #[async_trait]
     pub trait RewardsAdminService: std::marker::Send + std::marker::Sync + 'static {
-        /// Gives a user something by hand.
+        /// Gives a user something by hand, as `Distribute` does for administrators.
         /// Permission: administrator.
         /// Idempotency: an external event id of the administrator is one grant, for ever; another body is refused.
         /// Emits: rewards.granted, admin.acted.
@@ -1828,15 +1828,30 @@ pub mod rewards_internal_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// Fetches the reward of a campaign.
+/// A user names a campaign and nothing else. An administrator names a user and why, and either a campaign or what is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DistributeRequest {
-    /// The campaign.
+    /// The campaign; required of users. Of an administrator: empty where `kind` and `amount` say what is given.
     #[prost(string, tag = "1")]
     pub campaign_id: ::prost::alloc::string::String,
     /// Names this act among those of the caller.
     #[prost(string, tag = "2")]
     pub external_event_id: ::prost::alloc::string::String,
+    /// Who is given it. Required of administrators; users may not send it, nor what follows.
+    #[prost(string, tag = "3")]
+    pub user_id: ::prost::alloc::string::String,
+    /// What, without a campaign.
+    #[prost(enumeration = "RewardKind", tag = "4")]
+    pub kind: i32,
+    /// How much, without a campaign.
+    #[prost(int64, tag = "5")]
+    pub amount: i64,
+    /// Which item or character; for those kinds alone.
+    #[prost(string, tag = "6")]
+    pub item: ::prost::alloc::string::String,
+    /// Why, for the audit. Required of administrators.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// The grant.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2036,11 +2051,11 @@ pub mod rewards_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Gives the caller the reward of a self-serve campaign, once.
-        /// Permission: PREMIUM or above, of themselves.
-        /// Idempotency: the same external event id answers the first grant; with another campaign it is refused.
-        /// Emits: rewards.granted.
-        /// Reasons: CAMPAIGN_NOT_FOUND, CAMPAIGN_CLOSED, CAMPAIGN_EXHAUSTED, CAMPAIGN_CLAIMED, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
+        /// Gives the caller the reward of a self-serve campaign, once; or, asked by an administrator, gives another user one, or what is named.
+        /// Permission: PREMIUM or above, of themselves; administrators, to others.
+        /// Idempotency: the same external event id of the caller answers the first grant; with another body it is refused. Of an administrator it is the same one as of `DistributeTo`.
+        /// Emits: rewards.granted; of an administrator also admin.acted.
+        /// Reasons: ROLE_REQUIRED, CAMPAIGN_NOT_FOUND, CAMPAIGN_CLOSED, CAMPAIGN_EXHAUSTED, CAMPAIGN_CLAIMED, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         pub async fn distribute(
             &mut self,
             request: impl tonic::IntoRequest<super::DistributeRequest>,
@@ -2269,11 +2284,11 @@ pub mod rewards_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with RewardsServiceServer.
     #[async_trait]
     pub trait RewardsService: std::marker::Send + std::marker::Sync + 'static {
-        /// Gives the caller the reward of a self-serve campaign, once.
-        /// Permission: PREMIUM or above, of themselves.
-        /// Idempotency: the same external event id answers the first grant; with another campaign it is refused.
-        /// Emits: rewards.granted.
-        /// Reasons: CAMPAIGN_NOT_FOUND, CAMPAIGN_CLOSED, CAMPAIGN_EXHAUSTED, CAMPAIGN_CLAIMED, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
+        /// Gives the caller the reward of a self-serve campaign, once; or, asked by an administrator, gives another user one, or what is named.
+        /// Permission: PREMIUM or above, of themselves; administrators, to others.
+        /// Idempotency: the same external event id of the caller answers the first grant; with another body it is refused. Of an administrator it is the same one as of `DistributeTo`.
+        /// Emits: rewards.granted; of an administrator also admin.acted.
+        /// Reasons: ROLE_REQUIRED, CAMPAIGN_NOT_FOUND, CAMPAIGN_CLOSED, CAMPAIGN_EXHAUSTED, CAMPAIGN_CLAIMED, BALANCE_LIMIT, IDEMPOTENCY_KEY_REUSED.
         async fn distribute(
             &self,
             request: tonic::Request<super::DistributeRequest>,
