@@ -150,3 +150,18 @@ fn grpcurl_works_against_every_service_and_envoy() {
         assert!(edge.services.iter().any(|name| name.starts_with("coreloop.edge.")));
     });
 }
+
+/// What a mesh was not asked for is away, as a service that an edge does not know is.
+#[test]
+fn a_mesh_of_some_modules_serves_these_and_answers_for_the_others() {
+    run(async {
+        let mesh = TestMesh::builder().modules(&["auth", "wallet"]).start().await;
+        let alice = mesh.persona("alice").await;
+        assert_eq!(alice.get("/v1/points/balance").await.status, 200);
+        alice.get("/api/shop/catalog").await.refused(503, "DEPENDENCY_UNAVAILABLE");
+        let bearer = format!("Bearer {}", alice.access_token);
+        let path = "/coreloop.shop.v1.ShopService/GetCatalog";
+        let refused = rpc::call(&rpc::channel(&mesh.gateway()), path, &[], &[("authorization", &bearer)]).await;
+        assert_eq!(refused.unwrap_err().code(), tonic::Code::Unimplemented);
+    });
+}

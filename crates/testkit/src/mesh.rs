@@ -44,6 +44,7 @@ pub struct TestMesh {
     pub postgres_proxy: Option<FaultProxy>,
     /// Proxy before the gRPC port of the first auth, where asked for: the edge and Envoy reach auth through it.
     pub auth_proxy: Option<FaultProxy>,
+    modules: Vec<&'static str>,
     _balancer: Option<Balancer>,
 }
 

@@ -7,7 +7,7 @@ use coreloop_config::Settings;
 use coreloop_core::ManualClock;
 use coreloop_eventing::Brokers;
 
-use super::{MASTER_KEY, MESH_SECRET, MODULES, Node, TestMesh, template};
+use super::{MASTER_KEY, MESH_SECRET, MODULES, Node, TestMesh, node, template};
 use crate::{
     Balancer, FaultProxy, OtlpReceiver, TestDb, TestRedis, logs, port, roles, stand_ins::StandIns, surroundings,
 };
@@ -15,6 +15,8 @@ use crate::{
 /// What a mesh is made of.
 #[derive(Debug, Default)]
 pub struct Builder {
+    /// Those that were asked for; none means [`MODULES`].
+    modules: Vec<&'static str>,
     replicas: usize,
     split: bool,
     envoy: bool,
@@ -47,6 +49,22 @@ struct Ports {
 }
 
 impl Builder {
+    /// With these modules alone, and auth and the edge, without which nobody is served. What they need of others they say
+    /// themselves when the mesh starts. The database has the schemas of all.
+    ///
+    /// # Panics
+    /// When there is no module of a name.
+    #[must_use]
+    pub fn modules(mut self, names: &[&str]) -> Self {
+        for name in names {
+            let known = node::names().collect::<Vec<_>>();
+            assert!(known.contains(name), "there is no module {name}, there are {}", known.join(", "));
+        }
+        let wanted = |name: &&str| ["auth", "edge"].contains(name) || names.contains(name);
+        self.modules = node::names().filter(wanted).collect();
+        self
+    }
+
     /// So many processes of each kind on the same database and Redis.
     #[must_use]
     pub fn replicas(mut self, replicas: usize) -> Self {
@@ -147,7 +165,8 @@ impl Builder {
         let postgres_proxy = self.before(Before::Postgres, db.server()).await;
         let stand_ins = if self.stand_ins { Some(StandIns::start().await) } else { None };
         let otlp = if self.otlp { Some(OtlpReceiver::start().await) } else { None };
-        let ports: Vec<Ports> = (0..self.replicas.max(1)).map(|_| Ports::free()).collect();
+        let modules = self.wanted();
+        let ports: Vec<Ports> = (0..self.replicas.max(1)).map(|_| Ports::free(&modules)).collect();
         let auth_proxy = self.before(Before::Auth, format!("127.0.0.1:{}", ports[0].of("auth"))).await;
 
         let mut settings = base;
@@ -172,7 +191,7 @@ impl Builder {
 
         let balancer = self.balancer(&ports).await;
         let auth = auth_proxy.as_ref().map(FaultProxy::port).or_else(|| balancer.as_ref().map(Balancer::port));
-        let mut nodes = self.nodes(&settings, &ports, auth, &clock);
+        let mut nodes = self.nodes(&settings, (&modules, &ports), auth, &clock);
         for node in &mut nodes {
             node.start().await;
         }
@@ -187,6 +206,7 @@ impl Builder {
             redis_proxy,
             postgres_proxy,
             auth_proxy,
+            modules,
             _balancer: balancer,
         };
         if self.envoy {
@@ -194,6 +214,10 @@ impl Builder {
             mesh.envoy = Some(mesh.envoy_in_front(known).await);
         }
         mesh
+    }
+
+    fn wanted(&self) -> Vec<&'static str> {
+        if self.modules.is_empty() { MODULES.to_vec() } else { self.modules.clone() }
     }
 
     fn base(&self) -> Settings {
@@ -235,16 +259,22 @@ impl Builder {
         }
     }
 
-    fn nodes(&self, base: &Settings, ports: &[Ports], auth: Option<u16>, clock: &ManualClock) -> Vec<Node> {
+    fn nodes(
+        &self,
+        base: &Settings,
+        (modules, ports): (&[&'static str], &[Ports]),
+        auth: Option<u16>,
+        clock: &ManualClock,
+    ) -> Vec<Node> {
         let mut nodes = Vec::new();
         for (replica, ports) in ports.iter().enumerate() {
             let settings = ports.set(base);
             if !self.split {
-                nodes.push(self.node(replica, MODULES, settings, clock));
+                nodes.push(self.node(replica, modules, settings, clock));
                 continue;
             }
             let auth = auth.filter(|_| replica == 0 || self.spread);
-            for module in MODULES {
+            for module in modules {
                 let peers = ports.grpc.iter().filter(|(peer, _)| peer != module);
                 let settings = peers.fold(settings.clone(), |settings, (peer, port)| {
                     let port = auth.filter(|_| *peer == "auth").unwrap_or(*port);
@@ -262,8 +292,8 @@ impl Builder {
 }
 
 impl Ports {
-    fn free() -> Self {
-        Self { grpc: MODULES.iter().map(|module| (*module, port::free())).collect(), gateway: port::free() }
+    fn free(modules: &[&'static str]) -> Self {
+        Self { grpc: modules.iter().map(|module| (*module, port::free())).collect(), gateway: port::free() }
     }
 
     fn of(&self, module: &str) -> u16 {
@@ -280,4 +310,23 @@ impl Ports {
 
 fn address(db: &TestDb, proxy: Option<&FaultProxy>) -> String {
     proxy.map_or_else(|| db.url(), |proxy| db.url_at(proxy.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_come_in_their_order_with_auth_and_the_edge() {
+        assert_eq!(
+            Builder::default().modules(&["wallet", "shop", "wallet"]).modules,
+            ["auth", "shop", "wallet", "edge"]
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "there is no module walet, there are auth, ")]
+    fn a_module_that_there_is_not_is_named() {
+        let _panics = Builder::default().modules(&["wallet", "walet"]);
+    }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use coreloop_gateway::envoy::{Endpoint, Topology, render};
 
-use super::{MODULES, TestMesh};
+use super::TestMesh;
 use crate::{Envoy, FaultProxy};
 
 impl TestMesh {
@@ -26,7 +26,7 @@ impl TestMesh {
                 Topology::new(here(ports.ingress), here(ports.admin), gateways[0].clone(), auth[0].clone());
             topology.gateway = gateways;
             let of = |module: &'static str| if module == "auth" { auth.clone() } else { all(module) };
-            topology.services = MODULES.iter().map(|module| ((*module).to_owned(), of(module))).collect();
+            topology.services = self.modules.iter().map(|module| ((*module).to_owned(), of(module))).collect();
             topology.authz = auth;
             topology.otlp = otlp;
             // Two cores run every test at once: a check may wait for its turn longer than anywhere else.

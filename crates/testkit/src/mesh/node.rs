@@ -10,8 +10,22 @@ use coreloop_service::Module;
 
 use crate::child;
 
-/// Every module of a mesh; the edge comes last, for it needs the others.
+/// The modules of a mesh that was not asked for others ([`Builder::modules`](super::Builder::modules)); the edge comes last,
+/// for it needs the others.
 pub const MODULES: &[&str] = &["auth", "ops", "rewards", "shop", "wallet", "edge"];
+
+/// How a module is made.
+type Make = fn() -> Box<dyn Module>;
+
+/// Every module that there is, in the order in which processes are started.
+const ALL: &[(&str, Make)] = &[
+    ("auth", || Box::new(coreloop_auth::module())),
+    ("ops", || Box::new(coreloop_ops::module())),
+    ("rewards", || Box::new(coreloop_rewards::module())),
+    ("shop", || Box::new(coreloop_shop::module())),
+    ("wallet", || Box::new(coreloop_wallet::module())),
+    ("edge", || Box::new(coreloop_gateway::module())),
+];
 
 /// A process of a mesh.
 #[derive(Debug)]
@@ -123,20 +137,18 @@ impl Node {
     }
 }
 
+/// The names of every module that there is.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(name, _)| *name)
+}
+
 /// A module by its name.
 ///
 /// # Panics
 /// When there is none.
 pub(super) fn module(name: &str) -> Box<dyn Module> {
-    match name {
-        "auth" => Box::new(coreloop_auth::module()),
-        "ops" => Box::new(coreloop_ops::module()),
-        "rewards" => Box::new(coreloop_rewards::module()),
-        "shop" => Box::new(coreloop_shop::module()),
-        "wallet" => Box::new(coreloop_wallet::module()),
-        "edge" => Box::new(coreloop_gateway::module()),
-        other => panic!("there is no module {other}"),
-    }
+    let (_, make) = ALL.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("there is no module {name}"));
+    make()
 }
 
 /// An error and its causes in one line.

@@ -31,7 +31,7 @@ async fn fill(base: &Settings, url: &str) {
     let redis = TestRedis::start().await;
     let settings = base.with("database.url", url).with("database.admin_url", url).with("redis.url", redis.url());
     let running = Server::builder(settings)
-        .modules(node::MODULES.iter().filter(|name| **name != "edge").map(|name| node::module(name)).collect())
+        .modules(node::names().filter(|name| *name != "edge").map(node::module).collect())
         .clock(std::sync::Arc::new(ManualClock::new()))
         .migrate(true)
         .start()
