@@ -11,6 +11,7 @@ mod idle;
 mod kafka;
 mod keeping;
 mod outboxed;
+mod passing;
 mod promises;
 mod rabbit;
 mod recorded;

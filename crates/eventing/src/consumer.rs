@@ -3,11 +3,14 @@
 //! One replica reads a group at a time (a lease, and a token that the broker looks at), and handles many keys at once. An
 //! event is claimed in the handler's own transaction, so it is either handled and known to be, or neither. What fails is
 //! set aside in the consumer's database with the later events of its key, and read on: a poisoned event costs its own key
-//! a pause and the others nothing, and neither a restart nor another transport changes that.
+//! a pause and the others nothing, and neither a restart nor another transport changes that. Who has to call others for its
+//! effect passes events on ([`Consumer::passing`]): all of this but the claim, and the effect must know an event by its id.
 
 mod aside;
 mod died;
+mod due;
 mod lanes;
+mod passing;
 mod room;
 mod turn;
 
@@ -19,14 +22,16 @@ use coreloop_db::{Transaction, lease::Lease};
 use coreloop_planted::{self as planted, Bug};
 use coreloop_service::Worker;
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::{
     sync::{Notify, mpsc},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::passing::PassingHandler;
 use self::{
+    due::SWEEP,
     lanes::{Lanes, Work},
     room::{Room, Taken},
     turn::Turn,
@@ -34,7 +39,6 @@ use self::{
 use crate::{
     CommandBus, CommandHandler, Error, Event, Failure, Parts, Queue, Topic,
     bus::{Reader, Receipt, Start, Subscription},
-    metrics::Held,
     store, topic,
 };
 
@@ -45,11 +49,8 @@ const LAG: Duration = Duration::from_secs(5);
 /// Between two looks whether the lease is held, and the longest that is waited for an answer.
 const LEASE: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(20);
-/// Between two looks while nothing is held, and between two sweeps of what was acted on long ago.
-const SWEEP: Duration = Duration::from_secs(60);
-/// Keys that are looked at together when their time has come, and the pause before the next as many.
-const DUE: usize = 1_024;
-const DUE_PAUSE: Duration = Duration::from_millis(500);
+/// Longest time that one handling may be given.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// What a consumer does with an event.
 #[async_trait]
@@ -67,11 +68,14 @@ pub struct Consumer {
     parts: Parts,
     sql: store::inbox::Statements,
     work: Kind,
+    within: Duration,
+    at_once: Option<usize>,
 }
 
 /// What it is for.
 enum Kind {
     Events(Arc<dyn Handler>),
+    Passing(Arc<dyn PassingHandler>),
     Commands(Queue, Arc<dyn CommandBus>, Arc<dyn CommandHandler>),
 }
 
@@ -101,7 +105,9 @@ impl Consumer {
 
     fn of(name: &str, parts: Parts, work: Kind) -> Result<Self, Error> {
         let sql = store::inbox::Statements::of(topic::plain(&parts.schema)?);
-        Ok(Self { name: name.to_owned(), topics: Vec::new(), start: Start::Earliest, parts, sql, work })
+        let within = Duration::from_millis(parts.options.handler_timeout_ms);
+        let (name, topics, start) = (name.to_owned(), Vec::new(), Start::Earliest);
+        Ok(Self { name, topics, start, parts, sql, work, within, at_once: None })
     }
 
     /// Hears the facts `F` too.
@@ -117,6 +123,25 @@ impl Consumer {
     #[must_use]
     pub fn starting(mut self, start: Start) -> Self {
         self.start = start;
+        self
+    }
+
+    /// Gives one handling this long instead of `eventing.handler_timeout_ms`, between a millisecond and ten minutes; then it is
+    /// a failure `TIMEOUT`. Nobody takes over what is handled, however long it takes: another replica reads only when this one
+    /// has lost its lease. A process that is told to stop waits for `server.drain_ms` all the same, and what was not done by then
+    /// is delivered again.
+    #[must_use]
+    pub fn within(mut self, time: Duration) -> Self {
+        self.within = time.clamp(Duration::from_millis(1), LONGEST);
+        self
+    }
+
+    /// Handles so many at the same time, each of another key, and never more than `eventing.concurrency`; nought counts as one.
+    /// One replica reads at a time, so that is so many of all replicas, over every transport. It reads ahead little more than
+    /// that: the next reader finds the rest untouched when this one dies.
+    #[must_use]
+    pub fn at_once(mut self, most: u32) -> Self {
+        self.at_once = Some(most.max(1) as usize);
         self
     }
 
@@ -184,7 +209,7 @@ impl Consumer {
     async fn read_and_work(&self, stop: &CancellationToken) -> Result<(), Error> {
         let token = self.parts.ids.uuid();
         let reader = match &self.work {
-            Kind::Events(_) => {
+            Kind::Events(_) | Kind::Passing(_) => {
                 let (group, topics, start) = (self.name.clone(), self.topics.clone(), self.begin().await?);
                 let reader = self.parts.bus.subscribe(Subscription { group, topics, start, token }).await?;
                 self.note_beginning().await?;
@@ -192,7 +217,7 @@ impl Consumer {
             }
             Kind::Commands(queue, bus, _) => bus.work(*queue, token).await?,
         };
-        let (sender, receiver) = mpsc::channel(self.parts.options.queue as usize);
+        let (sender, receiver) = mpsc::channel(self.room());
         // A failure of reading drops what is being handled: it is rolled back, and delivered again.
         let reading = self.read(&*reader, sender, stop);
         let working = self.handle_all(&*reader, receiver, stop);
@@ -250,7 +275,7 @@ impl Consumer {
         mut queue: mpsc::Receiver<Taken>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let (most, room) = (self.concurrency(), self.parts.options.queue as usize);
+        let (most, room) = (self.concurrency(), self.room());
         let (mut lanes, mut running) = (Lanes::new((room / 8).max(1)), FuturesUnordered::new());
         // At most one of each.
         let (mut acknowledging, mut looking) = (FuturesUnordered::new(), FuturesUnordered::new());
@@ -310,59 +335,16 @@ impl Consumer {
 
     /// Turns at the same time. One of an event holds a connection all the while: half of the pool is for others.
     fn concurrency(&self) -> usize {
-        let most = self.parts.options.concurrency as usize;
+        let most = self.at_once.unwrap_or(usize::MAX).min(self.parts.options.concurrency as usize);
         match &self.work {
             Kind::Events(_) => most.min((self.parts.db.options().get_max_connections() / 2).max(1) as usize),
-            Kind::Commands(..) => most,
+            Kind::Passing(_) | Kind::Commands(..) => most,
         }
     }
 
-    /// The keys whose time has come, and when to look again: soon while anything is held, for it may be due or be asked
-    /// for; rarely while nothing is.
-    async fn look_for_due(&self, sweep: bool) -> (Vec<String>, Instant) {
-        let poll = Duration::from_millis(self.parts.options.poll_ms);
-        match self.due(sweep).await {
-            Ok((held, keys)) => {
-                let now = self.parts.clock.now();
-                let quiet = held.alive == 0 && held.dead == 0;
-                let mut next = if quiet { SWEEP } else { poll };
-                if keys.len() >= DUE {
-                    next = DUE_PAUSE;
-                }
-                let mut due_keys = Vec::new();
-                for (key, due) in keys {
-                    if due <= now {
-                        due_keys.push(key);
-                    } else {
-                        next = next.min(until(now, due));
-                    }
-                }
-                (due_keys, Instant::now() + next)
-            }
-            Err(error) => {
-                tracing::warn!(%error, consumer = self.name, "held events could not be looked after");
-                (Vec::new(), Instant::now() + poll)
-            }
-        }
-    }
-
-    async fn due(&self, sweep: bool) -> Result<(Held, Vec<(String, Timestamp)>), Error> {
-        let mut connection = self.parts.db.acquire().await?;
-        let now = self.parts.clock.now();
-        if sweep {
-            while store::inbox::sweep(&mut connection, &self.sql, now).await? > 0 {}
-        }
-        let held = store::inbox::count(&mut connection, &self.sql, &self.name).await?;
-        self.parts.metrics.held(&self.name, held);
-        if held.dead > 0 {
-            let age = SignedDuration::from_secs(self.parts.options.archive_after_secs.cast_signed());
-            store::inbox::archive(&mut connection, &self.sql, &self.name, now.checked_sub(age).unwrap_or(now)).await?;
-        }
-        let due = match held.alive {
-            0 => Vec::new(),
-            _ => store::inbox::due(&mut connection, &self.sql, &self.name, DUE as i64).await?,
-        };
-        Ok((held, due))
+    /// Events that wait in memory for their turn.
+    fn room(&self) -> usize {
+        self.at_once.unwrap_or(usize::MAX).min(self.parts.options.queue as usize)
     }
 }
 

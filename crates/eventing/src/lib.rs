@@ -3,7 +3,8 @@
 //! A service changes its state and writes what happened into its [`Outbox`] in one transaction; the [`Relay`] carries it
 //! to the [`bus::Bus`] after the commit; a [`Consumer`] of another service gives it an effect in a transaction of its own.
 //! Delivery is at least once, the effect exactly once, and the order of a key is kept on the whole way. Commands
-//! ([`Commands`], [`Consumer::working`]) share the far half of that way: claim, order, tries, dead letters.
+//! ([`Commands`], [`Consumer::working`]) share the far half of that way: claim, order, tries, dead letters. Who must call
+//! others for the effect of an event passes it on ([`Consumer::passing`]), at least once.
 //!
 //! Four decisions shape it.
 //! - **The relay reads by number and remembers holes** (`relay/cursor.rs`). Numbers are given at write and rows seen at
@@ -38,7 +39,7 @@ mod topic;
 
 pub use brokers::Brokers;
 pub use command::{Command, CommandBus, CommandHandler, Commands, Queue};
-pub use consumer::{Consumer, Handler};
+pub use consumer::{Consumer, Handler, PassingHandler};
 pub use dead::{DeadLetter, DeadLetters, Depth, Filter};
 pub use error::Error;
 pub use event::{Encoding, Event};

@@ -51,6 +51,6 @@ impl Turn<'_> {
             return Ok(());
         };
         let command = Command::of(*queue, event);
-        turn::bounded(self.limit(), &self.call(event), handler.died(transaction, &command, failure)).await
+        turn::bounded(self.consumer.within, &self.call(event), handler.died(transaction, &command, failure)).await
     }
 }

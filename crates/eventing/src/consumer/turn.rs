@@ -7,6 +7,7 @@ use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use serde_json::Value;
+use sqlx::PgConnection;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +46,7 @@ pub(super) struct Turned {
 }
 
 /// What became of a try.
-enum Outcome {
+pub(super) enum Outcome {
     /// It has had its effect, now or before.
     Done(&'static str),
     /// It waits behind another of its key.
@@ -102,8 +103,8 @@ impl Turn<'_> {
         let mut breath = self.breath();
         let fresh = loop {
             // What waits ahead of it is no reason to forget it.
-            match self.fresh(event, true).await {
-                Ok(fresh) => break fresh,
+            match self.look(event, true).await {
+                Ok(claim) => break claim == Claim::Mine,
                 Err(failure) => breath.draw(&failure).await,
             }
         };
@@ -113,12 +114,12 @@ impl Turn<'_> {
         self.keep(event, &Failure::permanent(reason, "the broker gave it up")).await
     }
 
-    /// Whether anything keeps an event from being handled.
-    async fn fresh(&self, event: &Event, held: bool) -> Result<bool, Failure> {
+    /// Whether an event may be handled now, as it looks.
+    pub(super) async fn look(&self, event: &Event, held: bool) -> Result<Claim, Failure> {
         let parts = &self.consumer.parts;
         let mut connection = parts.db.acquire().await?;
         let subject = (self.consumer.name.as_str(), event, held);
-        Ok(store::inbox::fresh(&mut connection, &self.consumer.sql, subject, parts.clock.now()).await?)
+        Ok(store::inbox::look(&mut connection, &self.consumer.sql, subject, parts.clock.now()).await?)
     }
 
     /// Works through what the key holds, from its head, until something is not due or fails.
@@ -152,7 +153,7 @@ impl Turn<'_> {
                 Ok(outcome) => break outcome,
                 Err(failure @ Failure::Transient(_)) => {
                     // What the database refuses while it is there may be for the event.
-                    if began.elapsed() > self.limit() * 2 && self.database_answers().await {
+                    if began.elapsed() > self.consumer.within * 2 && self.database_answers().await {
                         break Outcome::Failed(Failure::retryable("DATABASE", failure.to_string()));
                     }
                     breath.draw(&failure).await;
@@ -190,6 +191,7 @@ impl Turn<'_> {
         let (parts, sql, name) = (&self.consumer.parts, &self.consumer.sql, &self.consumer.name);
         let now = parts.clock.now();
         let remember = match &self.consumer.work {
+            Kind::Passing(handler) => return self.pass(&**handler, event, held, call).await,
             Kind::Events(_) => parts.options.remember_events(),
             Kind::Commands(..) => REMEMBER,
         };
@@ -204,15 +206,7 @@ impl Turn<'_> {
             }
             Claim::Done => Outcome::Done("known"),
             Claim::Behind => {
-                let waiting = Standing {
-                    state: "waiting",
-                    failures: 0,
-                    reason: String::new(),
-                    error: String::new(),
-                    now,
-                    due: now,
-                };
-                let _kept_before_is_as_good = store::inbox::hold(&mut transaction, sql, name, event, &waiting).await?;
+                self.wait_behind(&mut transaction, event).await?;
                 Outcome::Behind
             }
         };
@@ -225,12 +219,21 @@ impl Turn<'_> {
         Ok(outcome)
     }
 
+    /// Sets an event aside behind what its key holds.
+    pub(super) async fn wait_behind(&self, connection: &mut PgConnection, event: &Event) -> Result<(), Failure> {
+        let (sql, name, now) = (&self.consumer.sql, &self.consumer.name, self.consumer.parts.clock.now());
+        let (reason, error) = (String::new(), String::new());
+        let waiting = Standing { state: "waiting", failures: 0, reason, error, now, due: now };
+        let _kept_before_is_as_good = store::inbox::hold(connection, sql, name, event, &waiting).await?;
+        Ok(())
+    }
+
     /// Does the work of a command, with no transaction open, unless it was done or waits. Nothing for an event.
     async fn act(&self, event: &Event, held: bool, call: &Arc<Call>) -> Result<Option<Value>, Failure> {
         let Kind::Commands(queue, _, handler) = &self.consumer.work else { return Ok(None) };
         let parts = &self.consumer.parts;
         let now = parts.clock.now();
-        if !self.fresh(event, held).await? {
+        if self.look(event, held).await? != Claim::Mine {
             return Ok(None);
         }
         // What may have been begun is seen through.
@@ -238,7 +241,7 @@ impl Turn<'_> {
             return Err(Failure::permanent("EXPIRED", "nobody began it in time"));
         }
         let command = Command::of(*queue, event);
-        bounded(self.limit(), call, handler.act(&command)).await.map(Some)
+        bounded(self.consumer.within, call, handler.act(&command)).await.map(Some)
     }
 
     /// What is written in the transaction of the claim.
@@ -251,20 +254,17 @@ impl Turn<'_> {
     ) -> Result<(), Failure> {
         let consumer = &self.consumer;
         match (&consumer.work, acted) {
-            (Kind::Events(handler), _) => bounded(self.limit(), call, handler.handle(transaction, event)).await,
+            (Kind::Events(handler), _) => bounded(self.consumer.within, call, handler.handle(transaction, event)).await,
             (Kind::Commands(queue, _, handler), Some(result)) => {
                 let command = Command::of(*queue, event);
-                bounded(self.limit(), call, handler.settle(transaction, &command, &result)).await?;
+                bounded(self.consumer.within, call, handler.settle(transaction, &command, &result)).await?;
                 Ok(store::inbox::note(transaction, &consumer.sql, (&consumer.name, event), &result).await?)
             }
-            // It waited a moment ago, and does not any more.
-            (Kind::Commands(..), None) => Err(Failure::Transient("what was before it is gone".to_owned())),
+            // It waited a moment ago, and does not any more. What is passed on has nothing to follow.
+            (Kind::Commands(..), None) | (Kind::Passing(_), _) => {
+                Err(Failure::Transient("what was before it is gone".to_owned()))
+            }
         }
-    }
-
-    /// Longest time of one handling.
-    pub(super) fn limit(&self) -> Duration {
-        Duration::from_millis(self.consumer.parts.options.handler_timeout_ms)
     }
 
     pub(super) fn call(&self, event: &Event) -> Arc<Call> {

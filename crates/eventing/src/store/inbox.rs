@@ -132,7 +132,7 @@ fn claims(schema: &str) -> (String, String) {
 /// Whether an event may be handled now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// It may, in this transaction.
+    /// It may, in this transaction if it was claimed in one.
     Mine,
     /// It has had its effect.
     Done,
@@ -205,13 +205,13 @@ pub(crate) async fn begin(
     Ok(())
 }
 
-/// Whether anything keeps an event from being handled, without a claim: what is seen may be over by the time of one.
-pub(crate) async fn fresh(
+/// Whether an event may be handled, without a claim: what is seen may be over by the time of one.
+pub(crate) async fn look(
     connection: &mut PgConnection,
     sql: &Statements,
     (consumer, event, held): (&str, &Event, bool),
     now: Timestamp,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Claim, sqlx::Error> {
     let row = sqlx::query(AssertSqlSafe(Arc::clone(&sql.known)))
         .bind(consumer)
         .bind(&event.key)
@@ -221,7 +221,11 @@ pub(crate) async fn fresh(
         .fetch_one(connection)
         .await?;
     let (waits, known): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(!known && (held || !waits))
+    Ok(match (known, waits && !held) {
+        (true, _) => Claim::Done,
+        (_, true) => Claim::Behind,
+        _ => Claim::Mine,
+    })
 }
 
 /// Notes what a command that was claimed has come to.
