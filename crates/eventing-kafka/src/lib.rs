@@ -16,6 +16,7 @@
 //! librdkafka blocks; what of it waits for the broker runs on threads that may.
 
 mod frame;
+mod lag;
 mod options;
 mod publish;
 mod read;

@@ -3,10 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -27,6 +24,7 @@ use rdkafka::{
 use crate::{
     Options, blocking, broker,
     frame::{self, Frame},
+    lag::Lag,
     registry::{Named, Registry},
     wire,
 };
@@ -38,13 +36,13 @@ const MOST_BYTES: usize = 8 << 20;
 /// A reader whose consumer waits for its database is no less a member.
 const LONGEST_POLL_MS: &str = "3600000";
 
-type Place = (String, i32);
+pub(crate) type Place = (String, i32);
 
 /// How far a partition is.
 #[derive(Debug, Default)]
-struct Progress {
+pub(crate) struct Progress {
     /// The one after the last that was given.
-    next: i64,
+    pub(crate) next: i64,
     /// Given and not acknowledged.
     open: BTreeSet<i64>,
 }
@@ -82,10 +80,8 @@ pub(crate) struct Group {
     registry: Option<Arc<Registry>>,
     /// Taken and not given yet: the registry has not said what the first of them is.
     taken: tokio::sync::Mutex<VecDeque<Taken>>,
-    progress: Mutex<HashMap<Place, Progress>>,
-    /// The last call found nothing.
-    idle: AtomicBool,
-    timeout: Duration,
+    progress: Arc<Mutex<HashMap<Place, Progress>>>,
+    lag: Lag,
 }
 
 impl Group {
@@ -107,15 +103,10 @@ impl Group {
         config.set("group.instance.id", &group);
         let consumer: StreamConsumer = config.create().map_err(broker)?;
         consumer.subscribe(&topics.keys().map(String::as_str).collect::<Vec<_>>()).map_err(broker)?;
-        Ok(Self {
-            consumer: Some(Arc::new(consumer)),
-            topics,
-            registry,
-            taken: tokio::sync::Mutex::default(),
-            progress: Mutex::default(),
-            idle: AtomicBool::new(false),
-            timeout: options.timeout(),
-        })
+        let (consumer, progress) = (Arc::new(consumer), Arc::default());
+        let lag = Lag::of(&consumer, &topics, &progress, options.timeout());
+        let (consumer, taken) = (Some(consumer), tokio::sync::Mutex::default());
+        Ok(Self { consumer, topics, registry, taken, progress, lag })
     }
 
     fn consumer(&self) -> Result<&Arc<StreamConsumer>, Error> {
@@ -124,15 +115,14 @@ impl Group {
 
     /// Takes what the broker has, up to `most` records.
     async fn take(&self, most: usize, taken: &mut VecDeque<Taken>) -> Result<(), Error> {
-        let consumer = self.consumer()?;
+        let (consumer, ends) = (self.consumer()?, self.lag.known());
         let first = match tokio::time::timeout(WAIT, consumer.recv()).await {
             Ok(first) => first.map_err(broker)?,
             Err(_) => {
-                self.idle.store(true, Ordering::Relaxed);
+                self.lag.waited(ends);
                 return Ok(());
             }
         };
-        self.idle.store(false, Ordering::Relaxed);
         taken.extend(self.taken(&first));
         // Records may be large: what is read is bounded in bytes too.
         let mut room = MOST_BYTES.saturating_sub(first.payload_len());
@@ -333,26 +323,7 @@ impl Reader for Group {
     }
 
     async fn lag(&self) -> Result<Vec<(Topic, u64)>, Error> {
-        // Ends of transactions count as records, but are not given to anybody: who waits in vain has everything.
-        if self.idle.load(Ordering::Relaxed) {
-            return Ok(self.topics.values().map(|topic| (topic.clone(), 0)).collect());
-        }
-        let next: HashMap<Place, i64> = {
-            let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-            progress.iter().map(|(place, progress)| (place.clone(), progress.next)).collect()
-        };
-        let (consumer, topics, timeout) = (Arc::clone(self.consumer()?), self.topics.clone(), self.timeout);
-        blocking(move || {
-            let mut lags: HashMap<String, u64> = topics.keys().map(|name| (name.clone(), 0)).collect();
-            for ((topic, partition), next) in &next {
-                let (_, high) = consumer.fetch_watermarks(topic, *partition, timeout)?;
-                if let Some(lag) = lags.get_mut(topic) {
-                    *lag += u64::try_from(high - next).unwrap_or_default();
-                }
-            }
-            Ok(lags.into_iter().filter_map(|(name, lag)| Some((topics.get(&name)?.clone(), lag))).collect())
-        })
-        .await
+        self.lag.told().await
     }
 }
 

@@ -248,6 +248,44 @@ fn a_group_of_kafka_begins_where_it_is_told_to_and_reads_again_from_a_time() {
 }
 
 #[test]
+fn what_a_group_of_kafka_was_not_given_yet_is_its_lag_until_it_is_given() {
+    run(async {
+        let (mut stage, corner) = (Stage::set().await, Corner::shared().await);
+        let _relay = corner.relay(&stage).await;
+        stage.tell("a", &[1, 2, 3]).await;
+        let reader = corner.reader(Start::Earliest).await;
+        numbers(&*reader, 3).await;
+        // Of a consumer that was never given anything, and can take one at a time.
+        (stage.options.queue, stage.options.concurrency) = (1, 1);
+        let gated = Gated { permits: Arc::new(Semaphore::new(0)), inside: Arc::new(Semaphore::new(0)) };
+        let _consumer = corner.consumer(&stage, gated.clone()).await;
+        let told = || {
+            let metrics = stage.metrics.encode();
+            let line = "events_lag{consumer=\"auth.test\",topic=\"events.auth.user_logged_in\"} ";
+            metrics.lines().find_map(|one| one.strip_prefix(line)?.parse::<u64>().ok())
+        };
+        wait_until("three wait", PATIENCE, async || told() >= Some(3)).await;
+        gated.permits.add_permits(3);
+        wait_until("nothing waits", PATIENCE, async || told() == Some(0)).await;
+        // Of a reader that has read, and stands still.
+        let lag = async || reader.lag().await.unwrap()[0].1;
+        wait_until("all was given", PATIENCE, async || {
+            assert!(reader.next(1).await.unwrap().is_empty(), "it was given before");
+            lag().await == 0
+        })
+        .await;
+        stage.tell("a", &[4, 5]).await;
+        wait_until("two wait", PATIENCE, async || lag().await >= 2).await;
+        numbers(&*reader, 2).await;
+        wait_until("all was given again", PATIENCE, async || {
+            assert!(reader.next(1).await.unwrap().is_empty(), "there were two");
+            lag().await == 0
+        })
+        .await;
+    });
+}
+
+#[test]
 fn kafka_killed_loses_nothing_and_doubles_nothing() {
     run(async {
         let mut kafka = TestKafka::start().await;

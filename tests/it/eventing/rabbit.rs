@@ -193,6 +193,25 @@ fn what_rabbitmq_gives_up_is_a_dead_letter_of_the_consumer() {
 }
 
 #[test]
+fn what_waits_in_rabbitmq_is_the_lag_of_its_worker() {
+    run(async {
+        let (stage, corner) = (Stage::set().await, Corner::shared().await);
+        let commands = corner.commands();
+        for id in ids(3) {
+            commands.send(QUEUE, "a", id, &1).await.unwrap();
+        }
+        let stuck = Issuing { answers: Arc::new(Semaphore::new(0)), ..Issuing::new() };
+        let _worker = corner.worker(&stage, &stuck).await;
+        let lag = |count: u32| format!("events_lag{{consumer=\"rewards.issue\",topic=\"cmd:rewards.issue\"}} {count}");
+        // One is given out, and those behind it wait.
+        stage.wait_for_metric(&lag(2)).await;
+        stuck.answers.add_permits(3);
+        stage.wait_for_metric(&lag(0)).await;
+        stage.wait_for_effects(3).await;
+    });
+}
+
+#[test]
 fn a_full_lane_of_rabbitmq_refuses_and_drops_nothing() {
     run(async {
         let corner = Corner::shared().await;
