@@ -85,7 +85,7 @@ fn variables_win_and_take_the_type_asked_for() {
         ("CORELOOP_AUTH__ON", "true"),
         ("CORELOOP_AUTH__HOSTS", "a, b"),
         ("CORELOOP_AUTH__KIND", "fancy"),
-        ("CORELOOP_AUTH__MESH_SECRET", "s3"),
+        ("CORELOOP_AUTH__MESH_SECRET", "hush-hush"),
         ("CORELOOP_AUTH__INNER__DEEP", "7"),
         ("CORELOOP_AUTH__PORTS__AUTH", "7001"),
         ("CORELOOP_CONFIG", "not a setting"),
@@ -97,13 +97,13 @@ fn variables_win_and_take_the_type_asked_for() {
     assert_eq!((options.ttl_secs, options.name.as_str(), options.on), (60, "12", true));
     assert_eq!((options.hosts, options.kind, options.inner.deep), (vec!["a".into(), "b".into()], Kind::Fancy, 7));
     assert_eq!(options.ports.get("auth"), Some(&7001));
-    assert_eq!(options.mesh_secret.unwrap().expose_secret(), "s3");
+    assert_eq!(options.mesh_secret.unwrap().expose_secret(), "hush-hush");
 }
 
 /// The section without the keys of the real one.
 fn only(settings: &Settings) -> Options {
     let text = settings.print();
-    assert!(!text.contains("s3"), "{text}");
+    assert!(!text.contains("hush-hush"), "{text}");
     assert!(text.contains("mesh_secret = \"[redacted]\"  # CORELOOP_AUTH__MESH_SECRET"), "{text}");
     let keys = ["ttl_secs", "name", "ratio", "on", "hosts", "kind", "mesh_secret", "inner", "ports"];
     settings.section("auth").keep(&keys).read().unwrap()
