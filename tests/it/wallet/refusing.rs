@@ -229,12 +229,14 @@ fn two_replicas_cannot_answer_one_key_in_two_ways() {
         let mesh = &patient.start().await;
         let (shop, rich, poor) = (Shop::of(mesh).await, somebody(), somebody());
         shop.grant(&rich, 5).await.unwrap();
-        // Both have read that the key is free before either writes: of different users, so that no lock of theirs orders them.
+        // Both have read that the key is free before either writes: of different users and currencies, so that no lock of theirs
+        // orders them, nor one of the house, whose rows two replicas may happen to share.
         let mut locking = mesh.db.connect().await;
         locking.execute("begin; lock table wallet.postings in share row exclusive mode").await.unwrap();
         let key = key();
         let done = v1::SpendRequest { idempotency_key: key.clone(), ..spend(&rich, 5) };
-        let refused = v1::SpendRequest { idempotency_key: key.clone(), ..spend(&poor, 5) };
+        let currency = Currency::Point.into();
+        let refused = v1::SpendRequest { idempotency_key: key.clone(), currency, ..spend(&poor, 5) };
         let (mut done, mut refused) = (pin!(shop.spend_as(0, &done)), pin!(shop.spend_as(1, &refused)));
         tokio::select! {
             early = &mut done => panic!("answered beside a locked table: {early:?}"),
