@@ -213,9 +213,9 @@ fn those_who_ask_at_once_are_told_the_same() {
     });
 }
 
-/// Who waits to write postings, in this database alone: those of another test have tables of the same number.
-const WAITING: &str = "select count(*) from pg_locks where not granted and relation = 'wallet.postings'::regclass
-    and database = (select oid from pg_database where datname = current_database())";
+/// Who waits for a lock, in this database alone.
+const WAITING: &str =
+    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
 
 /// A replica that was refused while another, who read the same key as free, has the money: the primary key decides.
 #[test]
@@ -229,19 +229,18 @@ fn two_replicas_cannot_answer_one_key_in_two_ways() {
         let mesh = &patient.start().await;
         let (shop, rich, poor) = (Shop::of(mesh).await, somebody(), somebody());
         shop.grant(&rich, 5).await.unwrap();
-        // Both have read that the key is free before either writes: of different users and currencies, so that no lock of theirs
-        // orders them, nor one of the house, whose rows two replicas may happen to share.
+        // Both have read that the key is free before either writes: of different users, so that no lock of theirs orders them. Where
+        // both replicas happen to use the same row of the house (one time in sixteen) the second waits for it instead.
         let mut locking = mesh.db.connect().await;
         locking.execute("begin; lock table wallet.postings in share row exclusive mode").await.unwrap();
         let key = key();
         let done = v1::SpendRequest { idempotency_key: key.clone(), ..spend(&rich, 5) };
-        let currency = Currency::Point.into();
-        let refused = v1::SpendRequest { idempotency_key: key.clone(), currency, ..spend(&poor, 5) };
+        let refused = v1::SpendRequest { idempotency_key: key.clone(), ..spend(&poor, 5) };
         let (mut done, mut refused) = (pin!(shop.spend_as(0, &done)), pin!(shop.spend_as(1, &refused)));
         tokio::select! {
             early = &mut done => panic!("answered beside a locked table: {early:?}"),
             early = &mut refused => panic!("answered beside a locked table: {early:?}"),
-            _ = wait_until("both wait to write", PATIENCE, async || mesh.db.count(WAITING).await == 2) => {}
+            _ = wait_until("both wait", PATIENCE, async || mesh.db.count(WAITING).await >= 2) => {}
         }
         locking.execute("rollback").await.unwrap();
         let (done, refused) = tokio::join!(done, refused);
