@@ -24,7 +24,7 @@ use coreloop_service::Worker;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use jiff::Timestamp;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{mpsc, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -282,9 +282,11 @@ impl Consumer {
         let (mut settled, mut open, mut due_at) = (Vec::<Receipt>::new(), true, Instant::now());
         let mut sweep_at = due_at;
         loop {
+            // Of several things that happened the one below takes any: nothing begins once it is told to stop.
+            open &= !stop.is_cancelled();
             while open && running.len() < most && settled.len() < room {
                 let Some((key, work)) = lanes.next() else { break };
-                running.push(Turn { consumer: self, key, work, hindered: Notify::new() }.take(stop));
+                running.push(Turn { consumer: self, key, work, hindered: watch::Sender::new(false) }.take(stop));
             }
             if acknowledging.is_empty() && !settled.is_empty() {
                 let receipts = std::mem::take(&mut settled);

@@ -1,12 +1,14 @@
 //! What hinders a consumer: a database that refuses, records of its own that it cannot read, a stop with much in memory.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use coreloop_db::Transaction;
 use coreloop_eventing::{Event, Failure, Handler};
 use coreloop_testkit::{run, wait_until};
-use tokio::sync::Semaphore;
 
 use super::stage::{Gated, Noting, Poisoned, Stage};
 
@@ -22,6 +24,22 @@ impl Handler for Refused {
             return Err(Failure::Transient("could not serialize access".into()));
         }
         Noting.handle(tx, event).await
+    }
+}
+
+/// As [`Gated`], but the database refuses the first try.
+struct Stumbling {
+    gated: Gated,
+    stumbled: AtomicBool,
+}
+
+#[async_trait]
+impl Handler for Stumbling {
+    async fn handle(&self, tx: &mut Transaction, event: &Event) -> Result<(), Failure> {
+        if !self.stumbled.swap(true, Ordering::SeqCst) {
+            return Err(Failure::Transient("could not serialize access".into()));
+        }
+        self.gated.handle(tx, event).await
     }
 }
 
@@ -66,7 +84,9 @@ fn a_consumer_that_is_stopped_ends_what_it_has_begun_and_leaves_the_rest() {
     run(async {
         let mut stage = Stage::set().await;
         stage.options.concurrency = 2;
-        let gated = Gated { permits: Arc::new(Semaphore::new(0)), inside: Arc::new(Semaphore::new(0)) };
+        // A broker that answers late has the consumer drop what it has begun, and begin again.
+        stage.options.broker_timeout_ms = 30_000;
+        let gated = Gated::shut();
         let (_relay, consumer) = (stage.relay().await, stage.consumer(gated.clone()).await);
         for key in ["a", "b", "c", "d", "e"] {
             stage.tell(key, &[1, 2, 3]).await;
@@ -79,5 +99,30 @@ fn a_consumer_that_is_stopped_ends_what_it_has_begun_and_leaves_the_rest() {
         let _next = stage.consumer(Noting).await;
         stage.wait_for_effects(15).await;
         assert!(stage.effects().await.values().all(|numbers| *numbers == [1, 2, 3]));
+    });
+}
+
+#[test]
+fn what_the_database_hindered_once_is_ended_by_a_stop_as_well() {
+    run(async {
+        let mut stage = Stage::set().await;
+        stage.options.broker_timeout_ms = 30_000;
+        let gated = Gated::shut();
+        let stumbling = Stumbling { gated: gated.clone(), stumbled: AtomicBool::new(false) };
+        let (_relay, consumer) = (stage.relay().await, stage.consumer(stumbling).await);
+        stage.tell("a", &[1]).await;
+        gated.inside.acquire().await.unwrap().forget();
+        let mut stopping = std::pin::pin!(consumer.stop());
+        let others = async {
+            for _ in 0..100 {
+                stage.effects().await;
+            }
+        };
+        tokio::select! {
+            () = &mut stopping => panic!("it gave up what was under way"),
+            () = others => gated.permits.add_permits(1),
+        }
+        stopping.await;
+        assert_eq!(stage.effects().await.into_keys().collect::<Vec<_>>(), ["a"]);
     });
 }

@@ -10,7 +10,6 @@ use coreloop_eventing::{
 use coreloop_eventing_kafka::{KafkaBus, Options};
 use coreloop_facts::v1::AuthUserLoggedIn;
 use coreloop_testkit::{TestKafka, run, wait::wait_for, wait_until};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::stage::{CONSUMER, Gated, Noting, Poisoned, Running, Stage};
@@ -126,7 +125,7 @@ fn what_a_killed_consumer_had_of_kafka_is_read_again() {
     run(async {
         let (stage, corner) = (Stage::set().await, Corner::shared().await);
         let _relay = corner.relay(&stage).await;
-        let gated = Gated { permits: Arc::new(Semaphore::new(0)), inside: Arc::new(Semaphore::new(0)) };
+        let gated = Gated::shut();
         let stuck = corner.consumer(&stage, gated.clone()).await;
         stage.tell("a", &[1, 2]).await;
         stage.tell("b", &[1, 2]).await;
@@ -257,7 +256,7 @@ fn what_a_group_of_kafka_was_not_given_yet_is_its_lag_until_it_is_given() {
         numbers(&*reader, 3).await;
         // Of a consumer that was never given anything, and can take one at a time.
         (stage.options.queue, stage.options.concurrency) = (1, 1);
-        let gated = Gated { permits: Arc::new(Semaphore::new(0)), inside: Arc::new(Semaphore::new(0)) };
+        let gated = Gated::shut();
         let _consumer = corner.consumer(&stage, gated.clone()).await;
         let told = || {
             let metrics = stage.metrics.encode();

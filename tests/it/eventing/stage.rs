@@ -283,6 +283,13 @@ pub struct Gated {
     pub inside: Arc<Semaphore>,
 }
 
+impl Gated {
+    /// Without a permit.
+    pub fn shut() -> Self {
+        Self { permits: Arc::new(Semaphore::new(0)), inside: Arc::new(Semaphore::new(0)) }
+    }
+}
+
 #[async_trait]
 impl Handler for Gated {
     async fn handle(&self, tx: &mut Transaction, event: &Event) -> Result<(), Failure> {

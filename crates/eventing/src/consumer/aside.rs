@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
 use super::{died::Hook, turn::Turn};
@@ -22,7 +22,7 @@ const LAST_BREATH: Duration = Duration::from_secs(2);
 /// Growing pauses between tries of what is safe to repeat, until the database lets it happen.
 pub(super) struct Breath<'a> {
     consumer: &'a str,
-    hindered: &'a Notify,
+    hindered: &'a watch::Sender<bool>,
     next: Duration,
 }
 
@@ -34,7 +34,7 @@ impl Breath<'_> {
             }
             _ => tracing::warn!(%failure, consumer = self.consumer, "the database refuses what is known of an event"),
         }
-        self.hindered.notify_one();
+        self.hindered.send_replace(true);
         tokio::time::sleep(self.next).await;
         self.next = (self.next * 3).min(LAST_BREATH);
     }

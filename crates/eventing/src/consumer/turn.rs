@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::PgConnection;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{Consumer, Kind, lanes::Work};
@@ -30,8 +30,8 @@ pub(super) struct Turn<'a> {
     pub(super) consumer: &'a Consumer,
     pub(super) key: String,
     pub(super) work: Work,
-    /// It could not go on for the database.
-    pub(super) hindered: Notify,
+    /// It cannot go on for the database; until that answers again.
+    pub(super) hindered: watch::Sender<bool>,
 }
 
 /// A turn that was taken.
@@ -59,11 +59,17 @@ impl Turn<'_> {
     pub(super) async fn take(self, stop: &CancellationToken) -> Turned {
         let taken = tokio::select! {
             taken = self.work() => Some(taken),
-            () = async { stop.cancelled().await; self.hindered.notified().await } => None,
+            () = async { stop.cancelled().await; self.hindrance().await } => None,
         };
         let given_up = taken.is_none();
         let (receipt, again) = taken.unwrap_or_default();
         Turned { key: self.key, receipt, again, given_up }
+    }
+
+    /// Waits until the database is in the way.
+    async fn hindrance(&self) {
+        let mut told = self.hindered.subscribe();
+        let _there_as_long_as_this_turn = told.wait_for(|hindered| *hindered).await;
     }
 
     async fn work(&self) -> (Option<Receipt>, Option<Instant>) {
@@ -119,7 +125,9 @@ impl Turn<'_> {
         let parts = &self.consumer.parts;
         let mut connection = parts.db.acquire().await?;
         let subject = (self.consumer.name.as_str(), event, held);
-        Ok(store::inbox::look(&mut connection, &self.consumer.sql, subject, parts.clock.now()).await?)
+        let claim = store::inbox::look(&mut connection, &self.consumer.sql, subject, parts.clock.now()).await?;
+        self.hindered.send_replace(false);
+        Ok(claim)
     }
 
     /// Works through what the key holds, from its head, until something is not due or fails.
@@ -199,6 +207,7 @@ impl Turn<'_> {
         let acted = self.act(event, held, call).await?;
         let mut transaction = coreloop_db::begin(&parts.db).await?;
         let claim = store::inbox::claim(&mut transaction, sql, (name, event, held), now, expires).await?;
+        self.hindered.send_replace(false);
         let outcome = match claim {
             Claim::Mine => {
                 self.follow(&mut transaction, event, acted, call).await?;
