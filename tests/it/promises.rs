@@ -13,16 +13,29 @@ mod restarting;
 mod sagas;
 mod watching;
 
+use std::time::Duration;
+
 use coreloop_testkit::{Answer, TestMesh, Visitor, mesh::Builder};
 use futures::future::join_all;
 use serde_json::Value;
 
+/// How long a racer waits: two hundred who hash on a busy machine are last to be served.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// So many replicas on one database and Redis, without rate limits, which would hide a race, and with patience and places: who
 /// loses a race is told so however late, and by its own reason.
 fn replicas(count: usize) -> Builder {
-    let mesh =
-        TestMesh::builder().replicas(count).setting("limit.enabled", false).setting("server.max_wait_ms", 10_000_i64);
-    mesh.setting("server.max_in_flight", 4_000_i64).setting("auth.hash_queue", 1_000_i64)
+    TestMesh::builder()
+        .replicas(count)
+        .setting("limit.enabled", false)
+        .setting("server.max_wait_ms", 30_000_i64)
+        .setting("server.max_in_flight", 4_000_i64)
+        .setting("auth.hash_queue", 1_000_i64)
+        .setting("gateway.deadline_secs", 110_i64)
+        .setting("server.default_deadline_ms", 110_000_i64)
+        .setting("database.acquire_timeout_ms", 60_000_i64)
+        .setting("database.lock_timeout_ms", 60_000_i64)
+        .setting("redis.response_timeout_ms", 30_000_i64)
 }
 
 /// Callers who are each at an address of their own, in turn at each of the replicas; `seed` says who begins where.
@@ -35,7 +48,7 @@ fn racers(mesh: &TestMesh, count: usize, replicas: usize, seed: u64) -> Vec<Visi
 async fn all_post(racers: &[Visitor], path: &str, body: impl Fn(&Visitor) -> Value) -> Vec<Answer> {
     join_all(racers.iter().map(|racer| {
         let body = body(racer);
-        async move { racer.post(path, &body).await }
+        async move { racer.rest().post(path, &body).within(PATIENCE).send().await }
     }))
     .await
 }

@@ -10,7 +10,7 @@ use coreloop_testkit::{
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::stage::{RECOVERY, give, gold, key, mesh, nothing_is_amiss};
+use super::stage::{RECOVERY, give, gold, hasty, key, nothing_is_amiss};
 
 /// The ten seconds and five minutes of the settings, shortened.
 pub const BLIND: &str =
@@ -23,7 +23,7 @@ pub const AWAY: &str = "DEPENDENCY_UNAVAILABLE";
 pub const UNKNOWN: &str = "REVOCATION_UNKNOWN";
 
 fn one() -> Builder {
-    mesh().replicas(1)
+    hasty().replicas(1)
 }
 
 async fn buy(who: &Persona, product: &str, key: &str) -> Answer {

@@ -10,7 +10,7 @@ use futures::{StreamExt as _, future::join_all, stream};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
 
-use super::stage::{Buyer, MESH, RECOVERY, give, gold, key, mesh, nothing_is_amiss};
+use super::stage::{Buyer, MESH, RECOVERY, give, gold, hasty, key, mesh, nothing_is_amiss};
 
 /// Every purchase is over.
 async fn over(mesh: &TestMesh) {
@@ -21,7 +21,8 @@ async fn over(mesh: &TestMesh) {
 #[test]
 fn a_purchase_whose_buyer_goes_away_at_any_step_is_finished() {
     run(async {
-        let mesh = mesh().start().await;
+        // Those that are cut wait for the lease to end.
+        let mesh = mesh().setting("shop.lease_secs", 20_i64).start().await;
         let purchases: i64 = if deep() { 2_000 } else { 200 };
         let alice = Buyer::with(&mesh, purchases * 80).await;
         let mut random = StdRng::seed_from_u64(seed("cut purchases"));
@@ -56,7 +57,7 @@ fn a_purchase_whose_buyer_goes_away_at_any_step_is_finished() {
 #[test]
 fn purchases_of_a_shop_that_is_killed_are_finished_by_another() {
     run(async {
-        let mut mesh = mesh().start().await;
+        let mut mesh = hasty().start().await;
         let (alice, kills) = (Buyer::with(&mesh, 80 * 4_000).await, if deep() { 10 } else { 2 });
         for _ in 0..kills {
             let keys: Vec<String> = (0..64).map(|_| key()).collect();
@@ -107,7 +108,7 @@ fn purchases_of_a_shop_that_is_killed_are_finished_by_another() {
 #[test]
 fn while_the_wallet_is_away_nothing_is_lost_and_nothing_given() {
     run(async {
-        let mut mesh = mesh().start().await;
+        let mut mesh = hasty().start().await;
         let (alice, k) = (Buyer::with(&mesh, 13 * 80).await, key());
         for replica in [0, 1] {
             mesh.node_mut(replica, "wallet").kill().await;
@@ -175,7 +176,7 @@ fn what_is_refused_to_one_is_ended_by_whoever_has_taken_it_up() {
 #[test]
 fn purchases_go_on_without_redis() {
     run(async {
-        let mut mesh = mesh().start().await;
+        let mut mesh = hasty().start().await;
         let (alice, k) = (Buyer::with(&mesh, 1_000).await, key());
         alice.buy("spins-5", &key()).await.expect(200);
         mesh.redis.kill();

@@ -4,7 +4,7 @@ use coreloop_testkit::{TestMesh, run, wait::wait_until};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::stage::{Buyer, MESH, RECOVERY, give, gold, key, mesh, nothing_is_amiss, own, product};
+use super::stage::{Buyer, MESH, RECOVERY, give, gold, hasty, key, nothing_is_amiss, own, product};
 
 fn package(id: &str, change: Value) -> Value {
     let mut product = json!({"product_id": id, "category": "CATEGORY_ITEM", "name": "P", "price": 10, "active": true,
@@ -46,7 +46,7 @@ fn what_a_purchase_took_comes_back_when_it_fails() {
 #[test]
 fn what_is_not_limited_for_a_while_was_still_sold() {
     run(async {
-        let mut mesh = mesh().start().await;
+        let mut mesh = hasty().start().await;
         let (one, two) = (own("one"), own("two"));
         let limited =
             async |mesh: &TestMesh, id: &str, stock: Value| product(mesh, &package(id, json!({"stock": stock}))).await;

@@ -208,7 +208,7 @@ async fn rewards(mesh: &TestMesh) {
 #[test]
 fn the_metrics_of_the_economy_count_what_is_done() {
     run(async {
-        let settings = mesh().setting("shop.lease_secs", 30_i64).setting("rewards.resend_after_secs", 1_i64);
+        let settings = mesh().setting("rewards.resend_after_secs", 1_i64);
         let mut mesh = settings.start().await;
         shop(&mut mesh).await;
         rewards(&mesh).await;

@@ -169,7 +169,7 @@ const NOTED: &str = "
 fn what_is_written_together_goes_in_by_its_id() {
     run(async {
         // A Redis that is slow once is not asked for the others' claims, and all are waited for here.
-        let mesh = mesh().setting("shop.lanes", 1_i64).setting("shop.lease_secs", 30_i64);
+        let mesh = mesh().setting("shop.lanes", 1_i64);
         let mesh = mesh.setting("shop.claim_timeout_ms", 1_000_i64).start().await;
         let alice = Buyer::with(&mesh, 80 * 13).await;
         mesh.db.execute(NOTED).await;

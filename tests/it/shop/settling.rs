@@ -6,7 +6,7 @@ use coreloop_testkit::{
 };
 use serde_json::{Value, json};
 
-use super::stage::{Buyer, MESH, RECOVERY, give, gold, key, mesh, nothing_is_amiss, spend};
+use super::stage::{Buyer, MESH, RECOVERY, give, gold, hasty, key, mesh, nothing_is_amiss, spend};
 
 /// Has the payment service decide, and tell so; answers the statuses and bodies that its webhooks got.
 pub async fn decide(mesh: &TestMesh, payment: &str, decision: &Value) -> Vec<(u64, String)> {
@@ -305,7 +305,7 @@ fn what_an_operator_voids_is_paid_back() {
 fn a_payment_service_that_is_away_is_asked_less_and_less() {
     run(async {
         let (first, most) = ("shop.payment.poll_secs", "shop.payment.poll_most_secs");
-        let mesh = mesh().setting(first, 5_i64).setting(most, 60_i64).start().await;
+        let mesh = hasty().setting(first, 5_i64).setting(most, 60_i64).start().await;
         let (alice, k, stand_ins) = (Buyer::new(&mesh), key(), mesh.stand_ins.as_ref().unwrap());
         stand_ins.fault(&json!({"provider": "payment", "kind": "error"})).await;
         assert_eq!(alice.convert(&k, "card").await.status, 503);

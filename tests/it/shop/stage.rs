@@ -25,7 +25,8 @@ pub fn issuer() -> Arc<Issuer> {
     Arc::clone(ISSUER.get_or_init(|| Arc::new(Issuer::new().expect("keys"))))
 }
 
-/// A mesh of two replicas, each module in a process of its own, with the payment service.
+/// A mesh of two replicas, each module in a process of its own, with the payment service. Whoever buys waits for a second less
+/// than a lease: here as long as for anything, so that nothing is IN_PROGRESS because the machine has much else to do.
 pub fn mesh() -> Builder {
     TestMesh::builder()
         .split()
@@ -34,15 +35,18 @@ pub fn mesh() -> Builder {
         .issuer(issuer())
         // Buyers of tests buy faster than people.
         .setting("limit.enabled", false)
-        // What is interrupted is taken up by others soon.
-        .setting("shop.lease_secs", 6_i64)
+        .setting("shop.lease_secs", 30_i64)
         .setting("shop.payment.poll_secs", 1_i64)
         .setting("shop.payment.poll_most_secs", 1_i64)
 }
 
-/// The one that tests share: each has buyers and products of its own. Whoever buys waits for a second less than a lease: here
-/// as long as for anything, so that nothing is IN_PROGRESS because the machine has much else to do.
-pub static MESH: Shared<TestMesh> = Shared::new(|| Box::pin(mesh().setting("shop.lease_secs", 30_i64).start()));
+/// As [`mesh`], but what is interrupted is taken up by others soon.
+pub fn hasty() -> Builder {
+    mesh().setting("shop.lease_secs", 6_i64)
+}
+
+/// The one that tests share: each has buyers and products of its own.
+pub static MESH: Shared<TestMesh> = Shared::new(|| Box::pin(mesh().start()));
 
 /// For what was interrupted on a machine that is too busy; that it takes no longer than M7 says is `promises::sagas`.
 pub const RECOVERY: Duration = Duration::from_secs(90);
