@@ -283,6 +283,13 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
+    /// What the process logged under the request id of this answer, for a test that tells why it failed.
+    #[must_use]
+    pub fn logged(&self) -> Vec<Value> {
+        let id = self.header("x-request-id");
+        if id.is_empty() { Vec::new() } else { crate::logs::lines_with(id) }
+    }
+
     /// The reason of the ErrorInfo in an error body, empty when there is none.
     #[must_use]
     pub fn reason(&self) -> String {

@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, LocalBoxFuture};
 use tokio::{runtime::Runtime, sync::OnceCell};
 
 /// The longest a test may take; a hang becomes a failure with a name.
-pub const TEST_TIMEOUT: Duration = Duration::from_secs(120);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(300);
 /// The longest a test with the figures of chapter 09 may take ([`crate::deep()`]).
 pub const DEEP_TIMEOUT: Duration = Duration::from_secs(1_800);
 

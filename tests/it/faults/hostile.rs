@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coreloop_testkit::{TestMesh, memory::resident_kib, raw, run, wait::PATIENCE, wait_until};
+use coreloop_testkit::{Answer, TestMesh, memory::resident_kib, raw, run, wait::PATIENCE, wait_until};
 use futures::future::join_all;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -58,7 +58,8 @@ impl Stage {
                 let counted = match me {
                     Ok(answer) if answer.status == 200 => &good,
                     other => {
-                        println!("a good call failed: {other:?}");
+                        let logged = other.as_ref().map(Answer::logged).unwrap_or_default();
+                        println!("a good call failed: {other:?}, logged {logged:?}");
                         &bad
                     }
                 };

@@ -27,7 +27,13 @@ impl Load {
         while !self.stop.load(Ordering::Relaxed) {
             match alice.rest().get(path).within(Duration::from_secs(12)).try_send().await {
                 Ok(answer) if answer.status == 200 => _ = self.served.fetch_add(1, Ordering::Relaxed),
-                Ok(answer) => failed.push(format!("{:?} {path}: {} {}", begin.elapsed(), answer.status, answer.text())),
+                Ok(answer) => failed.push(format!(
+                    "{:?} {path}: {} {}, logged {:?}",
+                    begin.elapsed(),
+                    answer.status,
+                    answer.text(),
+                    answer.logged()
+                )),
                 Err(error) => failed.push(format!("{:?} {path}: {error:#}", begin.elapsed())),
             }
         }
