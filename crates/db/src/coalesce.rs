@@ -14,6 +14,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use sqlx::PgPool;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::{DbError, deadline};
@@ -24,8 +25,8 @@ const MOST: usize = 256;
 /// Statements that run at the same time: one that hangs does not hold up every reader.
 const LANES: usize = 2;
 
-/// Longest time a statement may take, whoever waits for it.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest time a statement may take that has its connection, whoever waits for it.
+const STATEMENT: Duration = Duration::from_secs(2);
 
 type Found<V> = Result<Option<V>, DbError>;
 type Load<K, V> = dyn Fn(Vec<K>) -> BoxFuture<'static, Result<HashMap<K, V>, DbError>> + Send + Sync;
@@ -35,6 +36,7 @@ pub struct Coalesced<K, V> {
     load: Arc<Load<K, V>>,
     lanes: Semaphore,
     waiting: Mutex<Vec<Waiting<K, V>>>,
+    patience: Duration,
 }
 
 struct Waiting<K, V> {
@@ -49,12 +51,20 @@ impl<K, V> fmt::Debug for Coalesced<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Coalesced<K, V> {
-    /// Reads through `load`, which answers what it finds of the keys it is given: one statement with `= any($1)`.
-    pub fn new<L>(load: L) -> Self
+    /// Reads through `load`, which answers what it finds of the keys it is given: one statement with `= any($1)` on a connection
+    /// of `pool`, for which it waits as long as anybody does (`database.acquire_timeout_ms`).
+    pub fn new<L>(pool: &PgPool, load: L) -> Self
     where
         L: Fn(Vec<K>) -> BoxFuture<'static, Result<HashMap<K, V>, DbError>> + Send + Sync + 'static,
     {
-        Self { load: Arc::new(load), lanes: Semaphore::new(LANES), waiting: Mutex::default() }
+        Self::within(pool.options().get_acquire_timeout() + STATEMENT, load)
+    }
+
+    fn within<L>(patience: Duration, load: L) -> Self
+    where
+        L: Fn(Vec<K>) -> BoxFuture<'static, Result<HashMap<K, V>, DbError>> + Send + Sync + 'static,
+    {
+        Self { load: Arc::new(load), lanes: Semaphore::new(LANES), waiting: Mutex::default(), patience }
     }
 
     /// The value of `key`, if there is one.
@@ -108,7 +118,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Coalesced<K, V> {
         // Many may ask for one.
         let mut asked = HashSet::with_capacity(batch.len());
         let keys = batch.iter().map(|waiting| &waiting.key).filter(|key| asked.insert(*key)).cloned().collect();
-        let loaded = tokio::time::timeout(PATIENCE, (self.load)(keys)).await;
+        let loaded = tokio::time::timeout(self.patience, (self.load)(keys)).await;
         drop(lane);
         let loaded = loaded.unwrap_or(Err(DbError::Sqlx(sqlx::Error::PoolTimedOut))).map_err(Arc::new);
         for Waiting { key, reply } in batch.drain(..) {
@@ -140,7 +150,7 @@ mod tests {
     fn doubling(gate: &Arc<Semaphore>) -> (Reads, Batches) {
         let (seen, gate) = (Batches::default(), Arc::clone(gate));
         let batches = Arc::clone(&seen);
-        let reads = Coalesced::new(move |keys: Vec<u32>| {
+        let reads = Coalesced::within(STATEMENT, move |keys: Vec<u32>| {
             let (seen, gate) = (Arc::clone(&seen), Arc::clone(&gate));
             Box::pin(async move {
                 gate.acquire().await.unwrap().forget();

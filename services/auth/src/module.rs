@@ -136,8 +136,8 @@ pub async fn app(ctx: &Ctx) -> Result<Arc<App>, BuildError> {
 
 /// Reads of accounts, many in a statement.
 fn accounts(db: &PgPool) -> Coalesced<Uuid, Arc<User>> {
-    let db = db.clone();
-    Coalesced::new(move |ids: Vec<Uuid>| {
+    let (pool, db) = (db, db.clone());
+    Coalesced::new(pool, move |ids: Vec<Uuid>| {
         let db = db.clone();
         Box::pin(async move {
             let users = store::users::find_all(&db, &ids).await?;

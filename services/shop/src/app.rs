@@ -97,8 +97,8 @@ impl App {
 }
 
 fn products(db: &PgPool) -> Coalesced<String, Arc<Product>> {
-    let db = db.clone();
-    Coalesced::new(move |ids: Vec<String>| {
+    let (pool, db) = (db, db.clone());
+    Coalesced::new(pool, move |ids: Vec<String>| {
         let db = db.clone();
         Box::pin(async move {
             let found = store::products::by_ids(&db, &ids).await?;
@@ -108,8 +108,8 @@ fn products(db: &PgPool) -> Coalesced<String, Arc<Product>> {
 }
 
 fn purchases(db: &PgPool) -> Coalesced<Uuid, Arc<Purchase>> {
-    let db = db.clone();
-    Coalesced::new(move |ids: Vec<Uuid>| {
+    let (pool, db) = (db, db.clone());
+    Coalesced::new(pool, move |ids: Vec<Uuid>| {
         let db = db.clone();
         Box::pin(async move {
             let found = store::purchases::by_ids(&db, &ids).await?;

@@ -88,16 +88,16 @@ pub(crate) fn read(made: &Made) -> Result<v1::Posting, Error> {
 }
 
 fn balances(db: &PgPool, clock: &Arc<dyn Clock>) -> Coalesced<Key, Balance> {
-    let (db, clock) = (db.clone(), Arc::clone(clock));
-    Coalesced::new(move |keys: Vec<Key>| {
+    let (pool, db, clock) = (db, db.clone(), Arc::clone(clock));
+    Coalesced::new(pool, move |keys: Vec<Key>| {
         let (db, now) = (db.clone(), clock.now());
         Box::pin(async move { Ok(store::accounts::balances(&db, &keys, now).await?) })
     })
 }
 
 fn postings(db: &PgPool) -> Coalesced<Uuid, Arc<Made>> {
-    let db = db.clone();
-    Coalesced::new(move |ids: Vec<Uuid>| {
+    let (pool, db) = (db, db.clone());
+    Coalesced::new(pool, move |ids: Vec<Uuid>| {
         let db = db.clone();
         Box::pin(async move {
             let found = store::postings::made(&db, &ids).await?;
