@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use coreloop_shop_api::v1::{PurchaseRequest, PurchaseResponse, PurchaseState};
@@ -73,7 +73,8 @@ impl Through {
                 // A connection that breaks has no reason of ours.
                 let codes = [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown, Code::Internal];
                 let told_nothing = rpc::reason(&status).is_empty() && codes.contains(&status.code());
-                assert!(told_nothing || [Code::Unavailable, Code::Aborted].contains(&status.code()), "{status:?}");
+                let unknown = [Code::Unavailable, Code::Aborted, Code::DeadlineExceeded];
+                assert!(told_nothing || unknown.contains(&status.code()), "{status:?}");
                 None
             }
         }
@@ -88,7 +89,7 @@ impl Through {
 fn nothing_is_lost_or_doubled_when_envoy_is_killed() {
     run(async {
         let mesh = TestMesh::builder().envoy().split().stand_ins().issuer(issuer()).setting("limit.enabled", false);
-        let mut mesh = mesh.start().await;
+        let (mut mesh, began) = (mesh.start().await, Instant::now());
         let (purchases, kills) = if deep() { (4_000, 60) } else { (400, 6) };
         let alice = Buyer::with(&mesh, PRICE * i64::try_from(purchases).unwrap()).await;
         let (rest, grpc) = (Rest::to(mesh.front()), rpc::channel(&mesh.front()));
@@ -123,6 +124,7 @@ fn nothing_is_lost_or_doubled_when_envoy_is_killed() {
         assert_eq!(usize::try_from(mesh.db.count(&bought).await).unwrap(), purchases);
         assert_eq!(gold(&mesh, &alice.id).await, 0, "each once");
         nothing_is_amiss(&mesh, "true").await;
-        println!("{kills} kills of Envoy, 0 lost, 0 doubled, {again} answers asked for again");
+        let took = began.elapsed();
+        println!("{kills} kills of Envoy in {took:.1?}, 0 lost, 0 doubled, {again} answers asked for again");
     });
 }
