@@ -32,6 +32,15 @@ async fn execute(mesh: &TestMesh, sql: &'static str) {
     connection.close().await.unwrap();
 }
 
+/// Waits until the first day's own runs are over: who asks while they are under way is given those.
+async fn daily_over(mesh: &TestMesh) {
+    let (all, open) = ("select count(*) from ops.runs", "select count(*) from ops.runs where ended_at is null");
+    wait_for("the day's runs are over", PATIENCE, async || {
+        (mesh.db.count(all).await > 0 && mesh.db.count(open).await == 0).then_some(())
+    })
+    .await;
+}
+
 /// Waits until the metrics say that a check was unsound.
 async fn alarmed(mesh: &TestMesh, check: &str) {
     let metrics = Rest::to(format!("http://{}", mesh.node(0, "ops").running().admin_addr));
@@ -54,12 +63,7 @@ fn what_must_hold_is_recomputed_when_an_administrator_asks() {
             .start()
             .await;
         let (admin, alice) = (mesh.admin().await, mesh.persona("alice").await);
-        // Who asks while the day's own runs are under way is given those.
-        let (daily, open) = ("select count(*) from ops.runs", "select count(*) from ops.runs where ended_at is null");
-        wait_for("the day's runs are over", PATIENCE, async || {
-            (mesh.db.count(daily).await > 0 && mesh.db.count(open).await == 0).then_some(())
-        })
-        .await;
+        daily_over(&mesh).await;
         let asked = start(&admin, json!([])).await;
         let subjects: Vec<&str> = asked.iter().filter_map(|run| run["subject"].as_str()).collect();
         for check in ["ops.audit", "wallet.ledger"] {
