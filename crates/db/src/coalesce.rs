@@ -259,6 +259,14 @@ mod tests {
         assert!(reads.find(2).await.is_err());
     }
 
+    #[tokio::test]
+    async fn it_waits_for_a_connection_as_long_as_its_pool_does() {
+        let pool = sqlx::postgres::PgPoolOptions::new().acquire_timeout(Duration::from_secs(60));
+        let pool = pool.connect_lazy("postgres://127.0.0.1:1/none").unwrap();
+        let reads = Coalesced::<u32, u32>::new(&pool, |_| Box::pin(async { Ok(HashMap::new()) }));
+        assert_eq!(reads.patience, Duration::from_secs(60) + STATEMENT);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn no_read_starts_after_the_deadline() {
         let (reads, batches) = doubling(&Arc::new(Semaphore::new(9)));

@@ -90,7 +90,7 @@ fn messages_that_never_end_take_no_place() {
         for (front, ends) in stage.goes_on(crowd).await {
             for (code, took) in ends {
                 assert_eq!(code, Some(Code::DeadlineExceeded), "{front}: after {took:?}");
-                assert!(took < PATIENCE, "{front}: waited for {took:?}");
+                assert!(took < Duration::from_secs(6), "{front}: waited for {took:?}");
             }
         }
     });
