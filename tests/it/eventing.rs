@@ -10,6 +10,7 @@ mod hindered;
 mod idle;
 mod kafka;
 mod keeping;
+mod laned;
 mod outboxed;
 mod passing;
 mod promises;

@@ -5,9 +5,9 @@
 //! key is the broker's own, also across a reader that dies, and many keys are worked on at once. Publishing is confirmed:
 //! [`CommandBus::send`] answers when a majority of the broker has the command on disk.
 //!
-//! - **Nothing is dropped by the broker.** A full lane refuses (`reject-publish`, answered as [`Error::Full`]); a command that is
-//!   too old, or that was given out too often by far, goes to the queue's dead letters (at least once), which the same reader
-//!   takes into the consumer's database, where dead letters are looked after.
+//! - **Nothing is dropped by the broker.** A full lane refuses (`reject-publish`, answered as [`Error::Full`] with what the other
+//!   lanes have taken); a command that is too old, or that was given out too often by far, goes to the queue's dead letters (at
+//!   least once), which the same reader takes into the consumer's database, where dead letters are looked after.
 //! - **One reader.** The broker keeps a second one waiting until the first is gone; a reader whose machine is gone is noticed by
 //!   its heartbeat, one that has lost its lease ends by itself.
 //! - Rejected: one queue a queue, because prefetch 1 would then be one command at a time for all keys, and more than that loses
@@ -20,7 +20,8 @@ mod topology;
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use coreloop_eventing::{Command, CommandBus, Error, Queue, bus::Reader};
+use coreloop_eventing::{Command, CommandBus, Error, Queue, SendError, bus::Reader};
+use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm,
     options::{BasicPublishOptions, ConfirmSelectOptions},
@@ -72,34 +73,46 @@ impl RabbitBus {
     }
 
     /// Publishes commands, those of a key one after the other: behind one that was refused nothing of its key is sent, for it
-    /// might find room.
-    async fn publish(&self, queue: Queue, commands: &[Command]) -> Result<(), Error> {
+    /// might find room. `taken` are the places of those that were confirmed, as soon as they are.
+    async fn publish(&self, queue: Queue, commands: &[Command], taken: &mut Vec<usize>) -> Result<(), Error> {
         let channel = self.sender(queue).await?;
-        let (mut left, mut refused) = (commands.iter().collect::<Vec<_>>(), HashSet::new());
+        let (mut left, mut refused) = (commands.iter().enumerate().collect::<Vec<_>>(), HashSet::new());
         while !left.is_empty() {
-            let (mut keys, mut later, mut confirms) = (HashSet::new(), Vec::new(), Vec::new());
-            for command in left {
-                if refused.contains(command.key.as_str()) {
+            let (mut keys, mut later, mut confirms) = (HashSet::new(), Vec::new(), FuturesUnordered::new());
+            let mut broken = None;
+            for (place, command) in left {
+                let key = command.key.as_str();
+                if refused.contains(key) || broken.is_some() {
                     continue;
                 }
-                if keys.insert(command.key.as_str()) {
-                    confirms.push((command.key.as_str(), self.put(&channel, queue, command).await?));
-                } else {
-                    later.push(command);
+                if !keys.insert(key) {
+                    later.push((place, command));
+                    continue;
+                }
+                match self.put(&channel, queue, command).await {
+                    Ok(confirm) => confirms.push(confirm.map(move |said| (place, key, said))),
+                    Err(error) => broken = Some(error),
                 }
             }
-            for (key, confirm) in confirms {
-                match confirm.await.map_err(broker)? {
-                    Confirmation::Ack(None) => {}
-                    Confirmation::Nack(_) => {
-                        refused.insert(key);
-                    }
-                    Confirmation::Ack(Some(_)) | Confirmation::NotRequested => {
-                        // Somebody has taken the queue away: it is declared again with the next.
-                        *self.sending.lock().await = None;
-                        return Err(Error::Broker(format!("it has no queue {}", queue.name()).into()));
-                    }
+            let (known, mut returned) = (taken.len(), false);
+            // All of them, whatever one of them says: what was confirmed need not be sent again.
+            while let Some((place, key, said)) = confirms.next().await {
+                match said {
+                    Ok(Confirmation::Ack(None)) => taken.push(place),
+                    Ok(Confirmation::Nack(None)) => _ = refused.insert(key),
+                    Ok(_) => returned = true,
+                    Err(error) => broken = Some(broker(error)),
                 }
+            }
+            if returned {
+                // Somebody has taken the queue away: it is declared again with the next. What came back is told with any of the
+                // confirmations, so none of them is believed.
+                taken.truncate(known);
+                *self.sending.lock().await = None;
+                return Err(Error::Broker(format!("it has no queue {}", queue.name()).into()));
+            }
+            if let Some(error) = broken {
+                return Err(error);
             }
             left = later;
         }
@@ -142,15 +155,17 @@ fn broker(error: lapin::Error) -> Error {
 
 #[async_trait]
 impl CommandBus for RabbitBus {
-    async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), Error> {
-        match tokio::time::timeout(self.timeout, self.publish(queue, commands)).await {
+    async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), SendError> {
+        let mut taken = Vec::new();
+        let sent = match tokio::time::timeout(self.timeout, self.publish(queue, commands, &mut taken)).await {
             Ok(sent) => sent,
             Err(_) => {
-                // Nobody knows what became of it; the next begins anew.
+                // Nobody knows what became of what was not confirmed; the next begins anew.
                 *self.sending.lock().await = None;
                 Err(Error::Timeout)
             }
-        }
+        };
+        sent.map_err(|source| SendError { taken, source })
     }
 
     async fn work(&self, queue: Queue, token: Uuid) -> Result<Box<dyn Reader>, Error> {

@@ -28,7 +28,7 @@ use std::{
 
 use async_trait::async_trait;
 use coreloop_core::Clock;
-use coreloop_eventing::{Command, CommandBus, Error, Queue, bus::Reader};
+use coreloop_eventing::{Command, CommandBus, Error, Queue, SendError, bus::Reader};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Mutex, time::Instant};
@@ -79,32 +79,35 @@ impl SqsBus {
         Ok(())
     }
 
-    /// Sends commands, those of a key one after the other: behind one that failed nothing of its key is sent.
-    async fn put(&self, queue: Queue, commands: &[Command]) -> Result<(), Error> {
+    /// Sends commands, those of a key one after the other: behind one that failed nothing of its key is sent. `taken` are the
+    /// places of those that SQS has, as soon as it says so.
+    async fn put(&self, queue: Queue, commands: &[Command], taken: &mut Vec<usize>) -> Result<(), Error> {
         let place = self.queues.of(queue).await?;
         self.room(queue, &place, commands.len() as u64).await?;
-        let mut left: Vec<(&Command, String)> = Vec::with_capacity(commands.len());
-        for command in commands {
+        let mut left: Vec<(usize, &Command, String)> = Vec::with_capacity(commands.len());
+        for (number, command) in commands.iter().enumerate() {
             let body = String::from_utf8(command.to_json()?).map_err(|error| Error::Broker(error.into()))?;
             if body.len() > MOST_BYTES {
                 return Err(Error::TooLarge(body.len()));
             }
-            left.push((command, body));
+            left.push((number, command, body));
         }
         while !left.is_empty() {
             let (mut keys, mut bytes, mut later, mut entries) = (HashSet::new(), 0, Vec::new(), Vec::new());
-            for (command, body) in left {
+            for (number, command, body) in left {
                 let fits = entries.len() < TOGETHER && bytes + body.len() <= MOST_BYTES;
                 // What is left of a key stays in order, whatever it was left for.
                 if keys.insert(command.key.as_str()) && fits {
                     bytes += body.len();
-                    entries.push(entry(entries.len(), command, body));
+                    entries.push(entry(number, command, body));
                 } else {
-                    later.push((command, body));
+                    later.push((number, command, body));
                 }
             }
             let asked = json!({ "QueueUrl": place.commands, "Entries": entries });
             let told = self.client.must("SendMessageBatch", &asked, Duration::ZERO).await?;
+            let has = client::at(&told, "/Successful").as_array().into_iter().flatten();
+            taken.extend(has.filter_map(|one| client::at(one, "/Id").as_str()?.parse::<usize>().ok()));
             if let Some(failed) = client::at(&told, "/Failed").as_array().and_then(|failed| failed.first()) {
                 return Err(Error::Broker(format!("it does not take a command: {failed}").into()));
             }
@@ -126,14 +129,16 @@ fn entry(number: usize, command: &Command, body: String) -> Value {
 
 #[async_trait]
 impl CommandBus for SqsBus {
-    async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), Error> {
+    async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), SendError> {
+        let mut taken = Vec::new();
         let time = Duration::from_millis(self.options.timeout_ms);
-        // What was sent before is sent again, and done once; whoever sent so much may send less.
-        let sent = tokio::time::timeout(time, self.put(queue, commands)).await.unwrap_or(Err(Error::Timeout));
+        // Whoever sent so much may send less.
+        let sent = tokio::time::timeout(time, self.put(queue, commands, &mut taken)).await;
+        let sent = sent.unwrap_or(Err(Error::Timeout));
         if sent.as_ref().err().and_then(client::refusal).is_some_and(client::Refusal::no_queue) {
             self.queues.forget(queue).await;
         }
-        sent
+        sent.map_err(|source| SendError { taken, source })
     }
 
     async fn work(&self, queue: Queue, _token: Uuid) -> Result<Box<dyn Reader>, Error> {

@@ -133,6 +133,7 @@ pub trait Reader: Debug + Send + Sync {
     /// Says that deliveries have had their effect, in one round trip however many they are.
     async fn ack(&self, receipts: &[Receipt]) -> Result<(), Error>;
 
-    /// Events that the group has not been given yet, by topic; a topic is left out when the broker cannot tell.
+    /// Events that the group has not been given yet, by topic; a topic is left out when the broker cannot tell. Asked while others
+    /// wait in [`Reader::next`] and [`Reader::ack`].
     async fn lag(&self) -> Result<Vec<(Topic, u64)>, Error>;
 }

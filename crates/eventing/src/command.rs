@@ -98,15 +98,40 @@ impl Command {
     }
 }
 
+/// Not all of what was sent together is known to be with the broker.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub struct SendError {
+    /// Places, among what was sent and from nought, of the commands that the broker has for certain. The others it refused, never
+    /// saw, or has without having said so.
+    pub taken: Vec<usize>,
+    /// What became of the others.
+    pub source: Error,
+}
+
+/// Of nothing it is known that the broker has it.
+impl From<Error> for SendError {
+    fn from(source: Error) -> Self {
+        Self { taken: Vec::new(), source }
+    }
+}
+
+/// For whoever sent one, or sends all of it again.
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Self {
+        error.source
+    }
+}
+
 /// A transport of commands. What it must hold: what [`CommandBus::send`] has answered waits in its queue until it is
 /// acknowledged; a queue has one reader at a time, and whoever was replaced learns it; what was read and not acknowledged
 /// is read again by the next reader.
 #[async_trait]
 pub trait CommandBus: Debug + Send + Sync + 'static {
-    /// Puts commands of one queue into it, in order, and answers when the broker has them. [`Error::Full`] when they do not
-    /// fit: then none of them is there, or, on a broker that takes them one by one, the first of each key; sent again they do no
-    /// harm.
-    async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), Error>;
+    /// Puts commands of one queue into it, in order, and answers when the broker has them. An error says which it has: none of
+    /// them on a broker that takes all or nothing, else the first so many of each key, so the rest of each may follow later.
+    /// [`Error::Full`] when they do not fit. What is sent again does no harm.
+    async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), SendError>;
 
     /// Becomes the queue's reader under the name `token`. What readers before left open comes first.
     async fn work(&self, queue: Queue, token: Uuid) -> Result<Box<dyn Reader>, Error>;
@@ -164,7 +189,7 @@ impl Commands {
             version: VERSION,
             payload: json.into(),
         };
-        self.bus.send(queue, &[command]).await
+        Ok(self.bus.send(queue, &[command]).await?)
     }
 }
 

@@ -221,7 +221,26 @@ impl Consumer {
         // A failure of reading drops what is being handled: it is rolled back, and delivered again.
         let reading = self.read(&*reader, sender, stop);
         let working = self.handle_all(&*reader, receiver, stop);
-        futures::try_join!(reading, working).map(|_| ())
+        tokio::select! {
+            ended = async { futures::try_join!(reading, working) } => ended.map(|_| ()),
+            () = self.tell_lag(&*reader) => Ok(()),
+        }
+    }
+
+    /// Tells every few seconds what the group has not been given yet, also while there is no room to read; never ends.
+    async fn tell_lag(&self, reader: &dyn Reader) {
+        loop {
+            match reader.lag().await {
+                Ok(lags) => {
+                    for (topic, events) in lags {
+                        self.parts.metrics.lag(&self.name, topic.as_str(), events);
+                    }
+                }
+                // What cannot be counted may well be read; who was replaced learns it by reading.
+                Err(error) => tracing::warn!(%error, consumer = self.name, "the lag is not known"),
+            }
+            tokio::time::sleep(LAG).await;
+        }
     }
 
     /// Reads into the queue as long as there is room; ends, and so the queue, with `stop`.
@@ -231,23 +250,11 @@ impl Consumer {
         queue: mpsc::Sender<Taken>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let (mut lag_at, room) = (Instant::now(), Room::new());
+        let room = Room::new();
         loop {
             let read = async {
                 // A place first: what is read has one.
                 let Ok(_) = queue.reserve().await else { return Err(Error::Fenced) };
-                if lag_at <= Instant::now() {
-                    match reader.lag().await {
-                        Ok(lags) => {
-                            for (topic, events) in lags {
-                                self.parts.metrics.lag(&self.name, topic.as_str(), events);
-                            }
-                        }
-                        // What cannot be counted may well be read; who was replaced learns it by reading.
-                        Err(error) => tracing::warn!(%error, consumer = self.name, "the lag is not known"),
-                    }
-                    lag_at = Instant::now() + LAG;
-                }
                 reader.next(queue.capacity().max(1)).await
             };
             let deliveries = tokio::select! {

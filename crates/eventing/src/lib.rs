@@ -38,7 +38,7 @@ mod store;
 mod topic;
 
 pub use brokers::Brokers;
-pub use command::{Command, CommandBus, CommandHandler, Commands, Queue};
+pub use command::{Command, CommandBus, CommandHandler, Commands, Queue, SendError};
 pub use consumer::{Consumer, Handler, PassingHandler};
 pub use dead::{DeadLetter, DeadLetters, Depth, Filter};
 pub use error::Error;

@@ -16,7 +16,7 @@ use coreloop_db::Transaction;
 use coreloop_eventing::{
     Command, CommandBus, CommandHandler, Commands, Consumer, DeadLetters, Error, Failure, Filter, Parts, Queue,
 };
-use coreloop_testkit::{run, wait_until};
+use coreloop_testkit::{run, wait::wait_for, wait_until};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -209,6 +209,30 @@ fn what_was_begun_in_time_is_seen_through_after_it() {
     });
 }
 
+/// Nothing more is read: what waits is told all the same.
+#[test]
+fn a_worker_that_is_stuck_and_full_tells_what_waits_for_it() {
+    run(async {
+        let stage = Stage::set().await;
+        let (bus, now) = (Arc::new(stage.bus().await), SystemClock.now());
+        bus.send(QUEUE, &(1..=10).map(|number| command(number, now)).collect::<Vec<_>>()).await.unwrap();
+        let stuck = Issuing { answers: Arc::new(Semaphore::new(0)), ..Issuing::new() };
+        let worker = Consumer::working(QUEUE, Arc::clone(&bus) as _, stage.parts().await, stuck).unwrap().at_once(1);
+        let _worker = Running::of(worker.within(Duration::from_secs(600)).worker());
+        // One is done, one has its turn next, and one waits for a place.
+        let mut redis = stage.redis.connect().await;
+        let mut ask = redis::cmd("XPENDING");
+        ask.arg("cmd:rewards.issue").arg(QUEUE.name());
+        wait_for("it is full", Duration::from_secs(30), async || {
+            let open: redis::streams::StreamPendingReply = ask.query_async(&mut redis).await.unwrap();
+            (open.count() == 3).then_some(())
+        })
+        .await;
+        bus.send(QUEUE, &(11..=15).map(|number| command(number, now)).collect::<Vec<_>>()).await.unwrap();
+        stage.wait_for_metric("events_lag{consumer=\"rewards.issue\",topic=\"cmd:rewards.issue\"} 12").await;
+    });
+}
+
 #[test]
 fn what_fails_is_tried_again_and_then_a_dead_letter_behind_which_its_key_goes_on() {
     run(async {
@@ -247,10 +271,10 @@ fn a_queue_refuses_what_does_not_fit_and_buries_what_is_too_old() {
             (0..count).map(|number| Command { queue, ..command(number.into(), now) }).collect::<Vec<_>>()
         };
         let small = Queue::CHAT_PIPELINE;
-        let refused = bus.send(small, &many(small, small.most() + 1)).await;
+        let refused = bus.send(small, &many(small, small.most() + 1)).await.map_err(Error::from);
         assert!(matches!(refused, Err(Error::Full)), "{refused:?}");
         bus.send(small, &many(small, small.most())).await.unwrap();
-        let refused = bus.send(small, &many(small, 1)).await;
+        let refused = bus.send(small, &many(small, 1)).await.map_err(Error::from);
         assert!(matches!(refused, Err(Error::Full)), "{refused:?}");
 
         let old = now.checked_sub(SignedDuration::from_secs(i64::from(QUEUE.ttl_secs()) + 60)).unwrap();

@@ -25,9 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const AWAY: Duration = Duration::from_secs(200);
 
 /// A corner of the shared broker.
-struct Corner {
+pub struct Corner {
     url: String,
-    options: Options,
+    pub options: Options,
 }
 
 impl Corner {
@@ -37,11 +37,11 @@ impl Corner {
         Self { url: rabbit.url(), options }
     }
 
-    async fn shared() -> Self {
+    pub async fn shared() -> Self {
         Self::of(TestRabbit::shared().await).await
     }
 
-    fn bus(&self) -> RabbitBus {
+    pub fn bus(&self) -> RabbitBus {
         RabbitBus::new(&self.options)
     }
 
@@ -54,7 +54,7 @@ impl Corner {
         Running::of(consumer.unwrap().worker())
     }
 
-    async fn channel(&self) -> (Connection, lapin::Channel) {
+    pub async fn channel(&self) -> (Connection, lapin::Channel) {
         let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         (connection, channel)
@@ -64,16 +64,48 @@ impl Corner {
         format!("{}cmd.{}.{lane}", self.options.prefix, queue.name())
     }
 
+    /// The lane of a key.
+    pub fn lane_of(&self, queue: Queue, key: &str) -> String {
+        self.lane(queue, (fnv(key) % u64::from(self.options.lanes)).try_into().unwrap())
+    }
+
     /// Commands that wait, of all lanes; those that are given out do not count.
-    async fn waiting(&self, queue: Queue) -> u32 {
+    pub async fn waiting(&self, queue: Queue) -> u32 {
+        let lanes: Vec<String> = (0..self.options.lanes).map(|lane| self.lane(queue, lane)).collect();
+        self.waiting_in(&lanes).await
+    }
+
+    pub async fn waiting_in(&self, lanes: &[String]) -> u32 {
         let (_connection, channel) = self.channel().await;
         let mut waiting = 0;
-        for lane in 0..self.options.lanes {
+        for lane in lanes {
             let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let name = self.lane(queue, lane).into();
+            let name = lane.as_str().into();
             waiting += channel.queue_declare(name, look, FieldTable::default()).await.unwrap().message_count();
         }
         waiting
+    }
+
+    /// Sends commands of many keys until the lane of `key` is full; how many of them the broker has said that it has.
+    pub async fn fill(&self, bus: &RabbitBus, queue: Queue, key: &str) -> u32 {
+        let (most, now) = (queue.most().div_ceil(self.options.lanes), SystemClock.now());
+        // Many keys of one lane: those of one key are sent one after the other.
+        let lane = self.lane_of(queue, key);
+        let keys = (0..).map(|number| format!("{key}{number}")).filter(|other| self.lane_of(queue, other) == lane);
+        let many: Vec<Command> =
+            keys.zip(0..250).map(|(key, number)| Command { queue, key, ..command(number, now) }).collect();
+        // The limit is felt a few commands late.
+        let mut taken = 0;
+        let refused = loop {
+            match bus.send(queue, &many).await {
+                Ok(()) => taken += 250,
+                Err(error) => break error,
+            }
+            assert!(taken <= most + 2_000, "no limit");
+        };
+        assert!(matches!(refused.source, Error::Full), "{refused:?}");
+        assert!(taken + 250 >= most, "refused after {taken}");
+        taken + u32::try_from(refused.taken.len()).unwrap()
     }
 }
 
@@ -216,26 +248,9 @@ fn a_full_lane_of_rabbitmq_refuses_and_drops_nothing() {
     run(async {
         let corner = Corner::shared().await;
         let (bus, queue) = (corner.bus(), Queue::CHAT_PIPELINE);
-        let lane = queue.most().div_ceil(corner.options.lanes);
+        let taken = corner.fill(&bus, queue, "a").await;
+        assert_eq!(corner.waiting(queue).await, taken, "others are kept than it said");
         let now = SystemClock.now();
-        // Many keys of one lane: those of one key are sent one after the other.
-        let lanes = u64::from(corner.options.lanes);
-        let keys = (0..).map(|number| format!("a{number}")).filter(|key| fnv(key) % lanes == fnv("a") % lanes);
-        let many: Vec<Command> =
-            keys.zip(0..250).map(|(key, number)| Command { queue, key, ..command(number, now) }).collect();
-        // The limit is felt a few commands late.
-        let mut taken = 0;
-        let refused = loop {
-            match bus.send(queue, &many).await {
-                Ok(()) => taken += 250,
-                Err(error) => break error,
-            }
-            assert!(taken <= lane + 2_000, "no limit");
-        };
-        assert!(matches!(refused, Error::Full), "{refused:?}");
-        assert!(taken + 250 >= lane, "refused after {taken}");
-        let kept = corner.waiting(queue).await;
-        assert!(kept >= taken, "{kept} of {taken} are kept");
         let other = Command { queue, key: "b".into(), payload: Bytes::from_static(b"1"), ..command(1, now) };
         // Of another lane.
         bus.send(queue, &[other]).await.unwrap();

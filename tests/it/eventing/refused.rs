@@ -13,7 +13,7 @@ use coreloop_core::{Clock as _, Ids as _, Kind, Problem, SystemClock, id::System
 use coreloop_db::Transaction;
 use coreloop_eventing::{
     Command, CommandBus, DeadLetters, Error, Event, EventBroker, Facts, Failure, Filter, Handler, MAX_COMMAND_BYTES,
-    MAX_PAYLOAD_BYTES, Outbox, Parts, Queue, RedisBus, Relay, Topic,
+    MAX_PAYLOAD_BYTES, Outbox, Parts, Queue, RedisBus, Relay, SendError, Topic,
     bus::{Batch, Bus, Mark, Reader, Start, Subscription},
 };
 use coreloop_facts::v1::{AuthUserLoggedIn, AuthUserRegistered};
@@ -71,12 +71,12 @@ impl Bus for Picky {
 /// One queue of it is full, and what says more than a hundred bytes is too large.
 #[async_trait]
 impl CommandBus for Picky {
-    async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), Error> {
+    async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), SendError> {
         if queue == OTHER && self.refuses() {
-            return Err(Error::Full);
+            return Err(Error::Full.into());
         }
         match commands.iter().map(|command| command.payload.len()).max() {
-            Some(bytes) if bytes > 100 && self.refuses() => Err(Error::TooLarge(bytes)),
+            Some(bytes) if bytes > 100 && self.refuses() => Err(Error::TooLarge(bytes).into()),
             _ => self.bus.send(queue, commands).await,
         }
     }
@@ -122,8 +122,9 @@ fn commands_are_sent_once_while_the_broker_of_events_refuses_what_is_in_their_ba
 fn commands_of_a_queue_are_sent_once_while_another_queue_is_full() {
     run(async {
         let stage = Stage::set().await;
-        stage.order("a", &[1, 2]).await.0.commit().await.unwrap();
+        // The full one comes first.
         stage.ordered("a", OTHER, "push").await;
+        stage.order("a", &[1, 2]).await.0.commit().await.unwrap();
         let commands = Arc::new(Picky::of(&stage).await);
         let relay = Relay::new(stage.parts().await).unwrap().sending(Arc::clone(&commands) as _);
         let _relay = Running::of(relay.worker());

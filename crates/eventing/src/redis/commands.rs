@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{RedisBus, read::Group};
 use crate::{
-    Command, CommandBus, Error, Queue, Topic,
+    Command, CommandBus, Error, Queue, SendError, Topic,
     bus::{Reader, Start, Subscription},
 };
 
@@ -29,7 +29,7 @@ static SEND: LazyLock<Script> = LazyLock::new(|| {
 
 #[async_trait]
 impl CommandBus for RedisBus {
-    async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), Error> {
+    async fn send(&self, queue: Queue, commands: &[Command]) -> Result<(), SendError> {
         let mut script = SEND.prepare_invoke();
         script.key(Topic::of_queue(queue).as_str()).arg(queue.most());
         for command in commands {
@@ -45,7 +45,7 @@ impl CommandBus for RedisBus {
                 .arg(command.payload.as_ref());
         }
         let mut connection = self.connection.clone();
-        self.within(script.invoke_async::<()>(&mut connection)).await
+        Ok(self.within(script.invoke_async::<()>(&mut connection)).await?)
     }
 
     async fn work(&self, queue: Queue, token: Uuid) -> Result<Box<dyn Reader>, Error> {

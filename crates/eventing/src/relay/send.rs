@@ -6,12 +6,12 @@ use std::{
 };
 
 use super::Relay;
-use crate::{Command, CommandBroker, CommandBus, Error, Event, EventBroker, Queue, bus};
+use crate::{Command, CommandBroker, CommandBus, Error, Event, EventBroker, Queue, SendError, bus};
 
 /// Commands by the numbers of their rows. It holds no more than two batches.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
-    /// Those that their broker took while what else is in their batch was refused.
+    /// Those that their broker took while what else is in their batch was not taken.
     pub(super) commands: BTreeSet<i64>,
     /// Those that their broker will never take, and why.
     pub(super) refused: BTreeMap<i64, String>,
@@ -30,7 +30,7 @@ impl Relay {
             return self.parts.bus.publish(batch).await;
         }
         self.send(&commands).await.inspect_err(|error| {
-            if !stands(error) {
+            if !self.keeps(error) {
                 self.sent().commands.clear();
             }
         })?;
@@ -48,14 +48,18 @@ impl Relay {
     /// Forgets what was sent when its broker may have lost it. Where events go elsewhere, what their broker says tells nothing of
     /// that: commands are not sent again each time that it refuses.
     pub(super) fn forget_after(&self, error: &Error) {
-        let options = &self.parts.options;
-        let one_broker = options.events == EventBroker::Redis && options.commands == CommandBroker::Redis;
-        if one_broker && !stands(error) {
+        if self.parts.options.events == EventBroker::Redis && !self.keeps(error) {
             self.sent().commands.clear();
         }
     }
 
-    /// Sends commands, queue by queue, those of each in order. What was sent before an error may be sent again, and is done once.
+    /// The broker of the commands has what it has taken, whatever else it said: it answered, or has it on disk before it says so.
+    fn keeps(&self, error: &Error) -> bool {
+        self.parts.options.commands != CommandBroker::Redis || stands(error)
+    }
+
+    /// Sends commands, queue by queue, those of each in order; one that is full holds up no other. What was sent before an error
+    /// may be sent again, and is done once.
     async fn send(&self, rows: &[&Event]) -> Result<(), Error> {
         let mut queues: Vec<(Queue, Vec<(i64, Command)>)> = Vec::new();
         for row in rows {
@@ -70,16 +74,40 @@ impl Relay {
                 None => queues.push((queue, vec![command])),
             }
         }
+        let mut refused = None;
         for (queue, commands) in queues {
             let bus = self.commands.as_ref().ok_or_else(|| Error::Name(queue.name().to_owned()))?;
             let (numbers, commands): (Vec<i64>, Vec<Command>) = commands.into_iter().unzip();
-            match bus.send(queue, &commands).await {
-                Ok(()) => self.sent().commands.extend(numbers),
-                Err(Error::TooLarge(_)) => self.sift(&**bus, queue, &numbers, &commands).await?,
-                Err(error) => return Err(error),
+            let sent = match self.send_to(&**bus, queue, &numbers, &commands).await {
+                Err(Error::TooLarge(_)) => self.sift(&**bus, queue, &numbers, &commands).await,
+                sent => sent,
+            };
+            match sent {
+                Err(error) if stands(&error) => refused = Some(error),
+                sent => sent?,
             }
         }
-        Ok(())
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Sends commands of one queue, and notes which of them its broker has.
+    async fn send_to(
+        &self,
+        bus: &dyn CommandBus,
+        queue: Queue,
+        numbers: &[i64],
+        commands: &[Command],
+    ) -> Result<(), Error> {
+        match bus.send(queue, commands).await {
+            Ok(()) => {
+                self.sent().commands.extend(numbers);
+                Ok(())
+            }
+            Err(SendError { taken, source }) => {
+                self.sent().commands.extend(taken.into_iter().filter_map(|place| numbers.get(place)));
+                Err(source)
+            }
+        }
     }
 
     /// Sends commands of which some are too large one by one, and notes which: the next look sets them aside.
@@ -92,14 +120,16 @@ impl Relay {
     ) -> Result<(), Error> {
         let mut too_large = None;
         for (number, command) in numbers.iter().zip(commands) {
-            match bus.send(queue, std::slice::from_ref(command)).await {
-                Ok(()) => _ = self.sent().commands.insert(*number),
+            if self.sent().commands.contains(number) {
+                continue;
+            }
+            match self.send_to(bus, queue, std::slice::from_ref(number), std::slice::from_ref(command)).await {
                 Err(Error::TooLarge(bytes)) => {
                     let why = format!("{bytes} bytes are more than the broker of commands takes");
                     self.sent().refused.insert(*number, why);
                     too_large = Some(bytes);
                 }
-                Err(error) => return Err(error),
+                sent => sent?,
             }
         }
         too_large.map_or(Ok(()), |bytes| Err(Error::TooLarge(bytes)))
