@@ -9,7 +9,7 @@ pub static TOGETHER: Shared<TestMesh> = Shared::new(|| Box::pin(fronted().start(
 pub static APART: Shared<TestMesh> = Shared::new(|| Box::pin(fronted().split().replicas(2).start()));
 
 fn fronted() -> Builder {
-    TestMesh::builder().exact_limits().envoy().stand_ins()
+    TestMesh::builder().every_module().exact_limits().envoy().stand_ins()
 }
 
 /// A test that holds in both topologies: it becomes one test for each.

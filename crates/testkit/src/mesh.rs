@@ -60,6 +60,12 @@ impl TestMesh {
         Builder::default()
     }
 
+    /// The modules that it was made with.
+    #[must_use]
+    pub fn modules(&self) -> &[&'static str] {
+        &self.modules
+    }
+
     /// Where people call: Envoy when there is one, else the first gateway.
     #[must_use]
     pub fn front(&self) -> String {

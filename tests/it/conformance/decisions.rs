@@ -1,6 +1,6 @@
 //! Role × RPC over every gate (A9, O2): the expected decision is computed from the access option, not from our policy code.
 
-use coreloop_testkit::{Admin, MODULES, Persona, Rest, TestMesh, rpc, run};
+use coreloop_testkit::{Admin, Persona, Rest, TestMesh, rpc, run};
 use coreloop_transcode::{
     options,
     pb::option::{Access, Level},
@@ -89,7 +89,7 @@ impl Callers {
         people.push((Role::Premium, mesh.persona_with_role("premium", "PREMIUM").await));
         people.push((Role::Vip, mesh.persona_with_role("vip", "VIP").await));
         let mut machines = Vec::new();
-        for target in MODULES {
+        for target in mesh.modules() {
             machines.push(((*target).to_owned(), mesh.machine_token("tester", target).await));
         }
         let account = mesh.admin_account().await;

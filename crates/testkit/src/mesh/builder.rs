@@ -65,6 +65,13 @@ impl Builder {
         self
     }
 
+    /// With every module that there is: for tests of all contracts.
+    #[must_use]
+    pub fn every_module(mut self) -> Self {
+        self.modules = node::names().collect();
+        self
+    }
+
     /// So many processes of each kind on the same database and Redis.
     #[must_use]
     pub fn replicas(mut self, replicas: usize) -> Self {
