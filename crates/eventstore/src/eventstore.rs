@@ -185,12 +185,23 @@ impl EventStore {
         most: i64,
     ) -> Result<Vec<Recorded<A::Event>>, Error> {
         let page = store::page(connection, &self.sql, key::<A>(id), after, most).await?;
-        let read = |dated: store::Dated| {
-            let store::Dated { stored, at, trace_id, request_id } = dated;
-            let (sequence, event_id) = (stored.sequence, stored.id);
-            Ok(Recorded { sequence, id: event_id, at, trace_id, request_id, event: stored.read(id)? })
-        };
-        page.into_iter().map(read).collect()
+        page.into_iter().map(|dated| recorded(id, dated)).collect()
+    }
+
+    /// At most `most` events of all histories of the kind, each with its aggregate: by aggregate, then by number, behind the event
+    /// `after` (an aggregate and a number; nil and 0 from the beginning). What views are made anew of. Histories that are added to
+    /// between two pages may be told of as they were before: the version of each says so.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`], or what Postgres says.
+    pub async fn all<A: Aggregate>(
+        &self,
+        connection: &mut PgConnection,
+        after: (Uuid, i64),
+        most: i64,
+    ) -> Result<Vec<(Uuid, Recorded<A::Event>)>, Error> {
+        let page = store::everything(connection, &self.sql, A::TYPE, after, most).await?;
+        page.into_iter().map(|(id, dated)| Ok((id, recorded(id, dated)?))).collect()
     }
 
     /// Replays an aggregate and holds each of its snapshots to that; answers what it is now. A state that is written down
@@ -278,6 +289,12 @@ impl EventStore {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn recorded<E: crate::Event>(of: Uuid, dated: store::Dated) -> Result<Recorded<E>, Error> {
+    let store::Dated { stored, at, trace_id, request_id } = dated;
+    let (sequence, id) = (stored.sequence, stored.id);
+    Ok(Recorded { sequence, id, at, trace_id, request_id, event: stored.read(of)? })
 }
 
 fn key<A: Aggregate>(id: Uuid) -> Key {

@@ -19,6 +19,7 @@ pub(crate) struct Statements {
     version_at: Arc<str>,
     number_of: Arc<str>,
     page: Arc<str>,
+    everything: Arc<str>,
     snapshots: Option<Snapshots>,
 }
 
@@ -89,6 +90,13 @@ impl Statements {
             page: format!(
                 "select {columns}, created_at, coalesce(metadata->>'trace_id', ''), coalesce(metadata->>'request_id', '')
                  from {table} where {of_one} and sequence_number > $3 order by sequence_number limit $4"
+            )
+            .into(),
+            everything: format!(
+                "select {columns}, created_at, coalesce(metadata->>'trace_id', ''), coalesce(metadata->>'request_id', ''),
+                        aggregate_id
+                 from {table} where aggregate_type = $1 and (aggregate_id, sequence_number) > ($2, $3)
+                 order by aggregate_id, sequence_number limit $4"
             )
             .into(),
             snapshots: snapshots.then(|| Snapshots::of(&taken, of_one)),
@@ -287,11 +295,29 @@ pub(crate) async fn page(
         .bind(most)
         .fetch_all(connection)
         .await?;
-    rows.iter()
-        .map(|row| {
-            let at: jiff_sqlx::Timestamp = row.try_get(5)?;
-            let stored = stored(row, row.try_get(2)?)?;
-            Ok(Dated { stored, at: at.to_jiff(), trace_id: row.try_get(6)?, request_id: row.try_get(7)? })
-        })
-        .collect()
+    rows.iter().map(dated).collect()
+}
+
+/// At most `most` events of all histories of a kind, behind the one of that aggregate and number; each with its aggregate.
+pub(crate) async fn everything(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    kind: &'static str,
+    after: (Uuid, i64),
+    most: i64,
+) -> Result<Vec<(Uuid, Dated)>, sqlx::Error> {
+    let rows = sqlx::query(AssertSqlSafe(Arc::clone(&sql.everything)))
+        .bind(kind)
+        .bind(after.0)
+        .bind(after.1)
+        .bind(most)
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get(8)?, dated(row)?))).collect()
+}
+
+fn dated(row: &PgRow) -> Result<Dated, sqlx::Error> {
+    let at: jiff_sqlx::Timestamp = row.try_get(5)?;
+    let stored = stored(row, row.try_get(2)?)?;
+    Ok(Dated { stored, at: at.to_jiff(), trace_id: row.try_get(6)?, request_id: row.try_get(7)? })
 }

@@ -3,7 +3,8 @@
 use coreloop_testkit::{TestMesh, run};
 
 /// What the tables of a schema look like, constraints, indexes, triggers and the function that wakes the relay included.
-const SHAPE: &str = "
+/// Postgres quotes a schema that is a word of its own, as `character`.
+const SHAPE: &str = r#"
     with named as (select oid, relname from pg_class where relnamespace = $1::text::regnamespace
                    and relname in ('outbox', 'outbox_relay', 'outbox_listening', 'processed_events', 'held_events'))
     select relname || '.' || attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull || ' ' || attidentity::text
@@ -13,15 +14,15 @@ const SHAPE: &str = "
     union all
     select relname || ': ' || conname || ' ' || pg_get_constraintdef(c.oid) from named join pg_constraint c on conrelid = named.oid
     union all
-    select relname || ': ' || replace(pg_get_indexdef(indexrelid), $1::text || '.', '') from named join pg_index on indrelid = named.oid
+    select relname || ': ' || regexp_replace(pg_get_indexdef(indexrelid), '"?' || $1::text || '"?[.]', '', 'g') from named join pg_index on indrelid = named.oid
     union all
-    select relname || ': ' || replace(pg_get_triggerdef(t.oid), $1::text || '.', '') from named join pg_trigger t on tgrelid = named.oid
+    select relname || ': ' || regexp_replace(pg_get_triggerdef(t.oid), '"?' || $1::text || '"?[.]', '', 'g') from named join pg_trigger t on tgrelid = named.oid
     union all
     select 'in order: ' || string_agg(attname, ' ' order by attnum)
       from named join pg_attribute on attrelid = named.oid where relname = 'outbox' and attname in ('xid', 'seq')
     union all
     select replace(prosrc, $1::text, '') from pg_proc where pronamespace = $1::text::regnamespace and proname = 'outbox_wake'
-    order by 1";
+    order by 1"#;
 
 #[test]
 fn every_schema_with_an_outbox_has_the_tables_of_the_crate() {
