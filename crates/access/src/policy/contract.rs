@@ -9,6 +9,14 @@ use prost_reflect::{DescriptorPool, MethodDescriptor};
 /// How the lines of an RPC's comment begin, after the one or more that say what it does.
 const LINES: [&str; 4] = ["Permission:", "Idempotency:", "Emits:", "Reasons:"];
 
+/// For machines that come through the edge, each by a decision of its own: workers outside of the mesh and campaigns, with a token for
+/// the service (chapter 02).
+const FROM_OUTSIDE: [&str; 3] = [
+    "coreloop.character.v1.CharacterService.ReceiveCampaign",
+    "coreloop.scan.v1.ScanInternalService.PullJobs",
+    "coreloop.scan.v1.ScanInternalService.SubmitAiResult",
+];
+
 /// What RPCs of our packages fail to state, one sentence each; nothing when all is well.
 #[must_use]
 pub fn faults(pool: &DescriptorPool) -> Vec<String> {
@@ -19,7 +27,9 @@ pub fn faults(pool: &DescriptorPool) -> Vec<String> {
 fn rpc_faults(rpc: &MethodDescriptor) -> Vec<String> {
     let name = rpc.full_name();
     let mut faults = Vec::new();
-    if let Some(fault) = access_fault(options::access(rpc)) {
+    let access = options::access(rpc);
+    let access = access.map(|access| Access { mesh_only: access.mesh_only || FROM_OUTSIDE.contains(&name), ..access });
+    if let Some(fault) = access_fault(access) {
         faults.push(format!("{name}: {fault}"));
     }
     if let Some(fault) = comment_fault(&comment(rpc).unwrap_or_default()) {
