@@ -18,6 +18,7 @@
 mod meshes;
 
 mod conformance;
+mod eco;
 mod eventing;
 mod eventstore;
 mod faults;

@@ -40,7 +40,10 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Errors> {
     errors.absorb(check_names(settings));
     errors.absorb(brokers::read(&settings.section("eventing")));
     errors.absorb(coreloop_auth::Options::read(&settings.section("auth"), mode.unwrap_or_default()));
+    errors.absorb(coreloop_character::Options::read(&settings.section("character")));
+    errors.absorb(coreloop_image::Options::read(&settings.section("image"), mode.unwrap_or_default()));
     errors.absorb(coreloop_rewards::Options::read(&settings.section("rewards"), mode.unwrap_or_default()));
+    errors.absorb(coreloop_scan::Options::read(&settings.section("scan"), mode.unwrap_or_default()));
     errors.absorb(coreloop_shop::Options::read(&settings.section("shop"), mode.unwrap_or_default()));
     errors.absorb(coreloop_wallet::Options::read(&settings.section("wallet")));
     errors.absorb(coreloop_ops::Options::read(&settings.section("ops")));
@@ -133,7 +136,10 @@ mod tests {
         same::<coreloop_access::Options>("access");
         same::<coreloop_limit::Options>("limit");
         same::<coreloop_auth::Options>("auth");
+        same::<coreloop_character::Options>("character");
+        same::<coreloop_image::Options>("image");
         same::<coreloop_rewards::Options>("rewards");
+        same::<coreloop_scan::Options>("scan");
         same::<coreloop_shop::Options>("shop");
         same::<coreloop_wallet::Options>("wallet");
         same::<coreloop_ops::Options>("ops");
@@ -169,7 +175,10 @@ mod tests {
             missing::<coreloop_auth::Options>("auth", &["social", "mail"]),
             missing::<coreloop_auth::social::Options>("auth.social", &["providers"]),
             missing::<coreloop_auth::mail::Options>("auth.mail", &[]),
+            missing::<coreloop_character::Options>("character", &[]),
+            missing::<coreloop_image::Options>("image", &[]),
             missing::<coreloop_rewards::Options>("rewards", &[]),
+            missing::<coreloop_scan::Options>("scan", &[]),
             missing::<coreloop_shop::Options>("shop", &["payment"]),
             missing::<coreloop_shop::options::Payment>("shop.payment", &[]),
             missing::<coreloop_wallet::Options>("wallet", &[]),

@@ -8,6 +8,7 @@ mod access;
 mod admin;
 mod audit;
 mod brokers;
+mod character;
 mod config;
 mod dlq;
 mod edge;
@@ -79,6 +80,9 @@ enum Command {
     /// What travels between the services.
     #[command(subcommand)]
     Events(events::Command),
+    /// What Redis has of characters.
+    #[command(subcommand)]
+    Character(character::Command),
     /// Settings.
     #[command(subcommand)]
     Config(config::Command),
@@ -120,6 +124,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Runs(wanted) => audit::list(&settings()?, wanted).await,
             Command::Dlq(command) => dlq::run(&settings()?, command).await,
             Command::Events(command) => events::run(&settings()?, command).await,
+            Command::Character(command) => character::run(&settings()?, command).await,
             Command::Config(command) => config::run(&settings()?, &command),
             Command::Openapi => edge::openapi(),
             Command::EnvoyConfig(arguments) => edge::envoy(&settings()?, &arguments),

@@ -10,8 +10,11 @@ type Make = fn() -> Box<dyn Module>;
 const ALL: &[(&str, Make)] = &[
     // One a line: `cargo xtask new-service` puts its own after auth.
     ("auth", || Box::new(coreloop_auth::module())),
+    ("character", || Box::new(coreloop_character::module())),
+    ("image", || Box::new(coreloop_image::module())),
     ("ops", || Box::new(coreloop_ops::module())),
     ("rewards", || Box::new(coreloop_rewards::module())),
+    ("scan", || Box::new(coreloop_scan::module())),
     ("shop", || Box::new(coreloop_shop::module())),
     ("wallet", || Box::new(coreloop_wallet::module())),
     ("edge", || Box::new(coreloop_gateway::module())),

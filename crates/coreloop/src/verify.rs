@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Shop,
     /// Grants and redemptions: what the wallet moved for them, and what campaigns have given.
     Rewards,
+    /// Collections of characters: their histories, snapshots and tables.
+    Character,
     /// All of them.
     All,
 }
@@ -48,6 +50,11 @@ pub(crate) async fn run(settings: &Settings, command: &Command) -> anyhow::Resul
         let (db, books) = (database(settings, "rewards")?, books(settings, "rewards")?);
         let report = coreloop_rewards::integrity::verify(&db, &books).await.context("rewards cannot be read")?;
         findings += print("rewards.ended", report);
+    }
+    if matches!(command, Command::Character | Command::All) {
+        let db = database(settings, "character")?;
+        let report = coreloop_character::integrity::verify(&db).await.context("collections cannot be read")?;
+        findings += print("character.collections", report);
     }
     anyhow::ensure!(findings == 0, "{findings} findings");
     Ok(())

@@ -19,6 +19,10 @@ pub mod coreloop {
     pub mod rewards {
         pub use coreloop_rewards_api::v1;
     }
+    /// What facts share with the contract of scan.
+    pub mod scan {
+        pub use coreloop_scan_api::v1;
+    }
     /// What facts share with the contract of shop.
     pub mod shop {
         pub use coreloop_shop_api::v1;

@@ -46,7 +46,7 @@ impl Back {
     }
 }
 
-/// Running stand-ins: sign-in providers, mail, age verification.
+/// Running stand-ins: sign-in providers, mail, age verification, payment, vouchers, an S3 store, a vision model.
 #[derive(Debug)]
 pub struct StandIns {
     base: String,
@@ -79,10 +79,25 @@ impl StandIns {
     pub fn settings(&self) -> String {
         let (secret, base) = (Options::default().age_webhook_secret, &self.base);
         format!(
-            "[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{base}\"\n[rewards]\n{}[shop.payment]\n{}",
+            "[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{base}\"\n[image]\n{}[rewards]\n{}[scan]\n{}[shop.payment]\n{}",
+            self.storage_settings(),
             self.vendor_settings(),
+            self.model_settings(),
             self.payment_settings()
         )
+    }
+
+    /// What image must know of the S3 store.
+    #[must_use]
+    pub fn storage_settings(&self) -> String {
+        let Options { s3_access_key_id: id, s3_access_key_secret: secret, .. } = Options::default();
+        format!("s3_endpoint = \"{}\"\ns3_access_key_id = \"{id}\"\ns3_access_key_secret = \"{secret}\"\n", self.base)
+    }
+
+    /// What scan must know of the vision model.
+    #[must_use]
+    pub fn model_settings(&self) -> String {
+        format!("model_url = \"{}\"\napi_key = \"{}\"\n", self.base, Options::default().openai_api_key)
     }
 
     /// What rewards must know of the vendor.

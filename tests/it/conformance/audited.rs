@@ -15,8 +15,9 @@ use uuid::Uuid;
 
 use super::policy::methods;
 use crate::{
+    eco::character::stage::given,
     rewards::stage::{Shelf, person_with, redeemed},
-    shop::stage::{Buyer, MESH, key},
+    shop::stage::{Buyer, key, mesh},
 };
 
 /// What is asked for, and the rows that are then there of `{admin}`.
@@ -142,6 +143,34 @@ fn of_the_economy(user: &str, purchase: &str, redemption: &str) -> Vec<(&'static
     ]
 }
 
+/// Of characters: their own table, and the history of who has one.
+fn of_characters(user: &str) -> [(&'static str, Kept); 2] {
+    let words = json!({"en": "K", "ko": "케"});
+    let character = json!({
+        "code": "KEPT1", "name": words, "lore": words, "type_label": words, "active": false,
+        "unlock": {"condition_type": "campaign", "threshold": 0, "metadata": {}},
+    });
+    let post = |path: &str, body: Value, rows: &str| kept(http::Method::POST, path, body, rows.to_owned());
+    [
+        (
+            "character.put",
+            post(
+                "/admin/characters",
+                character,
+                "character.changes where subject = 'KEPT1' and actor = 'user:{admin}'",
+            ),
+        ),
+        (
+            "character.revoke",
+            post(
+                "/admin/characters/CHR001/revoke",
+                json!({"user_id": user, "reason": "kept"}),
+                "character.events where event_type = 'character.lost' and payload ->> 'by' = 'admin:{admin}'",
+            ),
+        ),
+    ]
+}
+
 /// Of ops: what is asked, whatever comes of it.
 fn of_ops() -> Vec<(&'static str, Kept)> {
     let letter = format!("/admin/dlq/rewards.issue/{}", Uuid::new_v4());
@@ -256,15 +285,21 @@ fn said(list: impl Iterator<Item = (&'static str, Kept)>) -> Vec<(MethodDescript
 #[test]
 fn what_is_said_to_be_audited_is_kept() {
     run(async {
-        let mesh = MESH.get().await;
+        let mesh = mesh().modules(&["character", "ops", "rewards", "shop", "wallet"]).replicas(1);
+        let mesh = &mesh.setting("shop.lease_secs", 30_i64).start().await;
         let admin = mesh.admin().await;
         let (user, purchase) = (person_with(mesh, "kept", 1).await, pending(mesh).await);
+        given(mesh, &user, "CHR001").await;
         let (redemption, user) = (unissued(mesh, &user).await, user.user_id);
         let whose = admin.user_id.as_str();
         let mut told = 0;
-        for (method, act) in
-            said(of_the_economy(&user, &purchase, &redemption).into_iter().chain(of_ops()).chain(of_auth(&user)))
-        {
+        for (method, act) in said(
+            of_the_economy(&user, &purchase, &redemption)
+                .into_iter()
+                .chain(of_characters(&user))
+                .chain(of_ops())
+                .chain(of_auth(&user)),
+        ) {
             let rows = act.rows.replace("{admin}", whose);
             let before = mesh.db.count(&rows).await;
             let call = admin.rest().call(act.method.clone(), &act.path);

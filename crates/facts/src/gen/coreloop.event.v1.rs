@@ -108,6 +108,157 @@ pub struct AuthUserWithdrawn {
     #[prost(message, optional, tag = "2")]
     pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// A user has a character from now on (`character.acquired`, also called `user.character.unlocked`); key: the user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CharacterAcquired {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Which.
+    #[prost(string, tag = "2")]
+    pub code: ::prost::alloc::string::String,
+    /// Where it came from: `scan`, `unlock`, `campaign`, `reward`.
+    #[prost(string, tag = "3")]
+    pub source: ::prost::alloc::string::String,
+    /// The event that it was given for: the task of a scan, the grant of a reward, the campaign's own; empty: none.
+    #[prost(string, tag = "4")]
+    pub source_event_id: ::prost::alloc::string::String,
+    /// How many the user has now.
+    #[prost(int32, tag = "5")]
+    pub owned_count: i32,
+    /// Until when; absent: for good.
+    #[prost(message, optional, tag = "6")]
+    pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Number of this event in the history of the user's collection.
+    #[prost(int64, tag = "7")]
+    pub version: i64,
+    /// When.
+    #[prost(message, optional, tag = "8")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Something that should have given a user a character did not (`character.acquire_failed`); key: the user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CharacterAcquireFailed {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Which it would have been; empty: none in particular.
+    #[prost(string, tag = "2")]
+    pub code: ::prost::alloc::string::String,
+    /// Why: `max_characters_reached`, `already_owned`, `condition_not_met` (nothing was due), `character_not_found`.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// What should have given it: `scan`, `campaign`, `reward`.
+    #[prost(string, tag = "4")]
+    pub source: ::prost::alloc::string::String,
+    /// Its event: the task of a scan, the grant of a reward, the campaign's own.
+    #[prost(string, tag = "5")]
+    pub source_event_id: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "6")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A user has a character no more (`character.lost`); key: the user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CharacterLost {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Which.
+    #[prost(string, tag = "2")]
+    pub code: ::prost::alloc::string::String,
+    /// Why: `expired`, `traded`, `deleted`.
+    #[prost(string, tag = "3")]
+    pub cause: ::prost::alloc::string::String,
+    /// Who took it, as `admin:<id>`; empty: its time was over.
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    /// How many the user has now.
+    #[prost(int32, tag = "5")]
+    pub owned_count: i32,
+    /// Number of this event in the history of the user's collection.
+    #[prost(int64, tag = "6")]
+    pub version: i64,
+    /// When.
+    #[prost(message, optional, tag = "7")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A character of a user rose by a level (`character.evolved`); key: the user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CharacterEvolved {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Which.
+    #[prost(string, tag = "2")]
+    pub code: ::prost::alloc::string::String,
+    /// Its level now.
+    #[prost(int32, tag = "3")]
+    pub level: i32,
+    /// Number of this event in the history of the user's collection.
+    #[prost(int64, tag = "4")]
+    pub version: i64,
+    /// When.
+    #[prost(message, optional, tag = "5")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// The collection of a user who closed the account is empty for ever (`character.closed`); key: the user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CharacterClosed {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Number of this event in the history of the user's collection.
+    #[prost(int64, tag = "2")]
+    pub version: i64,
+    /// When.
+    #[prost(message, optional, tag = "3")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A photo was registered (`image.registered`); key: the user. Where it was taken is personal, so no part of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageRegistered {
+    /// Image.
+    #[prost(string, tag = "1")]
+    pub image_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Where storage has it.
+    #[prost(string, tag = "3")]
+    pub object_key: ::prost::alloc::string::String,
+    /// What storage calls its content.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+    /// As `image/jpeg`.
+    #[prost(string, tag = "5")]
+    pub mime_type: ::prost::alloc::string::String,
+    /// Bytes.
+    #[prost(int64, tag = "6")]
+    pub content_length: i64,
+    /// Where people load it from.
+    #[prost(string, tag = "7")]
+    pub cdn_url: ::prost::alloc::string::String,
+    /// When it was taken, as the app said; absent: not known.
+    #[prost(message, optional, tag = "8")]
+    pub shot_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was registered.
+    #[prost(message, optional, tag = "9")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A photo was removed (`image.deleted`); key: the user. Nobody finds it any more, and its object goes a moment later.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageDeleted {
+    /// Image.
+    #[prost(string, tag = "1")]
+    pub image_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "3")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// A user was given something (`rewards.granted`); key: the user. For gold and points the wallet has it; for every other kind
 /// this event is what tells whoever keeps that kind to add it, once by `grant_id`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -220,6 +371,78 @@ pub struct RewardsAdClicked {
     pub slots_today: i32,
     /// When.
     #[prost(message, optional, tag = "6")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A photo was classified (`scan.completed`); key: the user. What it was told beside that (guidance, hint, address) is no part of it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScanCompleted {
+    /// Task.
+    #[prost(string, tag = "1")]
+    pub task_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Image; empty: it was given by an address.
+    #[prost(string, tag = "3")]
+    pub image_id: ::prost::alloc::string::String,
+    /// What it shows.
+    #[prost(enumeration = "super::super::scan::v1::Category", tag = "4")]
+    pub category: i32,
+    /// More closely, of a-z, 0-9, `_` and `-`; may be empty.
+    #[prost(string, tag = "5")]
+    pub sub_category: ::prost::alloc::string::String,
+    /// How sure the model is, 0 to 1.
+    #[prost(double, tag = "6")]
+    pub confidence: f64,
+    /// Whether it can be recycled.
+    #[prost(bool, tag = "7")]
+    pub recyclable: bool,
+    /// Whether it earns something.
+    #[prost(bool, tag = "8")]
+    pub reward_eligible: bool,
+    /// The day on which the photo came (UTC), as `2026-11-22`.
+    #[prost(string, tag = "9")]
+    pub day: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "10")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A photo could not be classified (`scan.failed`); key: the user. A later `scan.completed` of the task counts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScanFailed {
+    /// Task.
+    #[prost(string, tag = "1")]
+    pub task_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Image; empty: it was given by an address.
+    #[prost(string, tag = "3")]
+    pub image_id: ::prost::alloc::string::String,
+    /// Why, a constant, as `MODEL_NONSENSE`.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "5")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// What a photo had earned could not be given (`scan.reward_compensated`); key: the user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScanRewardCompensated {
+    /// Task.
+    #[prost(string, tag = "1")]
+    pub task_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Image.
+    #[prost(string, tag = "3")]
+    pub image_id: ::prost::alloc::string::String,
+    /// Why, as who gives said it, as `max_characters_reached`.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "5")]
     pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// A purchase was written down (`shop.purchase_requested`); key: the buyer.
@@ -379,6 +602,27 @@ impl ::coreloop_core::Fact for AuthRoleChanged {
 impl ::coreloop_core::Fact for AuthUserWithdrawn {
     const TYPE: &'static str = "coreloop.event.v1.AuthUserWithdrawn";
 }
+impl ::coreloop_core::Fact for CharacterAcquired {
+    const TYPE: &'static str = "coreloop.event.v1.CharacterAcquired";
+}
+impl ::coreloop_core::Fact for CharacterAcquireFailed {
+    const TYPE: &'static str = "coreloop.event.v1.CharacterAcquireFailed";
+}
+impl ::coreloop_core::Fact for CharacterLost {
+    const TYPE: &'static str = "coreloop.event.v1.CharacterLost";
+}
+impl ::coreloop_core::Fact for CharacterEvolved {
+    const TYPE: &'static str = "coreloop.event.v1.CharacterEvolved";
+}
+impl ::coreloop_core::Fact for CharacterClosed {
+    const TYPE: &'static str = "coreloop.event.v1.CharacterClosed";
+}
+impl ::coreloop_core::Fact for ImageRegistered {
+    const TYPE: &'static str = "coreloop.event.v1.ImageRegistered";
+}
+impl ::coreloop_core::Fact for ImageDeleted {
+    const TYPE: &'static str = "coreloop.event.v1.ImageDeleted";
+}
 impl ::coreloop_core::Fact for RewardsGranted {
     const TYPE: &'static str = "coreloop.event.v1.RewardsGranted";
 }
@@ -393,6 +637,15 @@ impl ::coreloop_core::Fact for RewardsRedemptionFailed {
 }
 impl ::coreloop_core::Fact for RewardsAdClicked {
     const TYPE: &'static str = "coreloop.event.v1.RewardsAdClicked";
+}
+impl ::coreloop_core::Fact for ScanCompleted {
+    const TYPE: &'static str = "coreloop.event.v1.ScanCompleted";
+}
+impl ::coreloop_core::Fact for ScanFailed {
+    const TYPE: &'static str = "coreloop.event.v1.ScanFailed";
+}
+impl ::coreloop_core::Fact for ScanRewardCompensated {
+    const TYPE: &'static str = "coreloop.event.v1.ScanRewardCompensated";
 }
 impl ::coreloop_core::Fact for ShopPurchaseRequested {
     const TYPE: &'static str = "coreloop.event.v1.ShopPurchaseRequested";

@@ -20,8 +20,11 @@ type Make = fn() -> Box<dyn Module>;
 /// Every module that there is, in the order in which processes are started.
 const ALL: &[(&str, Make)] = &[
     ("auth", || Box::new(coreloop_auth::module())),
+    ("character", || Box::new(coreloop_character::module())),
+    ("image", || Box::new(coreloop_image::module())),
     ("ops", || Box::new(coreloop_ops::module())),
     ("rewards", || Box::new(coreloop_rewards::module())),
+    ("scan", || Box::new(coreloop_scan::module())),
     ("shop", || Box::new(coreloop_shop::module())),
     ("wallet", || Box::new(coreloop_wallet::module())),
     ("edge", || Box::new(coreloop_gateway::module())),

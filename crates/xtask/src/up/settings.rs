@@ -62,8 +62,11 @@ fn render(ports: &Ports, urls: &Urls, password: &str, keys: &Path) -> Result<Str
     writeln!(text, "[auth]\npublic_url = \"http://127.0.0.1:{front}\"")?;
     writeln!(text, "data_dir = \"{}\"", keys.display())?;
     writeln!(text, "age_webhook_secret = \"sandbox-age-webhook-secret\"\n")?;
+    writeln!(text, "[image]\ns3_endpoint = \"http://127.0.0.1:{}\"", ports.sandbox)?;
+    writeln!(text, "s3_access_key_id = \"sandbox-s3-key\"\ns3_access_key_secret = \"sandbox-s3-secret\"\n")?;
     writeln!(text, "[rewards]\nvendor_url = \"http://127.0.0.1:{}/vendor\"", ports.sandbox)?;
     writeln!(text, "vendor_api_key = \"sandbox-vendor-key\"\n")?;
+    writeln!(text, "[scan]\nmodel_url = \"http://127.0.0.1:{}\"\napi_key = \"sandbox-openai-key\"\n", ports.sandbox)?;
     writeln!(text, "[shop.payment]\nendpoint = \"http://127.0.0.1:{}/payment\"", ports.sandbox)?;
     writeln!(text, "webhook_secret = \"sandbox-payment-webhook-secret\"")?;
     writeln!(text, "callback_url = \"http://127.0.0.1:{front}/api/shop/webhook\"\n")?;
