@@ -117,5 +117,11 @@ fn what_there_is_no_room_for_waits_and_is_done() {
             is_once(&mesh, &alice, &task).await;
         }
         assert_eq!(looks(&mesh).await, 6);
+        // Whoever sent it, and whenever: each is in the trace of the call that its photo came by.
+        let of_its_own = "select count(distinct i.trace_id) from image.outbox i
+            join scan.outbox s on s.type = 'completed' and s.payload ->> 'image_id' = i.payload ->> 'image_id'
+            join scan.outbox c on c.aggregateid = s.payload ->> 'task_id'
+            where i.type = 'registered' and s.trace_id = i.trace_id and c.trace_id = i.trace_id";
+        assert_eq!(mesh.db.count(of_its_own).await, 6);
     });
 }
