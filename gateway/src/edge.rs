@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use coreloop_core::{Ids, Reason};
 use coreloop_limit::Limiter;
-use coreloop_service::{BuildError, Call, Links, Metrics, call::REQUEST_ID};
+use coreloop_service::{BuildError, Call, Links, Metrics, Worker, call::REQUEST_ID};
 use coreloop_transcode::{options::Lang, request::Decoder, response::Encoder, router::Router};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
@@ -27,6 +27,7 @@ use crate::{
     inbound::Origin,
     metrics::Families,
     request_id, rest, rpc,
+    socket::Sockets,
     table::Table,
 };
 
@@ -44,10 +45,11 @@ pub(crate) struct Shared {
     pub(crate) links: Links,
     pub(crate) families: Families,
     pub(crate) stopping: CancellationToken,
+    pub(crate) cors: Cors,
+    pub(crate) sockets: Sockets,
     limiter: Arc<Limiter>,
     room: Room,
     ids: Arc<dyn Ids>,
-    cors: Cors,
 }
 
 /// What the edge stands on.
@@ -86,8 +88,15 @@ impl Edge {
             room: Room::new(options.bodies_limit_bytes),
             ids: on.ids,
             cors: Cors::new(&options.cors),
+            sockets: Sockets::new(options.sockets.max_open),
             options,
         })))
+    }
+
+    /// The loop that runs open sockets. Without it a handshake comes to nothing.
+    #[must_use]
+    pub fn worker(&self) -> Worker {
+        self.0.sockets.worker()
     }
 }
 
@@ -165,13 +174,20 @@ impl Shared {
     /// is left that is what the caller hears: else whoever guesses paths or sends rubbish would do so without a limit. Who
     /// calls is not known here, so people are counted by their address too, but only by what they send wrong.
     pub(crate) async fn charged(&self, failure: Failure) -> Failure {
-        let limited = match Call::current().and_then(|call| call.client) {
-            Some(address) => self.limiter.check_address(address).await.err(),
-            None => None,
-        };
-        let failure = limited.map_or(failure, Failure::from);
+        let failure = self.counted().await.err().unwrap_or(failure);
         self.families.refused(failure.reason());
         failure
+    }
+
+    /// Counts a request of nobody known in the budget of its address.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED` when nothing is left.
+    pub(crate) async fn counted(&self) -> Result<(), Failure> {
+        match Call::current().and_then(|call| call.client) {
+            Some(address) => self.limiter.check_address(address).await.map(|_| ()).map_err(Failure::from),
+            None => Ok(()),
+        }
     }
 
     /// A body of at most `limit` bytes.

@@ -114,6 +114,7 @@ pub fn render(topology: &Topology) -> String {
         ("grpc_routes", routes),
         ("authz_cluster", part::grpc_backend("ext_authz", &t.authz)),
         ("gateway_cluster", part::gateway_backend(&t.gateway)),
+        ("sockets_cluster", part::sockets_backend(&t.gateway)),
         ("service_clusters", clusters + &otlp_cluster),
     ];
     let mut text = TEMPLATE.to_owned();
@@ -162,9 +163,21 @@ mod tests {
         let more =
             |port: u16| vec![Endpoint::new("127.0.0.1", 20_000 + port), Endpoint::new("127.0.0.1", 30_000 + port)];
         let text = render(&Topology { gateway: more(1), authz: more(2), ..local() });
-        for port in [20_001, 30_001, 20_002, 30_002] {
-            assert_eq!(text.matches(&format!("port_value: {port}}}")).count(), 1, "{port}");
+        // The gateway's are hosts of its sockets too.
+        for (port, times) in [(20_001, 2), (30_001, 2), (20_002, 1), (30_002, 1)] {
+            assert_eq!(text.matches(&format!("port_value: {port}}}")).count(), times, "{port}");
         }
+    }
+
+    #[test]
+    fn a_socket_goes_over_http_1_and_who_decides_is_told_of_it() {
+        let text = render(&local());
+        let cluster = text.split("- name: gateway_sockets").nth(1).unwrap_or_default();
+        let cluster = cluster.split("    - name: ").next().unwrap_or_default();
+        assert!(cluster.contains("http_protocol_options: {}") && !cluster.contains("http2_"), "{cluster}");
+        assert!(text.contains("{exact: upgrade, ignore_case: true}"));
+        let (sockets, rest) = (text.find("- name: sockets"), text.find("- name: rest"));
+        assert!(sockets.is_some() && sockets < rest, "the first route that matches is taken");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! decides by, so what is authorised is what is routed), JSON to protobuf, one call over a [`Link`], protobuf to JSON.
 //!
 //! What else comes in on the same port: gRPC-Web from browsers and native gRPC (grpcurl), both handed to the links
-//! by path; CORS preflights, answered here. What the edge never does: decide who may call. Every service decides that for
+//! by path; WebSockets, which are server streams by another transport ([`socket`]); CORS preflights, answered here. What the edge never does: decide who may call. Every service decides that for
 //! itself from the forwarded token; headers that would speak as the mesh are dropped in any spelling ([`inbound`]).
 //!
 //! Two choices that look odd. Unary calls do not go through `tonic::client::Grpc`: a unary gRPC message is five bytes and
@@ -38,13 +38,15 @@ mod request_id;
 mod rest;
 mod rpc;
 mod service;
+mod socket;
 mod stream;
 mod table;
 
 pub use describe::openapi_json;
 pub use edge::{Edge, Ground};
 pub use module::{Gateway, module};
-pub use options::{Cors, Options};
+pub use options::{Cors, Options, Sockets};
+pub use socket::heard;
 
 /// Generated stubs of `coreloop.edge.v1`. Written by `cargo xtask codegen`; not edited.
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated")]

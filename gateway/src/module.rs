@@ -43,5 +43,10 @@ fn build(ctx: Ctx) -> Result<Built, BuildError> {
         stopping: ctx.stopping,
     };
     let edge = Edge::new(options, ground)?;
-    Ok(Built { rpcs: Rpcs::new().with(EdgeServiceServer::new(own)), http: Some(Local::new(edge)), ..Built::default() })
+    Ok(Built {
+        rpcs: Rpcs::new().with(EdgeServiceServer::new(own)),
+        workers: vec![edge.worker()],
+        http: Some(Local::new(edge)),
+        ..Built::default()
+    })
 }

@@ -37,6 +37,30 @@ pub struct Options {
     pub heartbeat_secs: u64,
     /// Which web pages may call.
     pub cors: Cors,
+    /// WebSockets.
+    pub sockets: Sockets,
+}
+
+/// The section `[gateway.sockets]`: WebSockets, of all routes alike.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Sockets {
+    /// Sockets of one process that may be open; one more is refused as OVERLOADED.
+    pub max_open: usize,
+    /// Largest message of a client, in bytes.
+    pub message_limit_bytes: usize,
+    /// Seconds between two pings. A client that takes nothing for as long is closed (4410).
+    pub ping_secs: u64,
+    /// Seconds after which a client that was not heard is closed (4408); pongs are heard.
+    pub idle_secs: u64,
+    /// Time in which the first message must bring the token that no header brought, in milliseconds.
+    pub first_message_ms: u64,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self { max_open: 20_000, message_limit_bytes: 16 * 1024, ping_secs: 30, idle_secs: 90, first_message_ms: 5_000 }
+    }
 }
 
 impl Default for Options {
@@ -56,6 +80,7 @@ impl Default for Options {
             docs: true,
             heartbeat_secs: 15,
             cors: Cors::default(),
+            sockets: Sockets::default(),
         }
     }
 }
@@ -77,6 +102,13 @@ impl Options {
             report.within("deadline_max_secs", o.deadline_max_secs, 1, 3600);
             report.within("deadline_secs", o.deadline_secs, 1, o.deadline_max_secs.max(1));
             report.within("heartbeat_secs", o.heartbeat_secs, 1, 300);
+            let sockets = &o.sockets;
+            report.within("sockets.max_open", sockets.max_open, 1, 1_000_000);
+            report.within("sockets.message_limit_bytes", sockets.message_limit_bytes, 1024, 1024 * 1024);
+            report.within("sockets.ping_secs", sockets.ping_secs, 1, 300);
+            // A client must have had a ping to answer.
+            report.within("sockets.idle_secs", sockets.idle_secs, sockets.ping_secs + 1, 3600);
+            report.within("sockets.first_message_ms", sockets.first_message_ms, 100, 60_000);
             let any = o.cors.origins.iter().any(|origin| origin == "*");
             if any && o.cors.credentials {
                 report.refuse("cors.credentials", "cannot go with the origin `*`: name the origins");
@@ -103,7 +135,7 @@ mod tests {
     fn every_wrong_setting_is_reported_at_once() {
         let section = Section::from_toml(
             "gateway",
-            "body_limit_bytes = 1\nbodies_limit_bytes = 0\nheartbeat_secs = 0\ndeadline_secs = 9\ndeadline_max_secs = 8\n[cors]\norigins = [\"*\", \"https://x/y\"]\ncredentials = true\n",
+            "body_limit_bytes = 1\nbodies_limit_bytes = 0\nheartbeat_secs = 0\ndeadline_secs = 9\ndeadline_max_secs = 8\n[cors]\norigins = [\"*\", \"https://x/y\"]\ncredentials = true\n[sockets]\nping_secs = 30\nidle_secs = 30\nmax_open = 0\n",
         );
         let errors = Options::read(&section.unwrap()).unwrap_err().to_string();
         for key in [
@@ -113,6 +145,8 @@ mod tests {
             "deadline_secs: must be 1 to 8, is 9",
             "cors.origins",
             "cors.credentials",
+            "sockets.idle_secs: must be 31 to 3600, is 30",
+            "sockets.max_open",
         ] {
             assert!(errors.contains(key), "{key} is not in {errors}");
         }

@@ -21,7 +21,7 @@ use crate::{
     etag,
     fail::Failure,
     inbound::{self, Origin},
-    outbound, stream,
+    outbound, socket, stream,
     table::Row,
 };
 
@@ -67,7 +67,9 @@ pub(crate) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body, origi
         call.routed(Arc::clone(&row.name.0));
     }
     let told = |failure: Failure| failure.reply(&shared.encoder, lang(&parts.headers));
+    let socket = route.edge.socket && socket::asked(&parts.headers);
     let mut response = match ready(shared, (route, row), &vars, parts, body, origin).await {
+        Ok(ready) if socket => Box::pin(socket::serve(shared, ready, parts, origin.host)).await,
         // Boxed, so that the future of a unary call, which is made for every request, has no room for a stream.
         Ok(ready) if route.server_streaming => Box::pin(stream::serve(shared, ready)).await.unwrap_or_else(told),
         Ok(ready) => unary(shared, ready).await.unwrap_or_else(told),

@@ -7,4 +7,5 @@ mod own;
 mod page;
 mod refused;
 mod rest;
+mod sockets;
 mod streams;

@@ -24,4 +24,5 @@ mod mutate;
 mod odd;
 mod path;
 mod query;
+mod socket;
 mod token;

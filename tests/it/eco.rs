@@ -2,9 +2,16 @@
 
 mod away;
 pub mod character;
+mod demo;
 mod images;
 mod leaving;
+mod my;
+mod notification;
+mod realtime;
+mod realtime_breaking;
+mod realtime_cutting;
 mod refusing;
+mod saga_faults;
 mod scan;
 pub mod stage;
-mod story;
+pub mod story;

@@ -4,7 +4,7 @@ mod acts;
 mod alerts;
 mod audit;
 pub mod away;
-mod cli;
+pub mod cli;
 mod integrity;
 mod letters;
 mod replay;

@@ -10,7 +10,7 @@ mod keys;
 mod overload;
 mod refreshing;
 mod restarting;
-mod sagas;
+pub mod sagas;
 mod watching;
 
 use std::time::Duration;

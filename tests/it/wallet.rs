@@ -10,7 +10,7 @@ mod moving;
 mod promises;
 mod reading;
 mod refusing;
-mod stage;
+pub mod stage;
 mod tampering;
 mod telling;
 mod wrong;

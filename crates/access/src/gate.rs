@@ -78,9 +78,13 @@ impl Gate {
     }
 
     /// Decides a request as the edge sees it: REST by the router, gRPC (by its content type) by path. Never admits what is for
-    /// the mesh only. `raw_path` is as sent, still encoded, with its query.
+    /// the mesh only. `raw_path` is as sent, still encoded, with its query. A request that asks for a WebSocket may come without a
+    /// token where the RPC says that its token may come late; one with a token is judged by it.
     pub async fn decide_http(&self, method: &str, raw_path: &str, headers: &HeaderView<'_>) -> Decision {
         match self.place(method, raw_path, headers) {
+            Ok(Aim::Rpc(rpc)) if method == "GET" && comes_late(&rpc, headers) => {
+                Decision::Allow(Allowed { caller: Caller::Anonymous, rpc, degraded: false })
+            }
             Ok(Aim::Rpc(rpc)) => self.decide(rpc, headers, true).await,
             Ok(Aim::Preflight(rpc)) => Decision::Allow(Allowed { caller: Caller::Anonymous, rpc, degraded: false }),
             Err(denied) => self.deny(denied),
@@ -217,6 +221,14 @@ enum Aim {
     Rpc(Arc<RpcPolicy>),
     /// A browser asks whether it may ask (CORS); the edge answers by itself and nothing is reached.
     Preflight(Arc<RpcPolicy>),
+}
+
+/// The token will come with the first message of the socket that is asked for. Only what no header brought at all is late.
+fn comes_late(rpc: &RpcPolicy, headers: &HeaderView<'_>) -> bool {
+    rpc.late_token
+        && !rpc.mesh_only
+        && matches!(headers.bearer(), Ok(None))
+        && headers.get("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
 }
 
 fn starts_with_ignoring_case(value: &str, prefix: &str) -> bool {

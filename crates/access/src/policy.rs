@@ -28,6 +28,9 @@ pub struct RpcPolicy {
     pub mesh_only: bool,
     /// Administrators are admitted beside the users of `level`. Never set where `level` is none of users.
     pub admins: bool,
+    /// On an upgrade to a WebSocket the token may come with the first message: the edge admits such a request without one.
+    /// Never set where no token is needed.
+    pub late_token: bool,
 }
 
 impl RpcPolicy {
@@ -42,6 +45,7 @@ impl RpcPolicy {
             fresh: access.fresh,
             mesh_only: access.mesh_only,
             admins: access.admins && of_users(level),
+            late_token: access.late_token && needs_token(level),
         }
     }
 }
@@ -152,6 +156,11 @@ fn of_users(level: Level) -> bool {
     matches!(level, Level::Standard | Level::Premium | Level::Vip)
 }
 
+/// Nobody is admitted without a token, and who may come from outside the mesh.
+fn needs_token(level: Level) -> bool {
+    of_users(level) || level == Level::Admin
+}
+
 /// The own router, else the committed one.
 fn matcher(own: &Option<Box<Router>>) -> &Router {
     match own {
@@ -181,5 +190,16 @@ mod tests {
         let let_in: Vec<Level> = levels.filter(|level| admits(*level, true)).collect();
         assert_eq!(let_in, [Level::Standard, Level::Premium, Level::Vip]);
         assert!(!RpcPolicy::new(String::new(), "", None).admins);
+    }
+
+    #[test]
+    fn a_token_may_come_late_only_where_one_must_come() {
+        let levels = (0..).map_while(|number| Level::try_from(number).ok());
+        let late = |level: Level| {
+            let access = Access { level: level.into(), late_token: true, ..Access::default() };
+            RpcPolicy::new(String::new(), "", Some(access)).late_token
+        };
+        let late: Vec<Level> = levels.filter(|level| late(*level)).collect();
+        assert_eq!(late, [Level::Standard, Level::Premium, Level::Vip, Level::Admin]);
     }
 }

@@ -71,6 +71,7 @@ impl Kind {
             | Reason::PageTokenInvalid
             | Reason::HeadersTooLarge
             | Reason::UnsupportedMediaType
+            | Reason::UpgradeRequired
             | Reason::BodyTooLarge => Self::InvalidArgument,
             Reason::RouteNotFound | Reason::NotFound => Self::NotFound,
             Reason::MethodNotAllowed | Reason::Unimplemented => Self::Unimplemented,

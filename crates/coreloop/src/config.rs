@@ -42,6 +42,9 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Errors> {
     errors.absorb(coreloop_auth::Options::read(&settings.section("auth"), mode.unwrap_or_default()));
     errors.absorb(coreloop_character::Options::read(&settings.section("character")));
     errors.absorb(coreloop_image::Options::read(&settings.section("image"), mode.unwrap_or_default()));
+    errors.absorb(coreloop_my::Options::read(&settings.section("my")));
+    errors.absorb(coreloop_notification::Options::read(&settings.section("notification"), mode.unwrap_or_default()));
+    errors.absorb(coreloop_realtime::Options::read(&settings.section("realtime")));
     errors.absorb(coreloop_rewards::Options::read(&settings.section("rewards"), mode.unwrap_or_default()));
     errors.absorb(coreloop_scan::Options::read(&settings.section("scan"), mode.unwrap_or_default()));
     errors.absorb(coreloop_shop::Options::read(&settings.section("shop"), mode.unwrap_or_default()));
@@ -138,6 +141,9 @@ mod tests {
         same::<coreloop_auth::Options>("auth");
         same::<coreloop_character::Options>("character");
         same::<coreloop_image::Options>("image");
+        same::<coreloop_my::Options>("my");
+        same::<coreloop_notification::Options>("notification");
+        same::<coreloop_realtime::Options>("realtime");
         same::<coreloop_rewards::Options>("rewards");
         same::<coreloop_scan::Options>("scan");
         same::<coreloop_shop::Options>("shop");
@@ -177,14 +183,18 @@ mod tests {
             missing::<coreloop_auth::mail::Options>("auth.mail", &[]),
             missing::<coreloop_character::Options>("character", &[]),
             missing::<coreloop_image::Options>("image", &[]),
+            missing::<coreloop_my::Options>("my", &[]),
+            missing::<coreloop_notification::Options>("notification", &[]),
+            missing::<coreloop_realtime::Options>("realtime", &[]),
             missing::<coreloop_rewards::Options>("rewards", &[]),
             missing::<coreloop_scan::Options>("scan", &[]),
             missing::<coreloop_shop::Options>("shop", &["payment"]),
             missing::<coreloop_shop::options::Payment>("shop.payment", &[]),
             missing::<coreloop_wallet::Options>("wallet", &[]),
             missing::<coreloop_ops::Options>("ops", &[]),
-            missing::<coreloop_gateway::Options>("gateway", &["cors"]),
+            missing::<coreloop_gateway::Options>("gateway", &["cors", "sockets"]),
             missing::<coreloop_access::CorsOptions>("gateway.cors", &[]),
+            missing::<coreloop_gateway::Sockets>("gateway.sockets", &[]),
             missing::<coreloop_eventing::Options>("eventing", &["rabbitmq", "kafka", "sqs"]),
             missing::<coreloop_eventing_rabbitmq::Options>("eventing.rabbitmq", &[]),
             #[cfg(feature = "kafka")]

@@ -10,6 +10,7 @@ mod audit;
 mod brokers;
 mod character;
 mod config;
+mod demo;
 mod dlq;
 mod edge;
 mod events;
@@ -17,6 +18,7 @@ mod keys;
 mod ledger;
 mod migrate;
 mod modules;
+mod my;
 mod routes;
 mod sandbox;
 mod serve;
@@ -83,6 +85,12 @@ enum Command {
     /// What Redis has of characters.
     #[command(subcommand)]
     Character(character::Command),
+    /// Stories of the product, lived against a running mesh.
+    #[command(subcommand)]
+    Demo(demo::Command),
+    /// What users have come to.
+    #[command(subcommand)]
+    My(my::Command),
     /// Settings.
     #[command(subcommand)]
     Config(config::Command),
@@ -125,6 +133,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Dlq(command) => dlq::run(&settings()?, command).await,
             Command::Events(command) => events::run(&settings()?, command).await,
             Command::Character(command) => character::run(&settings()?, command).await,
+            Command::Demo(command) => demo::run(&settings()?, !arguments.config.is_empty(), command).await,
+            Command::My(command) => my::run(&settings()?, command).await,
             Command::Config(command) => config::run(&settings()?, &command),
             Command::Openapi => edge::openapi(),
             Command::EnvoyConfig(arguments) => edge::envoy(&settings()?, &arguments),

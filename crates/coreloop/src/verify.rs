@@ -21,6 +21,10 @@ pub(crate) enum Command {
     Rewards,
     /// Collections of characters: their histories, snapshots and tables.
     Character,
+    /// What users have come to: their histories and tables.
+    My,
+    /// What people were told: each notification and its history.
+    Notification,
     /// All of them.
     All,
 }
@@ -55,6 +59,16 @@ pub(crate) async fn run(settings: &Settings, command: &Command) -> anyhow::Resul
         let db = database(settings, "character")?;
         let report = coreloop_character::integrity::verify(&db).await.context("collections cannot be read")?;
         findings += print("character.collections", report);
+    }
+    if matches!(command, Command::My | Command::All) {
+        let db = database(settings, "my")?;
+        let report = coreloop_my::integrity::verify(&db).await.context("what users have come to cannot be read")?;
+        findings += print("my.people", report);
+    }
+    if matches!(command, Command::Notification | Command::All) {
+        let db = database(settings, "notification")?;
+        let report = coreloop_notification::integrity::verify(&db).await.context("notifications cannot be read")?;
+        findings += print("notification.inbox", report);
     }
     anyhow::ensure!(findings == 0, "{findings} findings");
     Ok(())

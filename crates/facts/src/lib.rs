@@ -15,6 +15,10 @@ pub mod coreloop {
     pub mod auth {
         pub use coreloop_auth_api::v1;
     }
+    /// What facts share with the contract of notification.
+    pub mod notification {
+        pub use coreloop_notification_api::v1;
+    }
     /// What facts share with the contract of rewards.
     pub mod rewards {
         pub use coreloop_rewards_api::v1;

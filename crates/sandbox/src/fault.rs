@@ -49,7 +49,7 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fault {
-    /// `google`, `kakao`, `naver`, `sendgrid`, `age`, `vendor`, `payment`, `s3`, `openai`, or `*`.
+    /// `google`, `kakao`, `naver`, `sendgrid`, `age`, `vendor`, `payment`, `s3`, `openai`, `fcm`, or `*`.
     pub(crate) provider: String,
     /// `authorize`, `token`, `userinfo`, `discovery`, `jwks`, `send`, `order`, `cancel`, `pay`, `look`, `void`, `put`, `get`,
     /// `head`, `delete`, `list`, `vision`, `chat`, `classify`; absent: any.

@@ -1,7 +1,7 @@
 //! Local stand-ins for third parties on the internet: true wire formats, switchable faults.
 //!
 //! The mesh signs people in with Google, Kakao and Naver, sends mail through a SendGrid-compatible API and hears of
-//! verified ages by webhook; photos go to an S3 store and are looked at by a model behind OpenAI's wire. Tests, demos and a developer's machine need all of these offline, and attacks on them need
+//! verified ages by webhook; photos go to an S3 store and are looked at by a model behind OpenAI's wire; what people are told is pushed through FCM. Tests, demos and a developer's machine need all of these offline, and attacks on them need
 //! a provider that enforces what a real one enforces. So the sandbox speaks what the real ones speak, quirks included
 //! (Kakao's `KOE` codes, Naver's errors with status 200 and its `expires_in` as text), and is strict where they are:
 //! **a code is good once, expires, and is bound to its client, its redirect URI and its PKCE challenge.**
@@ -20,6 +20,7 @@ mod age;
 mod chooser;
 mod control;
 mod fault;
+mod fcm;
 mod google;
 mod grant;
 mod kakao;
@@ -89,7 +90,7 @@ impl Sandbox {
     }
 
     /// Every stand-in under one router: `/google`, `/kakao`, `/naver`, `/v3/mail/send`, `/age`, `/payment`, `/vendor`,
-    /// `/v1/chat/completions`, `/classify`, `/{bucket}`, and `/_sandbox` to steer them.
+    /// `/fcm`, `/v1/chat/completions`, `/classify`, `/{bucket}`, and `/_sandbox` to steer them.
     pub fn router(&self) -> Router {
         let state = &self.state;
         Router::new()
@@ -100,6 +101,7 @@ impl Sandbox {
             .merge(age::routes(state))
             .merge(payment::routes(state))
             .merge(vendor::routes(state))
+            .merge(fcm::routes(state))
             .merge(openai::routes(state))
             .merge(s3::routes(state))
             .merge(traces::routes(state))

@@ -1,6 +1,7 @@
 //! Settings of the sandbox (section `sandbox`).
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// An application registered at a provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,28 @@ pub struct Options {
     pub s3_buckets: Vec<String>,
     /// Key that the vision and chat model expects as bearer.
     pub openai_api_key: String,
+    /// Project of the push gateway.
+    pub fcm_project: String,
+    /// Name of the service account that may push.
+    pub fcm_client_email: String,
+    /// Its RSA key in PEM (PKCS #8); the sandbox uses the public half alone.
+    pub fcm_private_key: String,
+}
+
+impl Options {
+    /// The key file of the service account that may push, as Google gives it, for a sandbox at `base`.
+    #[must_use]
+    pub fn fcm_service_account(&self, base: &str) -> String {
+        json!({
+            "type": "service_account",
+            "project_id": self.fcm_project,
+            "private_key_id": "sandbox-fcm-1",
+            "private_key": self.fcm_private_key,
+            "client_email": self.fcm_client_email,
+            "token_uri": format!("{base}/fcm/token"),
+        })
+        .to_string()
+    }
 }
 
 impl Default for Options {
@@ -77,6 +100,9 @@ impl Default for Options {
             s3_access_key_secret: "sandbox-s3-secret".to_owned(),
             s3_buckets: vec!["coreloop-images".to_owned()],
             openai_api_key: "sandbox-openai-key".to_owned(),
+            fcm_project: "coreloop-sandbox".to_owned(),
+            fcm_client_email: "push@coreloop-sandbox.example".to_owned(),
+            fcm_private_key: include_str!("fcm/service_account.pem").to_owned(),
         }
     }
 }

@@ -43,7 +43,8 @@ const LARGEST: u64 = 64 << 20;
 /// Most bytes that are taken in all.
 const MOST: u64 = 4 << 30;
 /// First segments of what else the sandbox serves.
-const TAKEN: &[&str] = &["_sandbox", "age", "classify", "google", "kakao", "naver", "payment", "vendor", "v1", "v3"];
+const TAKEN: &[&str] =
+    &["_sandbox", "age", "classify", "fcm", "google", "kakao", "naver", "payment", "vendor", "v1", "v3"];
 
 /// The store.
 pub(crate) struct Storage {

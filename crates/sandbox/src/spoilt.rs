@@ -9,7 +9,7 @@ use axum::{
 use futures::StreamExt as _;
 use http::{StatusCode, header};
 
-use crate::fault::At;
+use crate::{fault::At, fcm::refusal};
 
 /// Most of an answer that is taken to be cut.
 const MOST_CUT: usize = 64 << 20;
@@ -30,6 +30,7 @@ pub(crate) fn failure(at: At, status: Option<u16>) -> Response {
         ("openai", _) => {
             r#"{"error":{"message":"The server had an error while processing your request.","type":"server_error","param":null,"code":null}}"#
         }
+        ("fcm", "send") => refusal::worded(status),
         ("kakao", "userinfo") => r#"{"msg":"internal error","code":-1}"#,
         ("kakao", _) => r#"{"error":"server_error","error_description":"internal error","error_code":"KOE9999"}"#,
         ("naver", "userinfo") => r#"{"resultcode":"500","message":"Internal Server Error"}"#,
@@ -47,6 +48,7 @@ pub(crate) fn over_quota(at: At, status: Option<u16>) -> Response {
             429,
             r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
         ),
+        "fcm" => (429, refusal::QUOTA),
         "kakao" => (429, r#"{"msg":"API limit has been exceeded.","code":-10}"#),
         _ => (429, r#"{"error":"quota_exceeded","error_description":"The quota is used up."}"#),
     };

@@ -10,6 +10,7 @@ use coreloop_core::{Clock, SystemClock};
 use crate::{
     Error, Options,
     fault::Faults,
+    fcm::Pushes,
     grant::{Access, Store},
     mail::Mailbox,
     openai::Looking,
@@ -39,6 +40,8 @@ pub(crate) struct State {
     pub(crate) traces: Traces,
     /// Payments.
     pub(crate) payments: Payments,
+    /// Messages that were pushed.
+    pub(crate) pushes: Pushes,
     /// The S3 store.
     pub(crate) storage: Storage,
     /// The vision model's eyes.
@@ -68,6 +71,7 @@ impl State {
             faults: Faults::default(),
             mail: Mailbox::default(),
             payments: Payments::default(),
+            pushes: Pushes::default(),
             orders: Orders::default(),
             traces: Traces::default(),
             http,

@@ -1,5 +1,6 @@
 //! The wire formats, over a real socket.
 
+mod fcm;
 mod openai;
 mod s3;
 mod vision;

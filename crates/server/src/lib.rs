@@ -38,6 +38,7 @@ mod spans;
 mod start;
 mod storage;
 mod telemetry;
+mod upgrading;
 mod within;
 mod workers;
 

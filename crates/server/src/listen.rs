@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
-use crate::{StartError, opening::Opening, options::ServerOptions};
+use crate::{StartError, opening::Opening, options::ServerOptions, upgrading};
 
 const BACKLOG: u32 = 4096;
 /// HTTP/1 clients that send their headers slower than this are cut off.
@@ -176,5 +176,6 @@ where
 {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(PeerAddress(peer.ip()));
+    upgrading::offer(request.extensions_mut());
     service.oneshot(request)
 }

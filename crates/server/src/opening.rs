@@ -30,6 +30,11 @@ impl<S> Opening<S> {
     pub(crate) fn within(patience: Duration, stream: S) -> Self {
         Self { stream, waiting: Some((Box::pin(tokio::time::sleep(patience)), 0)) }
     }
+
+    /// The stream, once it speaks something else.
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {

@@ -13,6 +13,7 @@ pub mod local;
 pub mod module;
 pub mod readiness;
 pub mod spans;
+pub mod upgrade;
 pub mod worker;
 
 pub use call::{Call, Target, Trace};

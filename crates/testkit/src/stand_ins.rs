@@ -46,7 +46,7 @@ impl Back {
     }
 }
 
-/// Running stand-ins: sign-in providers, mail, age verification, payment, vouchers, an S3 store, a vision model.
+/// Running stand-ins: sign-in providers, mail, age verification, payment, vouchers, an S3 store, a vision model, a push gateway.
 #[derive(Debug)]
 pub struct StandIns {
     base: String,
@@ -79,8 +79,9 @@ impl StandIns {
     pub fn settings(&self) -> String {
         let (secret, base) = (Options::default().age_webhook_secret, &self.base);
         format!(
-            "[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{base}\"\n[image]\n{}[rewards]\n{}[scan]\n{}[shop.payment]\n{}",
+            "[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{base}\"\n[image]\n{}[notification]\n{}[rewards]\n{}[scan]\n{}[shop.payment]\n{}",
             self.storage_settings(),
+            self.push_settings(),
             self.vendor_settings(),
             self.model_settings(),
             self.payment_settings()
@@ -98,6 +99,13 @@ impl StandIns {
     #[must_use]
     pub fn model_settings(&self) -> String {
         format!("model_url = \"{}\"\napi_key = \"{}\"\n", self.base, Options::default().openai_api_key)
+    }
+
+    /// What notification must know of the push gateway.
+    #[must_use]
+    pub fn push_settings(&self) -> String {
+        let account = Options::default().fcm_service_account(&self.base);
+        format!("fcm_url = \"{}/fcm\"\nservice_account = '{account}'\n", self.base)
     }
 
     /// What rewards must know of the vendor.

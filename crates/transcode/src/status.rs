@@ -24,6 +24,7 @@ pub fn http_status(code: i32, reason: &str) -> u16 {
         (12, "METHOD_NOT_ALLOWED") => 405,
         (3, "BODY_TOO_LARGE") => 413,
         (3, "UNSUPPORTED_MEDIA_TYPE") => 415,
+        (3, "UPGRADE_REQUIRED") => 426,
         (3, "HEADERS_TOO_LARGE") => 431,
         (0, _) => 200,
         (1, _) => 499,

@@ -85,13 +85,28 @@ pub(super) fn service_cluster(module: &str, at: &[Endpoint]) -> String {
 
 /// A gRPC backend, below its name.
 pub(super) fn grpc_backend(name: &str, at: &[Endpoint]) -> String {
-    backend(name, at, "grpc_health_check: {}")
+    backend(name, at, &GRPC)
 }
 
 /// The gateway, below its name. Its health is asked by gRPC, which no rate limit counts.
 pub(super) fn gateway_backend(at: &[Endpoint]) -> String {
-    backend("gateway", at, "grpc_health_check: {}")
+    backend("gateway", at, &GRPC)
 }
+
+/// The gateway as WebSockets reach it, below its name. A connection each: there is room for as many as streams.
+pub(super) fn sockets_backend(at: &[Endpoint]) -> String {
+    backend("gateway_sockets", at, &SOCKETS)
+}
+
+/// How a backend is spoken to.
+struct Way {
+    most_connections: u32,
+    check: &'static str,
+    protocol: &'static str,
+}
+
+const GRPC: Way = Way { most_connections: 1024, check: "grpc_health_check: {}", protocol: HTTP2 };
+const SOCKETS: Way = Way { most_connections: 32_768, check: "http_health_check: {path: \"/readyz\"}", protocol: HTTP1 };
 
 /// The cluster `otlp`. Without a collector it has no host: spans are dropped, trace context is still started and handed on.
 pub(super) fn otlp_cluster(at: Option<&Endpoint>) -> String {
@@ -99,10 +114,11 @@ pub(super) fn otlp_cluster(at: Option<&Endpoint>) -> String {
         Some(at) => assignment("otlp", std::slice::from_ref(at)),
         None => "      load_assignment: {cluster_name: otlp}\n".to_owned(),
     };
-    format!("    - name: otlp\n      type: STRICT_DNS\n      connect_timeout: 1s\n{}{hosts}", http2())
+    format!("    - name: otlp\n      type: STRICT_DNS\n      connect_timeout: 1s\n{HTTP2}{hosts}")
 }
 
-fn backend(name: &str, at: &[Endpoint], check: &str) -> String {
+fn backend(name: &str, at: &[Endpoint], way: &Way) -> String {
+    let Way { most_connections, check, protocol } = way;
     format!(
         "      type: STRICT_DNS
       connect_timeout: 0.5s
@@ -111,7 +127,7 @@ fn backend(name: &str, at: &[Endpoint], check: &str) -> String {
       circuit_breakers:
         thresholds:
           # An open stream is a request all its life: room for all that a service admits, and for calls beside them.
-          - {{max_connections: 1024, max_pending_requests: 1024, max_requests: 32768, max_retries: 32}}
+          - {{max_connections: {most_connections}, max_pending_requests: 1024, max_requests: 32768, max_retries: 32}}
       # A host that does not answer is left out; when all do not, all are tried (panic mode), so one host is never lost.
       health_checks:
         - timeout: 1s
@@ -130,15 +146,13 @@ fn backend(name: &str, at: &[Endpoint], check: &str) -> String {
         interval: 1s
         base_ejection_time: 2s
         max_ejection_percent: 50
-{}{}",
-        http2(),
+{protocol}{}",
         assignment(name, at),
     )
 }
 
 /// HTTP/2 with keepalive: a connection that a cut left dead is noticed within three seconds and made again.
-fn http2() -> &'static str {
-    "      typed_extension_protocol_options:
+const HTTP2: &str = "      typed_extension_protocol_options:
         envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
           \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
           explicit_http_config:
@@ -147,8 +161,17 @@ fn http2() -> &'static str {
               max_concurrent_streams: 1024
               initial_stream_window_size: 262144
               initial_connection_window_size: 4194304
-"
-}
+";
+
+/// HTTP/1.1, whose connections have no ping: what a cut left dead is noticed by the system's.
+const HTTP1: &str = "      upstream_connection_options:
+        tcp_keepalive: {keepalive_probes: 3, keepalive_time: 15, keepalive_interval: 5}
+      typed_extension_protocol_options:
+        envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+          \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+          explicit_http_config:
+            http_protocol_options: {}
+";
 
 fn assignment(name: &str, at: &[Endpoint]) -> String {
     let mut text = format!(

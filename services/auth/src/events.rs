@@ -132,6 +132,8 @@ pub enum Note {
         /// Provider.
         provider: String,
     },
+    /// `auth.profile_set`: the shown name, or the image. Neither is in the history.
+    ProfileSet,
     /// `auth.birth_date_declared`.
     BirthDateDeclared,
     /// `auth.age_decided`.
@@ -158,6 +160,7 @@ impl Note {
             Self::SecondFactorSet => "second_factor_set",
             Self::ProviderLinked { .. } => "provider_linked",
             Self::ProviderUnlinked { .. } => "provider_unlinked",
+            Self::ProfileSet => "profile_set",
             Self::BirthDateDeclared => "birth_date_declared",
             Self::AgeDecided { .. } => "age_decided",
         }
@@ -175,7 +178,11 @@ impl Note {
             Self::PasswordReset { links_ended } => json!({ "links_ended": links_ended }),
             Self::ProviderLinked { provider } | Self::ProviderUnlinked { provider } => json!({ "provider": provider }),
             Self::AgeDecided { result, event_id } => json!({ "result": result, "event_id": event_id }),
-            Self::RotationAsked | Self::PasswordChanged | Self::SecondFactorSet | Self::BirthDateDeclared => json!({}),
+            Self::RotationAsked
+            | Self::PasswordChanged
+            | Self::SecondFactorSet
+            | Self::ProfileSet
+            | Self::BirthDateDeclared => json!({}),
         }
     }
 }

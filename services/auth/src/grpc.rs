@@ -19,6 +19,7 @@ pub mod link;
 pub mod login;
 pub mod me;
 pub mod password;
+pub mod profiles;
 pub mod refresh;
 pub mod reset;
 pub mod sessions;
@@ -100,4 +101,6 @@ delegate!(AuthAdminService {
 delegate!(AuthInternalService {
     mint_internal_token => internal::mint_internal_token: MintInternalTokenRequest -> MintInternalTokenResponse;
     check_token => internal::check_token: CheckTokenRequest -> CheckTokenResponse;
+    get_profiles => profiles::get_profiles: GetProfilesRequest -> GetProfilesResponse;
+    set_profile => profiles::set_profile: SetProfileRequest -> SetProfileResponse;
 });

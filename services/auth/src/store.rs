@@ -10,6 +10,7 @@ pub mod invites;
 pub mod keys;
 pub mod mails;
 pub mod processed;
+pub mod profiles;
 pub mod resets;
 pub mod revocations;
 pub mod sessions;

@@ -8,7 +8,7 @@ use coreloop_eventstore::EventStore;
 use coreloop_service::{BuildError, Ctx};
 use sqlx::PgPool;
 
-use crate::{Options, cache::Cache, images::Images, metrics::Metrics, model::Model};
+use crate::{Options, cache::Cache, images::Images, looking::Looking, metrics::Metrics, model::Model};
 
 /// The running service.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct App {
     pub images: Images,
     /// The model.
     pub model: Model,
+    /// Who is told of its looks.
+    pub looking: Looking,
     /// What was answered.
     pub cache: Cache,
     /// Photos are classified by commands to ourselves; else they wait for a worker outside of the mesh, or for a model to be set.
@@ -54,6 +56,7 @@ impl App {
             history: EventStore::new("scan")?,
             images: Images::of(ctx),
             model: Model::of(&options),
+            looking: Looking::of(ctx),
             cache: Cache::new(ctx.redis.clone(), options.redis_timeout_ms),
             sends: options.classifies() && command_bus(ctx)?.is_some(),
             options,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::{
     App,
     finishing::{Ended, Written, finish},
+    looking::outcome,
     model::{Away, Seen},
     store::tasks::{State, Task, by_id},
     tasks::Classify,
@@ -77,14 +78,8 @@ impl Classifier {
     async fn looked_at(&self, task: &Task) -> Result<Came, Failure> {
         let Some(url) = self.address(task).await? else { return Ok(Came::Failed("IMAGE_GONE".to_owned())) };
         let (app, began) = (&self.0, Instant::now());
-        let seen = app.model.look(Photo { url: &url, hint: &task.user_input }).await;
-        let outcome = match &seen {
-            Ok(Seen::Verdict(_)) => "seen",
-            Ok(Seen::Nonsense) => "nonsense",
-            Ok(Seen::Unseen) => "unseen",
-            Err(away) => away.reason(),
-        };
-        app.metrics.looked(outcome, began.elapsed(), app.model.is_left_alone());
+        let seen = app.looking.within(app.model.look(Photo { url: &url, hint: &task.user_input })).await;
+        app.metrics.looked(outcome(&seen), began.elapsed(), app.model.is_left_alone());
         match seen {
             Ok(Seen::Verdict(verdict)) => Ok(Came::Seen(verdict)),
             Ok(Seen::Nonsense) => Ok(Came::Failed("MODEL_NONSENSE".to_owned())),

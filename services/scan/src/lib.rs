@@ -33,6 +33,7 @@ pub mod hearing;
 pub mod history;
 pub mod images;
 pub mod jobs;
+pub mod looking;
 pub mod metrics;
 pub mod model;
 pub mod module;

@@ -1,7 +1,7 @@
 //! Sagas end (M7): whatever fails before or after whichever step, within thirty seconds it is done or undone. Nothing that a saga
 //! waits for is shortened here: leases, recovery, polls and retries have the times that are shipped.
 
-mod steps;
+pub mod steps;
 
 use std::time::{Duration, Instant};
 

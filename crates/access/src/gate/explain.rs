@@ -94,6 +94,9 @@ fn access(rpc: &RpcPolicy) -> String {
     if rpc.mesh_only {
         words.push_str(", mesh only");
     }
+    if rpc.late_token {
+        words.push_str(", on a socket with the first message");
+    }
     words
 }
 

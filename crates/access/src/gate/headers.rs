@@ -30,6 +30,8 @@ pub struct Picked<'a> {
     pub origin: Option<&'a str>,
     /// `access-control-request-method`.
     pub access_control_request_method: Option<&'a str>,
+    /// `upgrade`.
+    pub upgrade: Option<&'a str>,
 }
 
 impl<'a> HeaderView<'a> {
@@ -44,6 +46,7 @@ impl<'a> HeaderView<'a> {
                 "content-type" => picked.content_type,
                 "origin" => picked.origin,
                 "access-control-request-method" => picked.access_control_request_method,
+                "upgrade" => picked.upgrade,
                 _ => None,
             },
             Self::Token(_) => None,

@@ -2,7 +2,7 @@
 
 use coreloop_transcode::{
     options,
-    pb::option::{Access, Level},
+    pb::option::{Access, Edge, Level},
 };
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
@@ -27,9 +27,12 @@ pub fn faults(pool: &DescriptorPool) -> Vec<String> {
 fn rpc_faults(rpc: &MethodDescriptor) -> Vec<String> {
     let name = rpc.full_name();
     let mut faults = Vec::new();
-    let access = options::access(rpc);
+    let (access, edge) = (options::access(rpc), options::edge(rpc).unwrap_or_default());
     let access = access.map(|access| Access { mesh_only: access.mesh_only || FROM_OUTSIDE.contains(&name), ..access });
     if let Some(fault) = access_fault(access) {
+        faults.push(format!("{name}: {fault}"));
+    }
+    if let Some(fault) = socket_fault(access.unwrap_or_default(), &edge, rpc) {
         faults.push(format!("{name}: {fault}"));
     }
     if let Some(fault) = comment_fault(&comment(rpc).unwrap_or_default()) {
@@ -49,6 +52,15 @@ fn access_fault(access: Option<Access>) -> Option<&'static str> {
         }
         Ok(_) => None,
     }
+}
+
+fn socket_fault(access: Access, edge: &Edge, rpc: &MethodDescriptor) -> Option<&'static str> {
+    let level = Level::try_from(access.level).unwrap_or(Level::Unspecified);
+    if access.late_token && !(edge.socket && super::needs_token(level)) {
+        return Some("its token may come late but it opens no socket, or needs no token");
+    }
+    let streams = rpc.is_server_streaming() && !rpc.is_client_streaming();
+    (edge.socket && !streams).then_some("it opens a socket but is no server stream")
 }
 
 fn comment_fault(comment: &str) -> Option<String> {
@@ -144,6 +156,34 @@ mod tests {
         }
         for level in [Level::Public, Level::Optional, Level::Admin, Level::Internal] {
             assert!(access_fault(Some(beside(level))).is_some(), "{level:?}");
+        }
+    }
+
+    #[test]
+    fn sockets_are_server_streams_and_late_tokens_are_theirs() {
+        let service = descriptor::pool().get_service_by_name("coreloop.auth.v1.AuthService").unwrap();
+        let rpc = |name: &str| service.methods().find(|rpc| rpc.name() == name).unwrap();
+        let (stream, unary) = (rpc("WatchSession"), rpc("GetMe"));
+        let access = |level: Level, late_token| Access { level: level.into(), late_token, ..Access::default() };
+        let edge = |socket| Edge { socket, ..Edge::default() };
+        let good = [
+            (access(Level::Standard, true), edge(true), &stream),
+            (access(Level::Admin, true), edge(true), &stream),
+            (access(Level::Public, false), edge(true), &stream),
+            (access(Level::Standard, false), edge(false), &unary),
+        ];
+        for (access, edge, rpc) in good {
+            assert_eq!(socket_fault(access, &edge, rpc), None, "{access:?} {edge:?}");
+        }
+        let bad = [
+            (access(Level::Standard, true), edge(false), &stream),
+            (access(Level::Optional, true), edge(true), &stream),
+            (access(Level::Public, true), edge(true), &stream),
+            (access(Level::Internal, true), edge(true), &stream),
+            (access(Level::Standard, false), edge(true), &unary),
+        ];
+        for (access, edge, rpc) in bad {
+            assert!(socket_fault(access, &edge, rpc).is_some(), "{access:?} {edge:?}");
         }
     }
 }

@@ -56,6 +56,8 @@ pub enum Reason {
     NotFound = 24,
     /// Another change got in between; nothing was done.
     Conflict = 25,
+    /// What is here speaks WebSocket (version 13), and the request asks for none.
+    UpgradeRequired = 26,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -90,6 +92,7 @@ impl Reason {
             Self::PageTokenInvalid => "REASON_PAGE_TOKEN_INVALID",
             Self::NotFound => "REASON_NOT_FOUND",
             Self::Conflict => "REASON_CONFLICT",
+            Self::UpgradeRequired => "REASON_UPGRADE_REQUIRED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -121,6 +124,7 @@ impl Reason {
             "REASON_PAGE_TOKEN_INVALID" => Some(Self::PageTokenInvalid),
             "REASON_NOT_FOUND" => Some(Self::NotFound),
             "REASON_CONFLICT" => Some(Self::Conflict),
+            "REASON_UPGRADE_REQUIRED" => Some(Self::UpgradeRequired),
             _ => None,
         }
     }

@@ -259,6 +259,152 @@ pub struct ImageDeleted {
     #[prost(message, optional, tag = "3")]
     pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// A user has recycled something (`my.footprint_moved`); key: the user. By how much the figures grew, not what they are.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MyFootprintMoved {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Things recycled.
+    #[prost(int64, tag = "2")]
+    pub recycled: i64,
+    /// Thousandths of a tree.
+    #[prost(int64, tag = "3")]
+    pub tree_milli: i64,
+    /// Water, in millilitres.
+    #[prost(int64, tag = "4")]
+    pub water_ml: i64,
+    /// CO2, in grams.
+    #[prost(int64, tag = "5")]
+    pub co2_g: i64,
+    /// The scan by which it was recycled.
+    #[prost(string, tag = "6")]
+    pub task_id: ::prost::alloc::string::String,
+    /// The day on which the photo came (UTC), as `2026-11-22`.
+    #[prost(string, tag = "7")]
+    pub day: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "8")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A row of days of a user is longer than it was (`my.streak_moved`); key: the user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MyStreakMoved {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Days in a row that last until today or yesterday (UTC); 0: none does.
+    #[prost(int32, tag = "2")]
+    pub current: i32,
+    /// The longest row of days ever.
+    #[prost(int32, tag = "3")]
+    pub longest: i32,
+    /// The day that was added (UTC), as `2026-11-22`.
+    #[prost(string, tag = "4")]
+    pub day: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "5")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A user has changed the profile (`my.profile_updated`); key: the user. What it says now is personal, so no part of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MyProfileUpdated {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// What changed: `nickname`, `bio`, `image`.
+    #[prost(string, repeated, tag = "2")]
+    pub changed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Number of this change among those of the profile.
+    #[prost(int64, tag = "3")]
+    pub version: i64,
+    /// When.
+    #[prost(message, optional, tag = "4")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A user has earned a badge (`my.badge_earned`); key: the user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MyBadgeEarned {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Which.
+    #[prost(string, tag = "2")]
+    pub code: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "3")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A user follows another from now on (`my.followed`); key: the user who follows.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MyFollowed {
+    /// Who follows.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Who is followed.
+    #[prost(string, tag = "2")]
+    pub followee_id: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "3")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A user follows another no more (`my.unfollowed`); key: the user who followed. Not told of accounts that are closed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MyUnfollowed {
+    /// Who followed.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Who was followed.
+    #[prost(string, tag = "2")]
+    pub followee_id: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "3")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A user was told something (`notification.created`); key: the user. What is in the history has neither texts nor data.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NotificationCreated {
+    /// Notification.
+    #[prost(string, tag = "1")]
+    pub notification_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// What it is about.
+    #[prost(enumeration = "super::super::notification::v1::NotificationKind", tag = "3")]
+    pub kind: i32,
+    /// Headline, in the user's language.
+    #[prost(string, tag = "4")]
+    pub title: ::prost::alloc::string::String,
+    /// Text, in the user's language.
+    #[prost(string, tag = "5")]
+    pub body: ::prost::alloc::string::String,
+    /// What an app may look up or show itself.
+    #[prost(map = "string, string", tag = "6")]
+    pub data: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// The event that it tells of.
+    #[prost(string, tag = "7")]
+    pub source_event_id: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "8")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A user has read what they were told (`notification.read`); key: the user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotificationRead {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Which, 200 at most.
+    #[prost(string, repeated, tag = "2")]
+    pub notification_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When.
+    #[prost(message, optional, tag = "3")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// A user was given something (`rewards.granted`); key: the user. For gold and points the wallet has it; for every other kind
 /// this event is what tells whoever keeps that kind to add it, once by `grant_id`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -622,6 +768,30 @@ impl ::coreloop_core::Fact for ImageRegistered {
 }
 impl ::coreloop_core::Fact for ImageDeleted {
     const TYPE: &'static str = "coreloop.event.v1.ImageDeleted";
+}
+impl ::coreloop_core::Fact for MyFootprintMoved {
+    const TYPE: &'static str = "coreloop.event.v1.MyFootprintMoved";
+}
+impl ::coreloop_core::Fact for MyStreakMoved {
+    const TYPE: &'static str = "coreloop.event.v1.MyStreakMoved";
+}
+impl ::coreloop_core::Fact for MyProfileUpdated {
+    const TYPE: &'static str = "coreloop.event.v1.MyProfileUpdated";
+}
+impl ::coreloop_core::Fact for MyBadgeEarned {
+    const TYPE: &'static str = "coreloop.event.v1.MyBadgeEarned";
+}
+impl ::coreloop_core::Fact for MyFollowed {
+    const TYPE: &'static str = "coreloop.event.v1.MyFollowed";
+}
+impl ::coreloop_core::Fact for MyUnfollowed {
+    const TYPE: &'static str = "coreloop.event.v1.MyUnfollowed";
+}
+impl ::coreloop_core::Fact for NotificationCreated {
+    const TYPE: &'static str = "coreloop.event.v1.NotificationCreated";
+}
+impl ::coreloop_core::Fact for NotificationRead {
+    const TYPE: &'static str = "coreloop.event.v1.NotificationRead";
 }
 impl ::coreloop_core::Fact for RewardsGranted {
     const TYPE: &'static str = "coreloop.event.v1.RewardsGranted";

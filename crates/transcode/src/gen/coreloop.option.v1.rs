@@ -17,6 +17,11 @@ pub struct Access {
     /// them apart. Only with the levels of users, STANDARD to VIP: beside another it opens nothing, and the build fails.
     #[prost(bool, tag = "4")]
     pub admins: bool,
+    /// On an upgrade to a WebSocket (`Edge.socket`) the token may come with the first message instead of a header, which browsers cannot
+    /// set: the edge lets such a request without a token through, and never one with a bad token. The service decides as ever, when
+    /// the edge calls it with the token. Only with a level that needs one, and `Edge.socket`; else the build fails.
+    #[prost(bool, tag = "5")]
+    pub late_token: bool,
 }
 /// One sliding window.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -101,6 +106,10 @@ pub struct Edge {
     /// for gRPC `server.default_deadline_ms`.
     #[prost(message, optional, tag = "10")]
     pub default_deadline: ::core::option::Option<::prost_types::Duration>,
+    /// A GET that asks for an upgrade to a WebSocket (RFC 6455) gets one, and each message of the server stream as a text. Without
+    /// the upgrade the stream is answered as others are. Only for server streams with a GET.
+    #[prost(bool, tag = "11")]
+    pub socket: bool,
 }
 /// Access to a service whose proto is not ours (health, reflection, ext_authz).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

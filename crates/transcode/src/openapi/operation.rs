@@ -218,7 +218,7 @@ impl Operations<'_> {
             let error = json!({"$ref": "#/components/schemas/google.rpc.Status"});
             let line = json!({"type": "object", "properties": {"result": schema, "error": error}});
             return json!({
-                "description": format!("{description}\n\nA stream: one JSON object a line; the last may be an error."),
+                "description": format!("{description}\n\nA stream: one JSON object a line; the last may be an error.{}", socket(route)),
                 "content": {
                     "application/json": {"schema": line, "example": {"result": shown}},
                     "text/event-stream": {"schema": schema},
@@ -227,6 +227,11 @@ impl Operations<'_> {
         }
         json!({"description": description, "content": {"application/json": {"schema": schema, "example": shown}}})
     }
+}
+
+/// The other way to have a stream.
+fn socket(route: &Route) -> &'static str {
+    if route.edge.socket { " With `Upgrade: websocket` each object is a text message of a WebSocket." } else { "" }
 }
 
 /// What it does, then the labelled lines.
@@ -273,6 +278,9 @@ fn extensions(route: &Route, parts: Parts, out: &mut Map<String, Value>) {
             .map(|w| json!({"max": w.max, "per_secs": w.per.as_ref().map(|p| p.seconds)}))
             .collect();
         out.insert("x-rate-limit".into(), json!({"subject": subject, "windows": windows}));
+    }
+    if route.edge.socket {
+        out.insert("x-websocket".into(), json!({"late_token": route.access.is_some_and(|access| access.late_token)}));
     }
     if route.edge.max_body_bytes > 0 {
         out.insert("x-max-body-bytes".into(), route.edge.max_body_bytes.into());

@@ -284,6 +284,7 @@ fn codes_have_their_http_status() {
         (12, "UNIMPLEMENTED", 501),
         (3, "BODY_TOO_LARGE", 413),
         (3, "UNSUPPORTED_MEDIA_TYPE", 415),
+        (3, "UPGRADE_REQUIRED", 426),
         (3, "HEADERS_TOO_LARGE", 431),
         (3, "VALIDATION_FAILED", 400),
         (-1, "", 500),

@@ -11,6 +11,9 @@ use anyhow::Result;
 
 use crate::{place, postgres};
 
+/// Key of the service account of the sandbox's push gateway. Public knowledge, as all of its settings.
+const PUSH_KEY: &str = include_str!("../../../sandbox/src/fcm/service_account.pem");
+
 /// Ports of everything.
 #[derive(Debug, Clone)]
 pub(super) struct Ports {
@@ -64,6 +67,8 @@ fn render(ports: &Ports, urls: &Urls, password: &str, keys: &Path) -> Result<Str
     writeln!(text, "age_webhook_secret = \"sandbox-age-webhook-secret\"\n")?;
     writeln!(text, "[image]\ns3_endpoint = \"http://127.0.0.1:{}\"", ports.sandbox)?;
     writeln!(text, "s3_access_key_id = \"sandbox-s3-key\"\ns3_access_key_secret = \"sandbox-s3-secret\"\n")?;
+    writeln!(text, "[notification]\nfcm_url = \"http://127.0.0.1:{}/fcm\"", ports.sandbox)?;
+    writeln!(text, "service_account = '{}'\n", push_account(ports.sandbox))?;
     writeln!(text, "[rewards]\nvendor_url = \"http://127.0.0.1:{}/vendor\"", ports.sandbox)?;
     writeln!(text, "vendor_api_key = \"sandbox-vendor-key\"\n")?;
     writeln!(text, "[scan]\nmodel_url = \"http://127.0.0.1:{}\"\napi_key = \"sandbox-openai-key\"\n", ports.sandbox)?;
@@ -77,4 +82,12 @@ fn render(ports: &Ports, urls: &Urls, password: &str, keys: &Path) -> Result<Str
         writeln!(text, "{service} = {port}")?;
     }
     Ok(text)
+}
+
+/// The key file of that account: JSON, which has none of the quotes that it stands in.
+fn push_account(sandbox: u16) -> String {
+    let key = PUSH_KEY.replace('\n', "\\n");
+    format!(
+        r#"{{"project_id":"coreloop-sandbox","private_key_id":"sandbox-fcm-1","private_key":"{key}","client_email":"push@coreloop-sandbox.example","token_uri":"http://127.0.0.1:{sandbox}/fcm/token"}}"#
+    )
 }

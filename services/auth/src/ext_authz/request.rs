@@ -110,6 +110,7 @@ impl<'a> Scan<'a> {
             b"content-type" => self.picked.content_type = text(),
             b"origin" => self.picked.origin = text(),
             b"access-control-request-method" => self.picked.access_control_request_method = text(),
+            b"upgrade" => self.picked.upgrade = text(),
             b"accept-language" => self.accept_language = text(),
             b"x-envoy-external-address" => self.external = text(),
             b"x-forwarded-for" => self.forwarded = text(),

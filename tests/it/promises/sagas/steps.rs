@@ -21,13 +21,31 @@ pub enum Way {
     After,
 }
 
-const TRIGGERS: &str = "
+/// What happens at a step (`here`) of somebody (`whose`).
+const SPOTS: &str = "
     create table public.spots (number bigint primary key, who uuid not null, spot text not null, fails boolean not null);
-    create function public.spot() returns trigger language plpgsql security definer set lock_timeout = 0 as $$
+    create function public.at_spot(whose uuid, here text) returns void
+        language plpgsql security definer set lock_timeout = 0 as $$
+    declare
+        it public.spots;
+    begin
+        select * into it from public.spots where who = whose and spot = here;
+        if not found then
+            return;
+        elsif not it.fails then
+            perform pg_advisory_xact_lock_shared(it.number);
+        elsif nextval(format('public.tried_%s', it.number)) = 1 then
+            raise exception 'not now';
+        end if;
+    end
+    $$";
+
+/// Steps of purchases and redemptions.
+const TRIGGERS: &str = "
+    create function public.spot() returns trigger language plpgsql security definer as $$
     declare
         whose uuid;
         here text;
-        it public.spots;
     begin
         if tg_table_schema = 'wallet' then
             here := new.reason;
@@ -46,14 +64,7 @@ const TRIGGERS: &str = "
             whose := new.user_id;
             here := (array['reserved', 'paid', 'issued', 'returning', 'failed', 'cancelled'])[new.state];
         end if;
-        select * into it from public.spots where who = whose and spot = here;
-        if not found then
-            return null;
-        elsif not it.fails then
-            perform pg_advisory_xact_lock_shared(it.number);
-        elsif nextval(format('public.tried_%s', it.number)) = 1 then
-            raise exception 'not now';
-        end if;
+        perform public.at_spot(whose, here);
         return null;
     end
     $$;
@@ -77,8 +88,15 @@ pub struct Steps {
 }
 
 impl Steps {
+    /// Those of purchases and redemptions.
     pub async fn of(mesh: &TestMesh) -> Self {
-        mesh.db.execute(TRIGGERS).await;
+        Self::with(mesh, TRIGGERS).await
+    }
+
+    /// Those of `triggers` (SQL), which call `public.at_spot(whose, here)` in each commit that is one.
+    pub async fn with(mesh: &TestMesh, triggers: &str) -> Self {
+        mesh.db.execute(SPOTS).await;
+        mesh.db.execute(triggers).await;
         Self { session: mesh.db.connect().await, held: Vec::new(), next: 0 }
     }
 

@@ -126,6 +126,38 @@ async fn a_preflight_is_let_through_to_the_edge_for_paths_that_exist() {
 }
 
 #[tokio::test]
+async fn a_token_comes_late_on_a_socket_that_says_so_and_nowhere_else() {
+    const SYNC: &str = "/api/realtime/sync";
+    let world = World::new();
+    let decide = async |method: &str, path: &str, picked: &Picked<'_>| {
+        super::outcome(world.gate.decide_http(method, path, &HeaderView::Picked(picked)).await)
+    };
+    let socket = Picked { upgrade: Some("WebSocket"), ..Picked::default() };
+    assert_eq!(decide("GET", SYNC, &socket).await, Ok(()));
+    assert_eq!(decide("GET", &format!("{SYNC}?since=1"), &socket).await, Ok(()));
+    for upgrade in [None, Some("h2c"), Some(""), Some("websocket, h2c")] {
+        let picked = Picked { upgrade, ..socket };
+        assert_eq!(decide("GET", SYNC, &picked).await, Err(Denied::TokenMissing), "{upgrade:?}");
+    }
+    // A token that is there is judged.
+    for bad in [&b"Bearer nonsense"[..], b"Bearer", b"Basic YTpi", b"\xff"] {
+        let picked = Picked { authorization: Some(bad), ..socket };
+        assert!(matches!(decide("GET", SYNC, &picked).await, Err(Denied::TokenInvalid(_))), "{}", bad.escape_ascii());
+    }
+    let good = format!("Bearer {}", world.token(&[Role::Standard]));
+    let twice = Picked { authorization: Some(good.as_bytes()), authorization_twice: true, ..socket };
+    assert!(matches!(decide("GET", SYNC, &twice).await, Err(Denied::TokenInvalid(_))));
+    // No other path, and no service, knows of it.
+    assert_eq!(decide("GET", "/api/v1/auth/me", &socket).await, Err(Denied::TokenMissing));
+    assert_eq!(decide("GET", "/api/games/ws", &socket).await, Err(Denied::TokenMissing));
+    for from_edge in [true, false] {
+        let rpc = "/coreloop.realtime.v1.RealtimeService/Sync";
+        let decision = world.gate.decide_rpc(rpc, &HeaderView::Picked(&socket), from_edge).await;
+        assert_eq!(super::outcome(decision), Err(Denied::TokenMissing));
+    }
+}
+
+#[tokio::test]
 async fn explain_says_what_decide_does() {
     let world = World::new();
     let token = world.token(&[Role::Standard]);

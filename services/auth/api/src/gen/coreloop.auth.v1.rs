@@ -1571,6 +1571,58 @@ pub struct CheckTokenResponse {
     #[prost(message, optional, tag = "4")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// Asks who accounts are.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProfilesRequest {
+    /// Users.
+    #[prost(string, repeated, tag = "1")]
+    pub user_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Who they are.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetProfilesResponse {
+    /// Those that there are, in no order.
+    #[prost(message, repeated, tag = "1")]
+    pub profiles: ::prost::alloc::vec::Vec<AccountProfile>,
+}
+/// What others may see of an account.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccountProfile {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Shown name.
+    #[prost(string, tag = "2")]
+    pub nickname: ::prost::alloc::string::String,
+    /// Profile image; empty when there is none.
+    #[prost(string, tag = "3")]
+    pub profile_image_url: ::prost::alloc::string::String,
+    /// When the account was made.
+    #[prost(message, optional, tag = "4")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Number of the change by which name and image were set; 0: they are as at sign-up.
+    #[prost(int64, tag = "5")]
+    pub version: i64,
+}
+/// Sets what others may see of an account.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetProfileRequest {
+    /// User.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Shown name.
+    #[prost(string, tag = "2")]
+    pub nickname: ::prost::alloc::string::String,
+    /// Profile image; empty when there is none.
+    #[prost(string, tag = "3")]
+    pub profile_image_url: ::prost::alloc::string::String,
+    /// Number of the change.
+    #[prost(int64, tag = "4")]
+    pub version: i64,
+}
+/// It is set, or something newer is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetProfileResponse {}
 /// Generated client implementations.
 pub mod auth_internal_service_client {
     #![allow(
@@ -1582,7 +1634,7 @@ pub mod auth_internal_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Tokens of machines, inside the mesh.
+    /// Tokens of machines, and who accounts are, inside the mesh.
     #[derive(Debug, Clone)]
     pub struct AuthInternalServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1717,6 +1769,71 @@ pub mod auth_internal_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Answers what others may see of accounts. Who is not there, or not any more, is left out.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none of its own.
+        pub async fn get_profiles(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetProfilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProfilesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.auth.v1.AuthInternalService/GetProfiles",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "coreloop.auth.v1.AuthInternalService",
+                        "GetProfiles",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sets the shown name and the picture of an account, as the service of profiles has them.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: a version that is not newer than the last changes nothing.
+        /// Emits: nothing.
+        /// Reasons: USER_NOT_FOUND.
+        pub async fn set_profile(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetProfileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetProfileResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = coreloop_core::codec::Protobuf::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/coreloop.auth.v1.AuthInternalService/SetProfile",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("coreloop.auth.v1.AuthInternalService", "SetProfile"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1756,8 +1873,32 @@ pub mod auth_internal_service_server {
             tonic::Response<super::CheckTokenResponse>,
             tonic::Status,
         >;
+        /// Answers what others may see of accounts. Who is not there, or not any more, is left out.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: read only.
+        /// Emits: nothing.
+        /// Reasons: none of its own.
+        async fn get_profiles(
+            &self,
+            request: tonic::Request<super::GetProfilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProfilesResponse>,
+            tonic::Status,
+        >;
+        /// Sets the shown name and the picture of an account, as the service of profiles has them.
+        /// Permission: a machine of the mesh.
+        /// Idempotency: a version that is not newer than the last changes nothing.
+        /// Emits: nothing.
+        /// Reasons: USER_NOT_FOUND.
+        async fn set_profile(
+            &self,
+            request: tonic::Request<super::SetProfileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetProfileResponse>,
+            tonic::Status,
+        >;
     }
-    /// Tokens of machines, inside the mesh.
+    /// Tokens of machines, and who accounts are, inside the mesh.
     #[derive(Debug)]
     pub struct AuthInternalServiceServer<T> {
         inner: Arc<T>,
@@ -1914,6 +2055,98 @@ pub mod auth_internal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CheckTokenSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.auth.v1.AuthInternalService/GetProfiles" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetProfilesSvc<T: AuthInternalService>(pub Arc<T>);
+                    impl<
+                        T: AuthInternalService,
+                    > tonic::server::UnaryService<super::GetProfilesRequest>
+                    for GetProfilesSvc<T> {
+                        type Response = super::GetProfilesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetProfilesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuthInternalService>::get_profiles(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetProfilesSvc(inner);
+                        let codec = coreloop_core::codec::Protobuf::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coreloop.auth.v1.AuthInternalService/SetProfile" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetProfileSvc<T: AuthInternalService>(pub Arc<T>);
+                    impl<
+                        T: AuthInternalService,
+                    > tonic::server::UnaryService<super::SetProfileRequest>
+                    for SetProfileSvc<T> {
+                        type Response = super::SetProfileResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetProfileRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuthInternalService>::set_profile(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetProfileSvc(inner);
                         let codec = coreloop_core::codec::Protobuf::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,0 +1,172 @@
+//! `Sync` and `LegacyGames`: the caller's messages, from the first to the end of the token.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use coreloop_access::Caller;
+use coreloop_core::{Problem, Reason, UserId};
+use coreloop_realtime_api::v1::{self, RealtimeReason};
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use tonic::{Request, Status};
+
+use crate::{
+    App, Error,
+    hub::{Next, Seat, seats::COUNTS},
+    initial::{self, Bearer},
+    message::{Kind, Message, Said},
+};
+
+/// The channel of a user has this long to be joined.
+const JOINING: Duration = Duration::from_secs(2);
+/// What the edge tells clients of its own; for who reads the stream without a socket it means nothing.
+const IDLE_SECS: u32 = 90;
+
+/// Messages of one socket.
+pub type Messages = BoxStream<'static, Result<v1::SyncMessage, Status>>;
+
+/// Opens the caller's messages behind `since`, those that are `only` of some kinds.
+///
+/// # Errors
+/// `TOO_MANY_SOCKETS`; UNAVAILABLE when the log or the channel of the user cannot be read.
+pub async fn open<T>(
+    app: &Arc<App>,
+    request: &Request<T>,
+    since: Option<i64>,
+    only: fn(Kind) -> bool,
+) -> Result<Messages, Error> {
+    let user = Caller::of(request)?.require_user()?.user_id;
+    let bearer = request.metadata().get("authorization").cloned();
+    let bearer = bearer.ok_or_else(|| Problem::common(Reason::TokenMissing, "sign in first"))?;
+    let id = app.ids.uuid();
+    if !app.log.open(user, id, COUNTS).await? {
+        return Err(RealtimeReason::TooManySockets.into());
+    }
+    // The channel before the log, so that no message falls between; the seat first, so that the place is given back whatever fails.
+    let seat = app.hub.open(user, id, only);
+    tokio::time::timeout(JOINING, seat.joined()).await.map_err(|_| Error::Deaf)?;
+    let mut syncing =
+        Syncing { app: Arc::clone(app), user, bearer, seat, last: 0, ready: VecDeque::new(), ended: false };
+    syncing.begin(since).await?;
+    let messages = futures::stream::unfold(syncing, |mut syncing| async move {
+        let message = syncing.next().await?;
+        Some((message, syncing))
+    });
+    Ok(Box::pin(messages))
+}
+
+/// Opens what the old app knows of, where it is served.
+///
+/// # Errors
+/// `LEGACY_OFF`; as [`open`].
+pub async fn legacy<T>(app: &Arc<App>, request: &Request<T>) -> Result<Messages, Error> {
+    if !app.options.enable_legacy_games_ws {
+        return Err(RealtimeReason::LegacyOff.into());
+    }
+    let messages = open(app, request, None, Kind::is_of_games).await?;
+    app.metrics.legacy.inc();
+    Ok(messages)
+}
+
+struct Syncing {
+    app: Arc<App>,
+    user: UserId,
+    bearer: Bearer,
+    seat: Seat,
+    /// Place of the last message that was told or left out.
+    last: i64,
+    ready: VecDeque<v1::SyncMessage>,
+    ended: bool,
+}
+
+impl Syncing {
+    /// The first messages: that the socket is open, then what was missed or how things are.
+    async fn begin(&mut self, since: Option<i64>) -> Result<(), Error> {
+        let missed = self.app.log.missed(self.user, since).await?;
+        self.last = match (missed.complete, since) {
+            (true, Some(since)) => since,
+            _ => missed.seq,
+        };
+        let connected = json!({"resumed": missed.complete, "idle_secs": IDLE_SECS});
+        self.own(Kind::SyncConnected, connected);
+        match missed.complete {
+            true => missed.messages.iter().for_each(|message| self.tell(message)),
+            false => self.state().await,
+        }
+        Ok(())
+    }
+
+    /// The next message. Dropping the future loses nothing but time.
+    async fn next(&mut self) -> Option<Result<v1::SyncMessage, Status>> {
+        loop {
+            if let Some(message) = self.ready.pop_front() {
+                self.app.metrics.delivered.inc();
+                return Some(Ok(message));
+            }
+            if self.ended {
+                return None;
+            }
+            match self.seat.next().await {
+                // The log had it already.
+                Next::Message(message) if message.seq <= self.last => {}
+                Next::Message(message) if message.prev == self.last => self.tell(&message),
+                // Something between was not heard.
+                Next::Message(_) | Next::Doubt => {
+                    if let Err(error) = self.recover().await {
+                        return self.end(error);
+                    }
+                }
+                Next::Full => return self.end(RealtimeReason::SlowConsumer.into()),
+            }
+        }
+    }
+
+    fn end(&mut self, error: Error) -> Option<Result<v1::SyncMessage, Status>> {
+        self.ended = true;
+        Some(Err(error.into()))
+    }
+
+    /// Reads in the log what was missed, or begins anew where the log has it no more. What waits is in the log too.
+    async fn recover(&mut self) -> Result<(), Error> {
+        self.seat.forget();
+        let missed = self.app.log.missed(self.user, Some(self.last)).await?;
+        if missed.complete {
+            missed.messages.iter().for_each(|message| self.tell(message));
+        } else {
+            self.last = missed.seq;
+            self.state().await;
+        }
+        Ok(())
+    }
+
+    async fn state(&mut self) {
+        if self.seat.takes(Kind::InitialState) {
+            let state = initial::state(&self.app, &self.bearer).await;
+            self.own(Kind::InitialState, Value::Object(state));
+        }
+    }
+
+    /// A message of the log or the channel, in its place.
+    fn tell(&mut self, message: &Message) {
+        self.last = message.seq;
+        if self.seat.takes(message.said.kind) {
+            self.app.metrics.lag.observe(self.age_ms(message.said.timestamp));
+            self.ready.push_back(message.told(self.user));
+        }
+    }
+
+    /// A message of the socket's own, at the place where it is.
+    fn own(&mut self, kind: Kind, data: Value) {
+        let data = match data {
+            Value::Object(data) => data,
+            _ => Map::new(),
+        };
+        let said = Said { kind, data, timestamp: self.app.clock.now() };
+        let message = Message { seq: self.last, prev: self.last, said: Arc::new(said) };
+        self.ready.push_back(message.told(self.user));
+    }
+
+    fn age_ms(&self, at: Timestamp) -> f64 {
+        self.app.clock.now().duration_since(at).as_secs_f64().max(0.0) * 1000.0
+    }
+}
