@@ -38,7 +38,7 @@ use crate::{
     reflection,
     running::Inside,
     storage::Redis,
-    workers,
+    workers::{self, Ends},
 };
 
 /// Name of the module whose plain HTTP is the REST edge.
@@ -109,14 +109,14 @@ impl Assembly {
             links: self.links.clone(),
             stops: Stops::new(),
             stopping,
-            stop_workers: CancellationToken::new(),
+            ends: Ends::default(),
             workers: TaskTracker::new(),
             pools: self.pools.values().cloned().collect(),
             drain: server.drain(),
             drain_lead: Duration::from_millis(server.drain_lead_ms),
         };
         let addresses = self.listen(members, ports, &readiness, &inside);
-        workers::start(work, &inside.workers, &inside.stop_workers, &self.red);
+        workers::start(work, &inside.workers, &inside.ends, &self.red);
         Ok(Running {
             grpc_addrs: addresses.grpc,
             gateway_addr: addresses.gateway,

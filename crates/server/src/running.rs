@@ -7,7 +7,7 @@ use coreloop_service::{Component, Links, Metrics, Readiness};
 use sqlx::PgPool;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{listen::Stops, readiness::Checks};
+use crate::{listen::Stops, readiness::Checks, workers::Ends};
 
 /// Time that workers and pools are given to end.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub(crate) struct Inside {
     pub(crate) stops: Stops,
     /// `Ctx.stopping`.
     pub(crate) stopping: CancellationToken,
-    pub(crate) stop_workers: CancellationToken,
+    pub(crate) ends: Ends,
     pub(crate) workers: TaskTracker,
     pub(crate) pools: Vec<PgPool>,
     pub(crate) drain: Duration,
@@ -57,7 +57,8 @@ impl Drop for Inside {
     fn drop(&mut self) {
         self.stopping.cancel();
         self.stops.kill.cancel();
-        self.stop_workers.cancel();
+        self.ends.stop.cancel();
+        self.ends.kill.cancel();
         self.links.clear();
     }
 }
@@ -73,7 +74,7 @@ impl Running {
         }
     }
 
-    /// Drains: readiness turns false, listeners close, running calls get `server.drain_ms`, then workers are cancelled.
+    /// Drains: readiness turns false, listeners close, running calls get `server.drain_ms`, then workers are asked to end.
     pub async fn shutdown(self) {
         let inside = &self.inside;
         inside.checks.drain();
@@ -91,8 +92,9 @@ impl Running {
         self.end().await;
     }
 
-    /// Stops at once, as a killed process would: open calls are cut.
+    /// Stops at once, as a killed process would: open calls are cut, and so is what workers have begun.
     pub async fn abort(self) {
+        self.inside.ends.kill.cancel();
         self.end().await;
     }
 
@@ -101,7 +103,7 @@ impl Running {
         inside.stopping.cancel();
         inside.stops.kill.cancel();
         inside.stops.connections.close();
-        inside.stop_workers.cancel();
+        inside.ends.stop.cancel();
         inside.workers.close();
         let ended = async {
             inside.stops.connections.wait().await;

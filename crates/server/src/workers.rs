@@ -1,4 +1,4 @@
-//! Workers: run, started again when they end or panic, cancelled at stop.
+//! Workers: run, started again when they end or panic, asked to end at a stop and cut at a kill.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -12,10 +12,20 @@ use crate::red::Red;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Starts `workers`; they end after `stop`.
-pub(crate) fn start(workers: Vec<Worker>, tracker: &TaskTracker, stop: &CancellationToken, red: &Red) {
+/// What ends workers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ends {
+    /// They are asked to end what they have begun, and end.
+    pub(crate) stop: CancellationToken,
+    /// They are cut wherever they are, as by the death of the process.
+    pub(crate) kill: CancellationToken,
+}
+
+/// Starts `workers`; they run until one of `ends`.
+pub(crate) fn start(workers: Vec<Worker>, tracker: &TaskTracker, ends: &Ends, red: &Red) {
     for worker in workers {
-        tracker.spawn(supervise(worker, stop.clone(), red.clone()));
+        let (stop, kill, red) = (ends.stop.clone(), ends.kill.clone(), red.clone());
+        tracker.spawn(async move { kill.run_until_cancelled(supervise(worker, stop, red)).await });
     }
 }
 
@@ -85,14 +95,26 @@ mod tests {
                 }
             }
         });
-        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (tracker, ends) = (TaskTracker::new(), Ends::default());
         let metrics = Metrics::default();
-        start(vec![worker], &tracker, &stop, &Red::register(&metrics, Pools::default()));
+        start(vec![worker], &tracker, &ends, &Red::register(&metrics, Pools::default()));
         assert!(reached.await.is_ok());
-        stop.cancel();
+        ends.stop.cancel();
         tracker.close();
         tracker.wait().await;
         assert_eq!(runs.load(Ordering::SeqCst), 3);
         assert!(metrics.encode().contains("coreloop_worker_restarts_total{worker=\"test\"} 2"));
+    }
+
+    #[tokio::test]
+    async fn a_kill_cuts_a_worker_that_would_not_end() {
+        let (tracker, ends) = (TaskTracker::new(), Ends::default());
+        let worker = Worker::new("test", |_| std::future::pending());
+        start(vec![worker], &tracker, &ends, &Red::register(&Metrics::default(), Pools::default()));
+        tracker.close();
+        ends.stop.cancel();
+        assert_eq!(tracker.len(), 1);
+        ends.kill.cancel();
+        tracker.wait().await;
     }
 }

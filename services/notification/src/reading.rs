@@ -11,7 +11,7 @@ use crate::{
     App, Error,
     history::{Happened, Note},
     store::{inbox, people},
-    times::proto_time,
+    times::{micros, proto_time},
 };
 
 /// Notifications that are marked in one transaction.
@@ -22,7 +22,7 @@ const TOGETHER: i64 = 200;
 /// # Errors
 /// `NOTIFICATION_NOT_FOUND`; when the database fails.
 pub async fn one(app: &App, user: Uuid, id: Uuid) -> Result<Timestamp, Error> {
-    let now = app.clock.now();
+    let now = micros(app.clock.now());
     let mut tx = coreloop_db::begin(&app.db).await?;
     people::lock(&mut tx, user).await?;
     if !inbox::mark(&mut tx, user, id, now).await? {

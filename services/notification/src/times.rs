@@ -10,6 +10,12 @@ pub fn proto_time(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
 }
 
+/// In the microseconds that the database keeps, so that what is answered first is what is answered later.
+#[must_use]
+pub fn micros(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
+
 /// As the contract said it; none where it said none.
 ///
 /// # Errors

@@ -58,7 +58,8 @@ return 1
     )
 });
 
-/// KEYS: seq, log. ARGV: since. Answers the last place and what the log has behind `since`: place, place before, message.
+/// KEYS: seq, log. ARGV: since, seconds of `seq`. Answers the last place and what the log has behind `since`: place, place before,
+/// message. Whoever looks first begins the places, so that the first message has one before it that somebody knows.
 static READ: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -68,7 +69,13 @@ for _, entry in ipairs(redis.call('xrange', KEYS[2], '(' .. ARGV[1] .. '-1', '+'
   found[#found + 1] = entry[2][2]
   found[#found + 1] = entry[2][4]
 end
-return {redis.call('get', KEYS[1]) or '0', found}
+local seq = redis.call('get', KEYS[1])
+if not seq then
+  local time = redis.call('time')
+  seq = time[1] .. string.format('%03d', math.floor(tonumber(time[2]) / 1000))
+  redis.call('set', KEYS[1], seq, 'EX', ARGV[2])
+end
+return {seq, found}
 ",
     )
 });
@@ -173,11 +180,11 @@ impl Log {
     /// When Redis does not answer.
     pub async fn missed(&self, user: UserId, since: Option<i64>) -> Result<Missed, LogError> {
         let mut call = READ.prepare_invoke();
-        call.key(key(user, "seq")).key(key(user, "log")).arg(since.unwrap_or(i64::MAX));
+        call.key(key(user, "seq")).key(key(user, "log")).arg(since.unwrap_or(i64::MAX)).arg(PLACES_SECS);
         let mut redis = self.redis.clone();
         let (seq, found): (i64, Vec<String>) = timely(call.invoke_async(&mut redis)).await?;
         let messages: Vec<_> = found.as_chunks::<3>().0.iter().filter_map(entry).collect();
-        // Nought is the place before the first that this Redis knows of, and of nobody who has seen one.
+        // Nought is the place before the first of a user whom nobody has listened to.
         let since = since.filter(|since| *since > 0);
         let complete = since.is_some_and(|since| complete(since, seq, &messages) && messages.len() * 3 == found.len());
         Ok(Missed { messages, complete, seq })

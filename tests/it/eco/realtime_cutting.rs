@@ -62,9 +62,14 @@ fn a_redis_that_lost_its_data_is_a_new_beginning() {
         assert_eq!(connected["data"]["resumed"], false);
         assert_eq!(socket.message().await["type"], "initial_state");
         shop.grant(&alice.user_id, 1).await.unwrap();
-        let message = socket.of_type("profile_update").await;
-        assert_eq!(gold(&message), 2);
-        assert!(message["seq"].as_i64().unwrap() > last, "places only grow");
+        // What was told last may be told again by a bus that has forgotten who heard it.
+        let mut told = Vec::new();
+        while told.last() != Some(&2) {
+            let message = socket.of_type("profile_update").await;
+            assert!(message["seq"].as_i64().unwrap() > last, "places only grow");
+            told.push(gold(&message));
+        }
+        assert!(told == [2] || told == [1, 2], "{told:?}");
     });
 }
 

@@ -29,6 +29,7 @@ fn without_postgres_nothing_is_told_and_all_of_it_later_once() {
         tell(&mesh, &alice, &acquired(&alice, "CHR001")).await;
         told(&alice, 1).await;
         pushed(&mesh, &token, 1).await;
+        wait_until("it is taken", LONG, async || ended(&mesh, &alice, TAKEN, "").await == 1).await;
         mesh.postgres_proxy.as_ref().unwrap().set(Fault::Cut);
         alice.get(PATH).await.refused(503, AWAY);
         alice.get("/api/v1/notifications/unread-count").await.refused(503, AWAY);
