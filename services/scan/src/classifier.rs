@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use coreloop_core::Problem;
 use coreloop_db::Transaction;
 use coreloop_eventing::{Command, CommandHandler, Failure};
+use coreloop_outbound::Away;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use crate::{
     App,
     finishing::{Ended, Written, finish},
     looking::outcome,
-    model::{Away, Seen},
+    model::{Seen, reason},
     store::tasks::{State, Task, by_id},
     tasks::Classify,
     verdict::Verdict,
@@ -105,8 +106,8 @@ impl Classifier {
 /// A key or a request that is wrong is mended by people, and then the dead letter is tried again; the rest may pass.
 fn failure(away: &Away) -> Failure {
     match away {
-        Away::Refused(_) => Failure::permanent(away.reason(), away.to_string()),
-        _ => Failure::retryable(away.reason(), away.to_string()),
+        Away::Refused(_) => Failure::permanent(reason(away), away.to_string()),
+        _ => Failure::retryable(reason(away), away.to_string()),
     }
 }
 

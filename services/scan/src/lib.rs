@@ -8,7 +8,7 @@
 //! * *A task ends once* ([`finishing`]): its row is locked, and state, history, counts, fact and the note that the command was done
 //!   are one transaction. Whoever comes later finds it ended.
 //! * *The same photo earns once*: a user and what storage calls the content are a primary key.
-//! * *A model that fails costs time, never a photo* ([`model`], [`breaker`]): it is asked again with pauses, and left alone for a while
+//! * *A model that fails costs time, never a photo* ([`model`], `crates/outbound`): it is asked again with pauses, and left alone for a while
 //!   when it goes on failing; what cannot be classified in the end is told as failed.
 //! * *What a model says is not believed* ([`verdict`]): a category that there is not, a confidence that is none, a text where JSON
 //!   was asked for, is nonsense; it is asked once more, and then the photo has no result.
@@ -22,7 +22,6 @@
 
 pub mod address;
 pub mod app;
-pub mod breaker;
 pub mod cache;
 pub mod classifier;
 pub mod classifying;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use coreloop_core::{Clock, Ids};
+use coreloop_outbound::Away;
 use coreloop_service::{Call, Ctx, Ended, Span, Spans, Target};
 use tokio::time::Instant;
 
-use crate::model::{Away, Seen};
+use crate::model::{Seen, reason};
 
 /// Name of the spans.
 const SPAN: &str = "vision_call";
@@ -57,7 +58,7 @@ pub fn outcome(seen: &Result<Seen, Away>) -> &'static str {
         Ok(Seen::Verdict(_)) => "seen",
         Ok(Seen::Nonsense) => "nonsense",
         Ok(Seen::Unseen) => "unseen",
-        Err(away) => away.reason(),
+        Err(away) => reason(away),
     }
 }
 

@@ -21,6 +21,7 @@ const FLOORS: &[&[&str]] = &[
         "coreloop-limit",
         "coreloop-access",
         "coreloop-idempotency",
+        "coreloop-outbound",
     ],
     &["coreloop-service"],
     &["coreloop-eventing", "coreloop-eventstore"],

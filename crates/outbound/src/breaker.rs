@@ -1,4 +1,4 @@
-//! A model that goes on failing is left alone for a while.
+//! A party that goes on failing is left alone for a while.
 //!
 //! After so many failures in a row nobody asks until some time has passed; then one does, and its answer decides for all. What that
 //! one is told is not waited for: when nothing is heard of it, another may after the same time.
@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Whether a model may be asked.
+/// Whether a party may be asked.
 #[derive(Debug)]
 pub struct Breaker {
     failures: u32,
