@@ -6,7 +6,7 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 use coreloop_core::{Problem, Reason};
 use coreloop_service::{Link, frame};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use http_body_util::{BodyExt as _, Full};
 use tonic::{Code, Status, body::Body};
 use tower::Service as _;
@@ -58,21 +58,39 @@ pub(crate) async fn open(
 ) -> Result<(HeaderMap, Messages), Status> {
     // A peer that drains lets the calls it has taken end; one that it did not take finds another.
     let again = link.is_remote().then(|| (path.clone(), metadata.clone()));
-    let (mut next, mut tries) = (request(path, metadata, message), 1);
+    let (mut next, mut tries) = (request(path, metadata, one(message)), 1);
     let response = loop {
         match (link.call(next).await, &again) {
             (Ok(response), _) => break response,
             (Err(error), Some((path, metadata))) if tries < TRIES && unsent(&error) => {
                 tries += 1;
-                next = request(path.clone(), metadata.clone(), message);
+                next = request(path.clone(), metadata.clone(), one(message));
             }
-            (Err(error), _) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(peer = link.name(), tries, error, "call did not reach its peer");
-                return Err(unanswered(error));
-            }
+            (Err(error), _) => return Err(unreached(&link, tries, &error)),
         }
     };
+    answered(response, limit)
+}
+
+/// Opens a call whose messages come as the client says them, framed, in `body`; it is sent once.
+///
+/// # Errors
+/// As [`unary`].
+pub(crate) async fn open_both_ways(
+    mut link: Link,
+    path: PathAndQuery,
+    metadata: HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<(HeaderMap, Messages), Status> {
+    match link.call(request(path, metadata, body)).await {
+        Ok(response) => answered(response, limit),
+        Err(error) => Err(unreached(&link, 1, &error)),
+    }
+}
+
+/// What a service says before its first message.
+fn answered(response: Response<Body>, limit: usize) -> Result<(HeaderMap, Messages), Status> {
     let (parts, body) = response.into_parts();
     if let Some(status) = Status::from_header_map(&parts.headers) {
         return match status.code() {
@@ -84,6 +102,11 @@ pub(crate) async fn open(
         return Err(from_http(parts.status));
     }
     Ok((parts.headers, Messages::new(body, limit, false)))
+}
+
+fn unreached(link: &Link, tries: u32, error: &(dyn std::error::Error + 'static)) -> Status {
+    tracing::warn!(peer = link.name(), tries, error, "call did not reach its peer");
+    unanswered(error)
 }
 
 /// The peer cannot have seen the call: it was not connected, or said that it takes no more (GOAWAY, REFUSED_STREAM; RFC
@@ -100,8 +123,12 @@ fn unsent(error: &(dyn std::error::Error + 'static)) -> bool {
     })
 }
 
-fn request(path: PathAndQuery, metadata: HeaderMap, message: &[u8]) -> Request<Body> {
-    let mut request = Request::new(Body::new(Full::new(frame::write(message))));
+fn one(message: &[u8]) -> Body {
+    Body::new(Full::new(frame::write(message)))
+}
+
+fn request(path: PathAndQuery, metadata: HeaderMap, body: Body) -> Request<Body> {
+    let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() = Uri::from(path);

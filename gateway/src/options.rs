@@ -49,6 +49,8 @@ pub struct Sockets {
     pub max_open: usize,
     /// Largest message of a client, in bytes.
     pub message_limit_bytes: usize,
+    /// Messages that a client may send of a stream in both directions, by second, over the time between two pings; more close it (1008).
+    pub messages_per_sec: u32,
     /// Seconds between two pings. A client that takes nothing for as long is closed (4410).
     pub ping_secs: u64,
     /// Seconds after which a client that was not heard is closed (4408); pongs are heard.
@@ -59,7 +61,14 @@ pub struct Sockets {
 
 impl Default for Sockets {
     fn default() -> Self {
-        Self { max_open: 20_000, message_limit_bytes: 16 * 1024, ping_secs: 30, idle_secs: 90, first_message_ms: 5_000 }
+        Self {
+            max_open: 20_000,
+            message_limit_bytes: 16 * 1024,
+            messages_per_sec: 20,
+            ping_secs: 30,
+            idle_secs: 90,
+            first_message_ms: 5_000,
+        }
     }
 }
 
@@ -105,6 +114,7 @@ impl Options {
             let sockets = &o.sockets;
             report.within("sockets.max_open", sockets.max_open, 1, 1_000_000);
             report.within("sockets.message_limit_bytes", sockets.message_limit_bytes, 1024, 1024 * 1024);
+            report.within("sockets.messages_per_sec", sockets.messages_per_sec, 1, 10_000);
             report.within("sockets.ping_secs", sockets.ping_secs, 1, 300);
             // A client must have had a ping to answer.
             report.within("sockets.idle_secs", sockets.idle_secs, sockets.ping_secs + 1, 3600);

@@ -70,6 +70,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body, origi
     let socket = route.edge.socket && socket::asked(&parts.headers);
     let mut response = match ready(shared, (route, row), &vars, parts, body, origin).await {
         Ok(ready) if socket => Box::pin(socket::serve(shared, ready, parts, origin.host)).await,
+        Ok(ready) if route.method.is_client_streaming() => Box::pin(socket::needed(shared, ready)).await,
         // Boxed, so that the future of a unary call, which is made for every request, has no room for a stream.
         Ok(ready) if route.server_streaming => Box::pin(stream::serve(shared, ready)).await.unwrap_or_else(told),
         Ok(ready) => unary(shared, ready).await.unwrap_or_else(told),

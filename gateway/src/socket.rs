@@ -1,5 +1,5 @@
-//! WebSockets (RFC 6455) in front of server streams: a route whose RPC says `edge.socket` answers an upgrade with a socket, and
-//! anything else as it always did.
+//! WebSockets (RFC 6455) in front of streams: a route whose RPC says `edge.socket` answers an upgrade with a socket, and
+//! anything else as it always did. Where the client of the RPC streams, too, its texts are the messages of the request.
 //!
 //! A request that asks for a socket comes the way of every other: limits, matcher, JSON rules of its query. What differs is
 //! the end. **With a token in a header the stream is opened first**, and what refuses it is an HTTP answer that anybody can
@@ -29,7 +29,7 @@ use tonic::body::Body;
 
 pub(crate) use self::{handshake::asked, sockets::Sockets};
 use self::{
-    handshake::{Handshake, hint},
+    handshake::{Handshake, hint, required},
     session::{Begun, Session},
     upstream::Opening,
 };
@@ -73,7 +73,8 @@ async fn agree(
     let route = ready.route;
     let late = route.access.as_ref().is_some_and(|access| access.late_token) && !known(&parts.headers);
     let Ready { row, metadata, message, .. } = ready;
-    let opening = Box::new(Opening { link: row.link.clone(), path: row.path.clone(), metadata, message });
+    let both_ways = route.method.is_client_streaming();
+    let opening = Box::new(Opening { link: row.link.clone(), path: row.path.clone(), metadata, message, both_ways });
     let (told, begun) = match late {
         true => {
             // Nobody knows yet who this is: it costs what an anonymous call costs.
@@ -81,8 +82,8 @@ async fn agree(
             (HeaderMap::new(), Begun::Late(opening))
         }
         false => {
-            let (told, messages) = opening.open(shared).await?;
-            (told, Begun::Open(Box::new(messages)))
+            let (told, line) = opening.open(shared).await?;
+            (told, Begun::Open(Box::new(line)))
         }
     };
     let (mut response, upgrade) = handshake.agree();
@@ -90,6 +91,20 @@ async fn agree(
     let session = Session { shared: Arc::clone(shared), route, call: Call::current(), seat };
     shared.sockets.start(Box::pin(session.run(upgrade, begun)))?;
     Ok(response)
+}
+
+/// Answers a request for a stream in both directions that asks for no socket. Who may not have one is told so, by the service; anybody else,
+/// that a socket is needed.
+pub(crate) async fn needed(shared: &Arc<Shared>, ready: Ready<'_>) -> Response<Body> {
+    let lang = lang(ready.headers);
+    let Ready { row, metadata, message, .. } = ready;
+    let opening = Opening { link: row.link.clone(), path: row.path.clone(), metadata, message, both_ways: true };
+    let mut response = match opening.is_admitted(shared).await {
+        Ok(()) => shared.refused(required("a WebSocket is needed here"), lang).await,
+        Err(failure) => failure.reply(&shared.encoder, lang),
+    };
+    hint(&mut response);
+    response
 }
 
 /// Hears what a client sends, in pieces of `piece` bytes: how many messages it says, or the code with which it is closed. Without a

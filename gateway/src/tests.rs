@@ -9,3 +9,4 @@ mod refused;
 mod rest;
 mod sockets;
 mod streams;
+mod talking;

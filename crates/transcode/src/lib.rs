@@ -7,7 +7,7 @@
 //!
 //! Three properties hold. **Access and the edge use one matcher** ([`router`]), on the path as it was sent, so what is
 //! authorised is what is routed. **A template that cannot be served as written stops the start**: duplicates, unknown
-//! fields and client streams are errors of [`router::Router::new`], not surprises at run time. **Wire order is
+//! fields and client streams without a socket are errors of [`router::Router::new`], not surprises at run time. **Wire order is
 //! precedence**: the body is written first, then query, then path, and protobuf's last-one-wins and message merging
 //! make the path win over the body without a merge step of ours.
 //!

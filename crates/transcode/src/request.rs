@@ -90,6 +90,18 @@ impl<'r> Decoder<'r> {
         Ok(out.into())
     }
 
+    /// A message of a client's stream, in JSON.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn message(&self, route: &Route, text: &[u8]) -> Result<Bytes, Problem> {
+        let mut out = Vec::with_capacity(text.len());
+        json(self.shapes(), text, self.refuses_unknown(route), |cx, deserializer| {
+            MessageSeed { cx, index: route.plan.input, out: &mut out }.deserialize(deserializer)
+        })?;
+        Ok(out.into())
+    }
+
     fn shapes(&self) -> &'r Shapes {
         &self.router.shapes
     }

@@ -1,4 +1,8 @@
-//! One socket from its upgrade to its close: the messages of a server stream as texts.
+//! One socket from its upgrade to its close: the messages of a server stream as texts; and, where the client of the RPC streams, too, its
+//! texts as messages.
+//!
+//! A text that is no message is answered `{"error": …}` and left out, and the stream goes on: it is for the service to say what is worth
+//! ending it. What comes faster than the service takes it, or than anybody needs (`messages_per_sec`), ends the socket.
 //!
 //! The stream behind it is asked for its next message only while there is room to write it, so it is the service that feels a
 //! slow client, and it knows what may be merged or left out. **Whatever ends the stream closes the socket with what it said**:
@@ -20,10 +24,10 @@ use super::{
     frame::Fault,
     incoming::Said,
     sockets::Seat,
-    upstream::Opening,
+    upstream::{Line, Opening, Telling, TooMany},
     wire::{Event, Wire},
 };
-use crate::{call::Messages, edge::Shared};
+use crate::{call::Messages, edge::Shared, fail::Failure};
 
 /// How long a connection has to become a socket once the answer was made.
 const UPGRADING: Duration = Duration::from_secs(10);
@@ -33,7 +37,7 @@ const CHATTER: u32 = 60;
 /// What a socket begins with.
 pub(crate) enum Begun {
     /// The stream behind it is open.
-    Open(Box<Messages>),
+    Open(Box<Line>),
     /// Its token comes with the first message.
     Late(Box<Opening>),
 }
@@ -79,10 +83,10 @@ impl Session {
         };
         let mut wire = Wire::new(upgraded, self.shared.options.sockets.message_limit_bytes);
         let leave = match begun {
-            Begun::Open(messages) => self.pump(&mut wire, *messages).await,
+            Begun::Open(line) => self.pump(&mut wire, *line).await,
             // Boxed: gone when the stream is open, and an idle socket has no room for it.
             Begun::Late(opening) => match Box::pin(self.open(&mut wire, opening)).await {
-                Ok(messages) => self.pump(&mut wire, messages).await,
+                Ok(line) => self.pump(&mut wire, line).await,
                 Err(leave) => leave,
             },
         };
@@ -105,7 +109,7 @@ impl Session {
     }
 
     /// Hears the token, and opens the stream with it.
-    async fn open(&self, wire: &mut Wire, mut opening: Box<Opening>) -> Result<Messages, Leave> {
+    async fn open(&self, wire: &mut Wire, mut opening: Box<Opening>) -> Result<Line, Leave> {
         let patience = Duration::from_millis(self.shared.options.sockets.first_message_ms);
         let token = timeout(patience, first_words(wire));
         let Some(token) = self.shared.stopping.run_until_cancelled(token).await else {
@@ -119,23 +123,28 @@ impl Session {
             }
         };
         match opened.await {
-            Ok((_, messages)) => Ok(messages),
+            Ok((_, line)) => Ok(line),
             Err(failure) => Err(self.told(&failure.into_status())),
         }
     }
 
     /// Hands on message after message until something ends it.
-    async fn pump(&self, wire: &mut Wire, mut messages: Messages) -> Leave {
+    async fn pump(&self, wire: &mut Wire, line: Line) -> Leave {
+        let Line { mut messages, said } = line;
         let options = &self.shared.options.sockets;
         let (every, idle) = (Duration::from_secs(options.ping_secs), Duration::from_secs(options.idle_secs));
-        let mut chatter = CHATTER;
+        let most = match &said {
+            Some(_) => options.messages_per_sec.saturating_mul(u32::try_from(options.ping_secs).unwrap_or(u32::MAX)),
+            None => CHATTER,
+        };
+        let mut chatter = most;
         let mut beat = std::pin::pin!(sleep(every));
         loop {
             tokio::select! {
                 biased;
                 () = self.shared.stopping.cancelled() => return Leave::Close(Close::DRAINING),
                 event = wire.event() => {
-                    if let Some(leave) = heard(event, &mut chatter) {
+                    if let Some(leave) = self.heard(wire, event, &mut chatter, said.as_ref()) {
                         return leave;
                     }
                 }
@@ -149,10 +158,39 @@ impl Session {
                     if let Some(leave) = late(wire, now, every, idle) {
                         return leave;
                     }
-                    chatter = CHATTER;
+                    chatter = most;
                     wire.ping();
                     beat.as_mut().reset(now + every);
                 }
+            }
+        }
+    }
+
+    /// What follows from what happened on the connection.
+    fn heard(&self, wire: &mut Wire, event: Event, chatter: &mut u32, said: Option<&Telling>) -> Option<Leave> {
+        match event {
+            Event::Said(Said::Text(text)) => {
+                let Some(left) = chatter.checked_sub(1) else { return Some(Leave::Close(Close::TOO_MANY)) };
+                *chatter = left;
+                self.tell(wire, &text, said?)
+            }
+            Event::Said(Said::Close(code)) => Some(Leave::Answer(code)),
+            Event::Broken(fault) => Some(fault.into()),
+            Event::Gone => Some(Leave::Gone),
+            Event::Said(Said::Ping(_) | Said::Pong) | Event::Written => None,
+        }
+    }
+
+    /// Hands a text on as a message. One that is none is answered as long as the client reads.
+    fn tell(&self, wire: &mut Wire, text: &str, said: &Telling) -> Option<Leave> {
+        match self.shared.decoder.message(self.route, text.as_bytes()) {
+            Ok(message) => said.tell(message).err().map(|TooMany| Leave::Close(Close::TOO_MANY)),
+            Err(problem) => {
+                if wire.has_room() {
+                    let error = Failure::from(problem).json(&self.shared.encoder, None);
+                    wire.send([br#"{"error":"#.as_slice(), error.body.as_ref(), b"}"].concat().into());
+                }
+                None
             }
         }
     }
@@ -200,23 +238,6 @@ async fn first_words(wire: &mut Wire) -> Result<HeaderValue, Leave> {
             Event::Gone => return Err(Leave::Gone),
             Event::Said(Said::Ping(_) | Said::Pong) | Event::Written => {}
         }
-    }
-}
-
-/// What follows from what happened on the connection.
-fn heard(event: Event, chatter: &mut u32) -> Option<Leave> {
-    match event {
-        Event::Said(Said::Text(_)) => match chatter.checked_sub(1) {
-            Some(left) => {
-                *chatter = left;
-                None
-            }
-            None => Some(Leave::Close(Close::TOO_MANY)),
-        },
-        Event::Said(Said::Close(code)) => Some(Leave::Answer(code)),
-        Event::Broken(fault) => Some(fault.into()),
-        Event::Gone => Some(Leave::Gone),
-        Event::Said(Said::Ping(_) | Said::Pong) | Event::Written => None,
     }
 }
 

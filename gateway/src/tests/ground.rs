@@ -18,6 +18,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body as GrpcBody};
 use tower::Service as _;
@@ -74,6 +75,8 @@ type Reply = (HeaderMap, Vec<Step>);
 #[derive(Clone, Default)]
 pub(super) struct Peer {
     pub(super) seen: Arc<Mutex<Vec<Seen>>>,
+    /// Told when somebody who talked has ended.
+    pub(super) silent: Arc<Notify>,
     replies: Arc<Mutex<VecDeque<Reply>>>,
 }
 
@@ -96,9 +99,17 @@ impl Peer {
 
     async fn serve(self, request: Request<GrpcBody>) -> Result<Response<GrpcBody>, Infallible> {
         let (parts, body) = request.into_parts();
-        let body = match body.collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(status) => return Ok(status.into_http()),
+        let talks = parts.uri.path().ends_with("/Talk");
+        if talks && self.replies.lock().unwrap().is_empty() {
+            return Ok(self.echo(parts.uri.path(), parts.headers, body));
+        }
+        let body = match body {
+            // It ends when the client does.
+            _ if talks => Bytes::new(),
+            body => match body.collect().await {
+                Ok(body) => body.to_bytes(),
+                Err(status) => return Ok(status.into_http()),
+            },
         };
         let message = body.slice(body.len().min(5)..);
         let path = parts.uri.path().to_owned();
@@ -119,6 +130,34 @@ impl Peer {
         *response.headers_mut() = headers;
         response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
         Ok(response)
+    }
+}
+
+/// Told to [`Peer::silent`] when it goes.
+struct Talking(Arc<Notify>);
+
+impl Drop for Talking {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+impl Peer {
+    /// Says what it hears, as long as it hears something.
+    fn echo(self, path: &str, asked: HeaderMap, body: GrpcBody) -> Response<GrpcBody> {
+        self.seen.lock().unwrap().push(Seen { path: path.to_owned(), headers: asked, message: Bytes::new() });
+        let talking = Talking(self.silent);
+        let frames = futures::stream::unfold(Some((body, talking)), |talk| async move {
+            let (mut body, talking) = talk?;
+            let said = body.frame().await.and_then(|frame| frame.ok()?.into_data().ok());
+            Some(match said {
+                Some(data) => (Ok::<_, Status>(Frame::data(data)), Some((body, talking))),
+                None => (Ok(Frame::trailers(headers(&[("grpc-status", "0")]))), None),
+            })
+        });
+        let mut response = Response::new(GrpcBody::new(StreamBody::new(frames)));
+        response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        response
     }
 }
 

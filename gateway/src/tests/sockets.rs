@@ -24,13 +24,13 @@ use super::ground::{Scene, Step, failed, ok, thing};
 use crate::Options;
 
 const ROUTE: &str = "/follow/x";
-const AUTH: &str = r#"{"type":"auth","token":"a.b.c"}"#;
+pub(super) const AUTH: &str = r#"{"type":"auth","token":"a.b.c"}"#;
 
-type Client = WebSocketStream<DuplexStream>;
+pub(super) type Client = WebSocketStream<DuplexStream>;
 
 /// A scene whose sockets run until it is dropped.
-struct Stage {
-    scene: Scene,
+pub(super) struct Stage {
+    pub(super) scene: Scene,
     stop: CancellationToken,
 }
 
@@ -41,17 +41,26 @@ impl Drop for Stage {
 }
 
 impl Stage {
-    fn new(options: Options) -> Self {
+    pub(super) fn new(options: Options) -> Self {
         let (scene, stop) = (Scene::with(options), CancellationToken::new());
         let (worker, until) = (scene.edge.worker(), stop.clone());
         tokio::spawn(async move { worker.run(until).await });
         Self { scene, stop }
     }
 
-    /// A handshake over a connection with so much room; the answer, and the client's end.
     async fn shake(&self, token: Option<&str>, room: usize) -> (http::Response<tonic::body::Body>, DuplexStream) {
+        self.shake_at(ROUTE, token, room).await
+    }
+
+    /// A handshake over a connection with so much room; the answer, and the client's end.
+    pub(super) async fn shake_at(
+        &self,
+        target: &str,
+        token: Option<&str>,
+        room: usize,
+    ) -> (http::Response<tonic::body::Body>, DuplexStream) {
         let (server, client) = tokio::io::duplex(room);
-        let mut request = handshake();
+        let mut request = handshake_at(target);
         if let Some(token) = token {
             request = request.header("authorization", token);
         }
@@ -65,7 +74,11 @@ impl Stage {
     }
 
     async fn open(&self, token: Option<&str>) -> Client {
-        let (response, client) = self.shake(token, 64 * 1024).await;
+        self.open_at(ROUTE, token).await
+    }
+
+    pub(super) async fn open_at(&self, target: &str, token: Option<&str>) -> Client {
+        let (response, client) = self.shake_at(target, token, 64 * 1024).await;
         assert_eq!(response.status(), 101);
         WebSocketStream::from_raw_socket(client, Role::Client, None).await
     }
@@ -76,7 +89,11 @@ impl Stage {
 }
 
 fn handshake() -> http::request::Builder {
-    Request::get(ROUTE)
+    handshake_at(ROUTE)
+}
+
+fn handshake_at(target: &str) -> http::request::Builder {
+    Request::get(target)
         .header("connection", "Upgrade")
         .header("upgrade", "websocket")
         .header("sec-websocket-version", "13")
@@ -84,13 +101,13 @@ fn handshake() -> http::request::Builder {
 }
 
 /// A status in the headers of an answer: refused before there was a stream.
-fn at_once(status: impl Into<Status>) -> HeaderMap {
+pub(super) fn at_once(status: impl Into<Status>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     status.into().add_header(&mut headers).unwrap();
     headers
 }
 
-async fn text(client: &mut Client) -> Value {
+pub(super) async fn text(client: &mut Client) -> Value {
     match client.next().await.unwrap().unwrap() {
         Message::Text(text) => serde_json::from_str(&text).unwrap(),
         other => panic!("no text but {other:?}"),
@@ -98,7 +115,7 @@ async fn text(client: &mut Client) -> Value {
 }
 
 /// How the socket ends, whatever came before.
-async fn end(client: &mut Client) -> (u16, String) {
+pub(super) async fn end(client: &mut Client) -> (u16, String) {
     loop {
         match client.next().await {
             Some(Ok(Message::Close(Some(close)))) => return (close.code.into(), close.reason.to_string()),

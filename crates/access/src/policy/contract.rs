@@ -59,8 +59,7 @@ fn socket_fault(access: Access, edge: &Edge, rpc: &MethodDescriptor) -> Option<&
     if access.late_token && !(edge.socket && super::needs_token(level)) {
         return Some("its token may come late but it opens no socket, or needs no token");
     }
-    let streams = rpc.is_server_streaming() && !rpc.is_client_streaming();
-    (edge.socket && !streams).then_some("it opens a socket but is no server stream")
+    (edge.socket && !rpc.is_server_streaming()).then_some("it opens a socket but is no server stream")
 }
 
 fn comment_fault(comment: &str) -> Option<String> {

@@ -107,7 +107,9 @@ pub struct Edge {
     #[prost(message, optional, tag = "10")]
     pub default_deadline: ::core::option::Option<::prost_types::Duration>,
     /// A GET that asks for an upgrade to a WebSocket (RFC 6455) gets one, and each message of the server stream as a text. Without
-    /// the upgrade the stream is answered as others are. Only for server streams with a GET.
+    /// the upgrade the stream is answered as others are. Only for streams of the server with a GET. Where the client streams, too, each
+    /// text of the client is a message of the request, in JSON; what the path and the query say, if anything, is the first; and without the
+    /// upgrade the answer is 426. Messages of a stream meet no rules of fields before the handler: it looks at each by itself.
     #[prost(bool, tag = "11")]
     pub socket: bool,
 }

@@ -68,6 +68,9 @@ impl Operations<'_> {
         out.insert("responses".into(), self.responses(route));
         out.insert("security".into(), security(route));
         extensions(route, parts, &mut out);
+        if route.method.is_client_streaming() {
+            out.insert("x-websocket-message".into(), self.schemas.message(&route.method.input()));
+        }
         out.into()
     }
 
@@ -231,7 +234,14 @@ impl Operations<'_> {
 
 /// The other way to have a stream.
 fn socket(route: &Route) -> &'static str {
-    if route.edge.socket { " With `Upgrade: websocket` each object is a text message of a WebSocket." } else { "" }
+    match (route.edge.socket, route.method.is_client_streaming()) {
+        (false, _) => "",
+        (true, false) => " With `Upgrade: websocket` each object is a text message of a WebSocket.",
+        (true, true) => {
+            " With `Upgrade: websocket` alone (else 426): each object is a text message of a WebSocket, and each text of the client \
+             is an object of `x-websocket-message`; what the query says, if anything, is the first."
+        }
+    }
 }
 
 /// What it does, then the labelled lines.

@@ -94,10 +94,11 @@ fn of_method(method: &MethodDescriptor, shapes: &Shapes, routes: &mut Vec<Route>
         Ok(rule) => rule,
         Err(error) => return errors.push(fail(&format!("unreadable http rule: {error}"))),
     };
-    if method.is_client_streaming() {
-        return errors.push(fail("a client stream has no REST form"));
-    }
     let bindings = || std::iter::once(&rule).chain(&rule.additional_bindings);
+    if method.is_client_streaming() && !(edge.socket && method.is_server_streaming() && bindings().all(is_plain_get)) {
+        return errors
+            .push(fail("a client stream has no REST form but a socket, where the server streams, too, by GET"));
+    }
     for binding in bindings() {
         if !std::ptr::eq(binding, &rule) && !binding.additional_bindings.is_empty() {
             errors.push(fail("additional bindings do not nest"));
@@ -115,6 +116,11 @@ fn of_method(method: &MethodDescriptor, shapes: &Shapes, routes: &mut Vec<Route>
             errors.push(fail(&format!("deprecated binding `{}` is not a binding", deprecated.path)));
         }
     }
+}
+
+/// A handshake is a GET, and has no body.
+fn is_plain_get(rule: &HttpRule) -> bool {
+    rule.body.is_empty() && pattern(rule).is_some_and(|(method, _)| method == "GET")
 }
 
 fn of_binding(method: &MethodDescriptor, rule: &HttpRule, index: usize, shapes: &Shapes) -> Result<Route, RouteError> {

@@ -105,9 +105,19 @@ fn a_deprecated_rpc_says_since_when() {
 }
 
 #[test]
-fn client_streams_have_no_rest() {
-    let found = errors(r#"rpc Do(stream In) returns (In) { option (google.api.http) = { post: "/v1/x" body: "*" }; }"#);
-    assert_eq!(found, ["coreloop.bad.v1.Bad.Do: a client stream has no REST form"]);
+fn client_streams_have_a_socket_or_no_rest() {
+    let why = "a client stream has no REST form but a socket, where the server streams, too, by GET";
+    let socket = "option (coreloop.option.v1.edge) = { socket: true };";
+    let (get, post) = (r#"get: "/v1/x""#, r#"post: "/v1/x" body: "*""#);
+    let rpc = |answer: &str, http: &str, edge: &str| {
+        errors(&format!("rpc Do(stream In) returns ({answer}) {{ option (google.api.http) = {{ {http} }}; {edge} }}"))
+    };
+    for (answer, http, edge) in
+        [("In", post, ""), ("stream In", get, ""), ("In", get, socket), ("stream In", post, socket)]
+    {
+        assert_eq!(rpc(answer, http, edge), [format!("coreloop.bad.v1.Bad.Do: {why}")], "{answer} {http} {edge}");
+    }
+    assert_eq!(rpc("stream In", get, socket), Vec::<String>::new());
 }
 
 #[test]
