@@ -10,7 +10,7 @@ use axum::{extract::Request, middleware::Next, response::Response};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    spoilt::{broken, cut, failure, garbage, over_quota, trickle},
+    spoilt::{broken, cut, failure, garbage, over_quota, stall, trickle},
     state::State,
 };
 
@@ -43,16 +43,18 @@ pub(crate) enum Kind {
     Cut,
     /// Every piece of a streamed answer comes `ms` later (default 200) than the one before.
     Trickle,
+    /// The first half of an answer comes, and the rest `ms` later (default 60 s).
+    Stall,
 }
 
 /// A fault, switched on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fault {
-    /// `google`, `kakao`, `naver`, `sendgrid`, `age`, `vendor`, `payment`, `s3`, `openai`, `fcm`, or `*`.
+    /// `google`, `kakao`, `kakao_local`, `naver`, `sendgrid`, `age`, `vendor`, `payment`, `s3`, `openai`, `fcm`, or `*`.
     pub(crate) provider: String,
     /// `authorize`, `token`, `userinfo`, `discovery`, `jwks`, `send`, `order`, `cancel`, `pay`, `look`, `void`, `put`, `get`,
-    /// `head`, `delete`, `list`, `vision`, `chat`, `classify`; absent: any.
+    /// `head`, `delete`, `list`, `vision`, `chat`, `classify`, `keyword`, `category`, `address`, `coord2address`; absent: any.
     pub(crate) endpoint: Option<String>,
     /// What goes wrong.
     pub(crate) kind: Kind,
@@ -195,6 +197,7 @@ pub(crate) async fn play(state: Arc<State>, at: At, request: Request, next: Next
             Kind::Quota => over_quota(at, fault.status),
             Kind::Cut => cut(next.run(request).await).await,
             Kind::Trickle => trickle(next.run(request).await, fault.wait(200)),
+            Kind::Stall => stall(next.run(request).await, fault.wait(60_000)).await,
         },
     };
     let refused = response.status().as_u16() >= 400;

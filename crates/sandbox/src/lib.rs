@@ -1,7 +1,9 @@
 //! Local stand-ins for third parties on the internet: true wire formats, switchable faults.
 //!
 //! The mesh signs people in with Google, Kakao and Naver, sends mail through a SendGrid-compatible API and hears of
-//! verified ages by webhook; photos go to an S3 store and are looked at by a model behind OpenAI's wire; what people are told is pushed through FCM. Tests, demos and a developer's machine need all of these offline, and attacks on them need
+//! verified ages by webhook; photos go to an S3 store and are looked at by a model behind OpenAI's wire; what people are told
+//! is pushed through FCM; shops and addresses are looked up at Kakao Local. Tests, demos and a developer's machine need all
+//! of these offline, and attacks on them need
 //! a provider that enforces what a real one enforces. So the sandbox speaks what the real ones speak, quirks included
 //! (Kakao's `KOE` codes, Naver's errors with status 200 and its `expires_in` as text), and is strict where they are:
 //! **a code is good once, expires, and is bound to its client, its redirect URI and its PKCE challenge.**
@@ -9,7 +11,7 @@
 //! Who signs in is a persona, chosen by `login_hint` (or `persona`) on the authorize address, by
 //! [`Options::auto_persona`], or by hand on a small page. Faults are switched over `/_sandbox/faults`: latency, errors,
 //! garbage, silence, a reset connection, and for Google ID tokens that lie in a chosen way (`tamper`). A quota runs out and refuses
-//! (`quota`), a stream breaks off or comes slowly (`cut`, `trickle`). Everything held is bounded, so a sandbox that is left running does not grow.
+//! (`quota`), a stream breaks off, comes slowly or stops half way for a while (`cut`, `trickle`, `stall`). Everything held is bounded, so a sandbox that is left running does not grow.
 //!
 //! It also collects traces over OTLP and draws them (`/_sandbox/traces/{trace_id}`), so that one's own machine shows
 //! what a collector would.
@@ -24,6 +26,7 @@ mod fcm;
 mod google;
 mod grant;
 mod kakao;
+mod kakao_local;
 mod mail;
 mod naver;
 mod openai;
@@ -90,12 +93,13 @@ impl Sandbox {
     }
 
     /// Every stand-in under one router: `/google`, `/kakao`, `/naver`, `/v3/mail/send`, `/age`, `/payment`, `/vendor`,
-    /// `/fcm`, `/v1/chat/completions`, `/classify`, `/{bucket}`, and `/_sandbox` to steer them.
+    /// `/fcm`, `/v1/chat/completions`, `/classify`, `/v2/local`, `/{bucket}`, and `/_sandbox` to steer them.
     pub fn router(&self) -> Router {
         let state = &self.state;
         Router::new()
             .merge(google::routes(state))
             .merge(kakao::routes(state))
+            .merge(kakao_local::routes(state))
             .merge(naver::routes(state))
             .merge(mail::routes(state))
             .merge(age::routes(state))

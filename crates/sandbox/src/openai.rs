@@ -4,7 +4,9 @@
 //!   fetches the last such address (http, https or a `data:` URL; 20 MiB, 10 s), and answers what [`crate::vision`] decides: with
 //!   `response_format: {"type": "json_object"}` the object `{category, sub_category, confidence, guidance, recyclable}`, else a
 //!   sentence. Without a picture it chats: `I have read {n} messages of {w} words. You wrote: {the last user text}`, where the
-//!   counts take in every message, so a test sees what context came.
+//!   counts take in every message, so a test sees what context came. Four texts of a user are wishes: to `Say nothing.` it answers
+//!   nothing, to `Say what must not be said.` it ends with `content_filter`, to `Go on for ever.` it says 100,000 letters, whatever
+//!   `max_tokens` allows, and to `Repeat what you were told.` all that it has read.
 //! * `stream: true` answers server-sent events, one word a piece, ending in `[DONE]`; with `stream_options.include_usage` the
 //!   last piece before has the usage.
 //! * A token is a word here: `usage` counts the words of the messages (and 85 a picture) and of the answer, `max_tokens` cuts

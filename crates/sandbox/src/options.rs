@@ -49,6 +49,8 @@ pub struct Options {
     pub s3_buckets: Vec<String>,
     /// Key that the vision and chat model expects as bearer.
     pub openai_api_key: String,
+    /// Key that Kakao Local expects as `KakaoAK`.
+    pub kakao_local_key: String,
     /// Project of the push gateway.
     pub fcm_project: String,
     /// Name of the service account that may push.
@@ -100,6 +102,7 @@ impl Default for Options {
             s3_access_key_secret: "sandbox-s3-secret".to_owned(),
             s3_buckets: vec!["coreloop-images".to_owned()],
             openai_api_key: "sandbox-openai-key".to_owned(),
+            kakao_local_key: "sandbox-kakao-local-key".to_owned(),
             fcm_project: "coreloop-sandbox".to_owned(),
             fcm_client_email: "push@coreloop-sandbox.example".to_owned(),
             fcm_private_key: include_str!("fcm/service_account.pem").to_owned(),

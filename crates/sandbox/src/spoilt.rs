@@ -16,6 +16,9 @@ const MOST_CUT: usize = 64 << 20;
 /// What a client that asks too much is told to wait, in seconds.
 const RETRY_AFTER_SECS: &str = "1";
 
+/// Kakao Local, asked too often.
+const THROTTLED: &str = r#"{"errorType":"RequestThrottled","message":"API limit has been exceeded."}"#;
+
 /// An error as the provider words it. One that says "too many" or "not now" says when to come again.
 pub(crate) fn failure(at: At, status: Option<u16>) -> Response {
     let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
@@ -30,6 +33,8 @@ pub(crate) fn failure(at: At, status: Option<u16>) -> Response {
         ("openai", _) => {
             r#"{"error":{"message":"The server had an error while processing your request.","type":"server_error","param":null,"code":null}}"#
         }
+        ("kakao_local", _) if status == StatusCode::TOO_MANY_REQUESTS => THROTTLED,
+        ("kakao_local", _) => r#"{"errorType":"InternalServerError","message":"internal server error"}"#,
         ("fcm", "send") => refusal::worded(status),
         ("kakao", "userinfo") => r#"{"msg":"internal error","code":-1}"#,
         ("kakao", _) => r#"{"error":"server_error","error_description":"internal error","error_code":"KOE9999"}"#,
@@ -49,6 +54,7 @@ pub(crate) fn over_quota(at: At, status: Option<u16>) -> Response {
             r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
         ),
         "fcm" => (429, refusal::QUOTA),
+        "kakao_local" => (429, THROTTLED),
         "kakao" => (429, r#"{"msg":"API limit has been exceeded.","code":-10}"#),
         _ => (429, r#"{"error":"quota_exceeded","error_description":"The quota is used up."}"#),
     };
@@ -97,6 +103,18 @@ pub(crate) fn trickle(response: Response, pause: Duration) -> Response {
         tokio::time::sleep(pause).await;
         piece
     });
+    Response::from_parts(parts, Body::from_stream(pieces))
+}
+
+/// The first half of an answer, and the rest after a `pause`.
+pub(crate) async fn stall(response: Response, pause: Duration) -> Response {
+    let (parts, body) = response.into_parts();
+    let mut first = to_bytes(body, MOST_CUT).await.unwrap_or_default();
+    let rest = first.split_off(first.len() / 2);
+    let pieces = futures::stream::once(async { Ok(first) }).chain(futures::stream::once(async move {
+        tokio::time::sleep(pause).await;
+        Ok::<_, std::io::Error>(rest)
+    }));
     Response::from_parts(parts, Body::from_stream(pieces))
 }
 

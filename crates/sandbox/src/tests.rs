@@ -1,6 +1,7 @@
 //! The wire formats, over a real socket.
 
 mod fcm;
+mod kakao_local;
 mod openai;
 mod s3;
 mod vision;

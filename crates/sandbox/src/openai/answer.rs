@@ -11,8 +11,28 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::ask::Ask;
+use super::ask::{Ask, Wish};
 use crate::secret;
+
+/// Pieces that are said for ever, and letters of each.
+const FOREVER: (usize, usize) = (100, 1_000);
+
+/// The pieces of an answer, and why it ends.
+fn said(ask: &Ask, text: &str) -> (Vec<String>, &'static str) {
+    let told = ask.told();
+    let text = if ask.wish() == Some(Wish::Repeat) { told.as_str() } else { text };
+    let words = text.split_inclusive(char::is_whitespace);
+    let mut pieces: Vec<String> = words.map(str::to_owned).collect();
+    match ask.wish() {
+        Some(Wish::Nothing) => return (Vec::new(), "stop"),
+        Some(Wish::Filtered) => return (Vec::new(), "content_filter"),
+        Some(Wish::Forever) => return (vec!["o".repeat(FOREVER.1); FOREVER.0], "stop"),
+        Some(Wish::Repeat) | None => {}
+    }
+    let finish_reason = if pieces.len() > ask.most_words() { "length" } else { "stop" };
+    pieces.truncate(ask.most_words());
+    (pieces, finish_reason)
+}
 
 /// An answer.
 #[derive(Debug)]
@@ -29,10 +49,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// The answer `text`, as far as it may go.
     pub(super) fn of(ask: &Ask, text: String, created: i64) -> Self {
-        let words = text.split_inclusive(char::is_whitespace);
-        let mut pieces: Vec<String> = words.map(str::to_owned).collect();
-        let finish_reason = if pieces.len() > ask.most_words() { "length" } else { "stop" };
-        pieces.truncate(ask.most_words());
+        let (pieces, finish_reason) = said(ask, &text);
         let (asked, answered) = (ask.tokens(), pieces.len());
         let usage = json!({
             "prompt_tokens": asked,

@@ -62,6 +62,19 @@ struct Address {
     url: String,
 }
 
+/// What a user may wish for, so that a test can choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// No text.
+    Nothing,
+    /// An end by the filter.
+    Filtered,
+    /// More than was allowed.
+    Forever,
+    /// All that was read.
+    Repeat,
+}
+
 impl Message {
     fn texts(&self) -> Vec<&str> {
         match &self.content {
@@ -149,14 +162,35 @@ impl Ask {
         self.words().saturating_add(pictures.saturating_mul(PICTURE_TOKENS))
     }
 
+    /// What is wished for instead of an answer.
+    pub(super) fn wish(&self) -> Option<Wish> {
+        match self.said().as_str() {
+            "Say nothing." => Some(Wish::Nothing),
+            "Say what must not be said." => Some(Wish::Filtered),
+            "Go on for ever." => Some(Wish::Forever),
+            "Repeat what you were told." => Some(Wish::Repeat),
+            _ => None,
+        }
+    }
+
+    /// The last text of the user.
+    fn said(&self) -> String {
+        let last = self.messages.iter().rev().find(|message| message.role == "user");
+        last.map(|message| message.texts().join(" ")).unwrap_or_default()
+    }
+
     /// The answer to a chat without a picture.
     pub(super) fn reply(&self) -> String {
-        let last = self.messages.iter().rev().find(|message| message.role == "user");
-        let said: String = last.map(|message| message.texts().join(" ")).unwrap_or_default();
-        let said: String = said.chars().take(MOST_REPEATED).collect();
+        let said: String = self.said().chars().take(MOST_REPEATED).collect();
         let reply =
             format!("I have read {} messages of {} words. You wrote: {said}", self.messages.len(), self.words());
         if self.wants_json() { serde_json::json!({ "answer": reply }).to_string() } else { reply }
+    }
+
+    /// All that was read, a line a text, with who said it.
+    pub(super) fn told(&self) -> String {
+        let told = self.messages.iter().map(|message| format!("{}: {}", message.role, message.texts().join(" ")));
+        told.collect::<Vec<_>>().join("\n")
     }
 
     fn texts(&self) -> impl Iterator<Item = &str> {

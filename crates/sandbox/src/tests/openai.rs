@@ -101,6 +101,50 @@ async fn a_stream_comes_in_pieces_and_ends() {
 }
 
 #[tokio::test]
+async fn what_a_user_wishes_for_comes() {
+    let played = Played::start().await;
+    let wished = |text: &str| json!({ "model": "m", "max_tokens": 5, "stream": true, "messages": [{ "role": "user", "content": text }] });
+    for (text, letters, finish) in [
+        ("Say nothing.", 0, "stop"),
+        ("Say what must not be said.", 0, "content_filter"),
+        ("Go on for ever.", 100_000, "stop"),
+    ] {
+        let mut events = streamed(&played, wished(text)).await;
+        assert_eq!(events.pop().unwrap(), "[DONE]");
+        let events: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+        let said: String = events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect();
+        assert_eq!(
+            (said.len(), &events.last().unwrap()["choices"][0]["finish_reason"]),
+            (letters, &json!(finish)),
+            "{text}"
+        );
+    }
+    let mut asked = hello();
+    asked["messages"][1]["content"] = json!("Repeat what you were told.");
+    let answer: Value = ask(&played, asked).await.json().await.unwrap();
+    let told = "system: Be kind.\nuser: Repeat what you were told.";
+    assert_eq!(answer["choices"][0]["message"]["content"], told);
+}
+
+#[tokio::test]
+async fn a_stream_that_stalls_says_its_first_half_and_later_the_rest() {
+    let played = Played::start().await;
+    let fault = json!({ "provider": "openai", "endpoint": "chat", "kind": "stall", "ms": 300, "times": 1 });
+    assert_eq!(played.post("/_sandbox/faults", fault).await.status(), StatusCode::CREATED);
+    let mut asked = hello();
+    asked["stream"] = json!(true);
+    let began = std::time::Instant::now();
+    let mut response = ask(&played, asked).await;
+    let first = response.chunk().await.unwrap().unwrap();
+    let mut whole = first.to_vec();
+    while let Some(more) = response.chunk().await.unwrap() {
+        whole.extend_from_slice(&more);
+    }
+    assert!(began.elapsed() >= std::time::Duration::from_millis(300), "the rest does");
+    assert!(whole.len() > first.len() && String::from_utf8(whole).unwrap().ends_with("data: [DONE]\n\n"));
+}
+
+#[tokio::test]
 async fn what_openai_refuses_is_refused_in_its_words() {
     let played = Played::start().await;
     let bare = played.post(AT, hello()).await;
