@@ -1,0 +1,77 @@
+//! The provider is never asked more often in a day than it allows, whatever happens to Redis.
+
+use coreloop_testkit::{Rest, TestMesh, mesh::Before, run};
+use futures::future::join_all;
+use jiff::SignedDuration;
+
+use super::stage::{HALL, around, asked, counts, mesh, north, path};
+
+async fn calls(mesh: &TestMesh) -> u64 {
+    asked(mesh).await.values().sum()
+}
+
+#[test]
+fn the_calls_of_a_day_are_counted_over_replicas_and_at_once() {
+    run(async {
+        let builder = mesh().setting("location.quota_daily", 20_i64).setting("location.quota_block", 3_i64);
+        let mesh = builder.split().replicas(2).start().await;
+        let rests: Vec<Rest> = (0..2).map(|n| Rest::to(mesh.gateway_on(n))).collect();
+        // Forty cells, two calls each, of twenty.
+        let asking = (0..40_u32).map(|n| {
+            let rest = rests[n as usize % 2].clone();
+            async move {
+                around(&rest, north(HALL, f64::from(n) * 200.0), 1_000).await["source"].as_str().unwrap().to_owned()
+            }
+        });
+        let sources = join_all(asking).await;
+        let found = sources.iter().filter(|source| *source == "KAKAO").count();
+        assert_eq!((found, calls(&mesh).await), (10, 20), "{sources:?}");
+        assert_eq!(mesh.db.count("select granted from location.quota").await, 20);
+    });
+}
+
+#[test]
+fn a_redis_that_forgets_costs_calls_and_gives_none() {
+    run(async {
+        let builder = mesh().setting("location.quota_daily", 12_i64).setting("location.quota_block", 6_i64);
+        let mesh = builder.start().await;
+        for n in 0..10_u32 {
+            around(&mesh.rest(), north(HALL, f64::from(n) * 200.0), 1_000).await;
+            if n == 1 {
+                // Of the first block two calls are left, and go with it.
+                mesh.redis.flush().await;
+            }
+        }
+        assert_eq!(calls(&mesh).await, 10);
+        assert_eq!(mesh.db.count("select granted from location.quota").await, 12);
+    });
+}
+
+#[test]
+fn without_redis_the_database_counts_and_a_new_day_has_its_own() {
+    run(async {
+        let builder = mesh().setting("location.quota_daily", 4_i64).setting("location.redis_timeout_ms", 200_i64);
+        let mut mesh = builder.start().await;
+        mesh.redis.kill();
+        let ask = async |n: u32| around(&mesh.rest(), north(HALL, f64::from(n) * 200.0), 1_000).await["source"].clone();
+        let sources = [ask(0).await, ask(1).await, ask(2).await];
+        assert_eq!(sources, ["KAKAO", "KAKAO", "FALLBACK"]);
+        mesh.clock.advance(SignedDuration::from_hours(24));
+        assert_eq!(ask(3).await, "KAKAO");
+        assert_eq!(mesh.db.count("select count(*) from location.quota where granted <= 4").await, 2);
+    });
+}
+
+#[test]
+fn where_nobody_can_count_nobody_is_asked() {
+    run(async {
+        let builder =
+            mesh().setting("location.redis_timeout_ms", 200_i64).setting("database.acquire_timeout_ms", 1_000_i64);
+        let mut mesh = builder.proxy(Before::Postgres).start().await;
+        mesh.redis.kill();
+        mesh.postgres_proxy.as_ref().unwrap().set(coreloop_testkit::Fault::Cut);
+        mesh.rest().get(&path(HALL, 1_000)).send().await.refused(503, "DEPENDENCY_UNAVAILABLE");
+        assert_eq!(calls(&mesh).await, 0);
+        assert!(counts(&mesh, "location_fallback_total{reason=\"quota_unknown\"} 1"));
+    });
+}
