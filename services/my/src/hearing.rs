@@ -1,4 +1,4 @@
-//! What others say has happened: scans, characters, photos that are gone, closed accounts.
+//! What others say has happened: scans, characters, visits, photos that are gone, closed accounts.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use coreloop_db::Transaction;
 use coreloop_eventing::{Event, Failure, Handler};
 use coreloop_facts::v1::{
-    AuthUserWithdrawn, CharacterAcquired, CharacterEvolved, CharacterLost, ImageDeleted, ScanCompleted,
+    AuthUserWithdrawn, CharacterAcquired, CharacterEvolved, CharacterLost, ImageDeleted, LocationVisited, ScanCompleted,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -15,9 +15,10 @@ use crate::{
     App, collecting,
     counting::{self, Scan},
     leaving,
-    person::{Moved, What},
+    person::{Moved, Visited, What},
     profiles,
     times::{of_fact, parse_day},
+    visiting,
 };
 
 /// The consumer `my.facts`.
@@ -53,6 +54,10 @@ impl Handler for Hearing {
                 let at = of_fact(fact.occurred_at.as_ref()).unwrap_or(event.created_at);
                 let moved = moved(What::Evolved, (fact.code, fact.level), (None, fact.version), at)?;
                 collecting::note(app, tx, (user(&fact.user_id)?, moved), now).await?
+            }
+            "events.location.visited" => {
+                let fact: LocationVisited = event.decode()?;
+                visiting::note(app, tx, (user(&fact.user_id)?, visited(&fact, event.created_at)?), now).await?
             }
             "events.image.deleted" => {
                 let fact: ImageDeleted = event.decode()?;
@@ -99,6 +104,15 @@ fn moved(
         return Err(Failure::permanent("MALFORMED_EVENT", "the collection makes no sense"));
     }
     Ok(Moved { what, code, level, owned, version, at: at.as_microsecond() })
+}
+
+/// The visit as it is kept: ids in one writing, however they were told.
+fn visited(fact: &LocationVisited, written: Timestamp) -> Result<Visited, Failure> {
+    Ok(Visited {
+        visit_id: id("visit_id", &fact.visit_id)?.to_string(),
+        shop_id: id("shop_id", &fact.shop_id)?.to_string(),
+        at: of_fact(fact.occurred_at.as_ref()).unwrap_or(written).as_microsecond(),
+    })
 }
 
 /// The id of a user that a fact names.
@@ -161,5 +175,16 @@ mod tests {
         assert!(moved(What::Lost, ("CHR001".to_owned(), 0), (Some(-1), 1), at).is_err());
         assert!(moved(What::Lost, ("CHR001".to_owned(), 0), (Some(0), 0), at).is_err());
         assert!(moved(What::Lost, ("CHR001".to_owned(), 0), (Some(0), 1), at).is_ok());
+    }
+
+    #[test]
+    fn a_visit_is_of_a_shop_that_has_an_id() {
+        let at = Timestamp::from_second(7).unwrap();
+        let (visit, shop) = (Uuid::from_u128(1).to_string(), Uuid::from_u128(2).to_string());
+        let fact =
+            LocationVisited { visit_id: visit.clone(), shop_id: shop.to_uppercase(), ..LocationVisited::default() };
+        assert_eq!(visited(&fact, at).unwrap(), Visited { visit_id: visit, shop_id: shop, at: 7_000_000 });
+        assert!(visited(&LocationVisited { shop_id: "corner".to_owned(), ..fact.clone() }, at).is_err());
+        assert!(visited(&LocationVisited { visit_id: String::new(), ..fact }, at).is_err());
     }
 }

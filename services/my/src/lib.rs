@@ -42,6 +42,7 @@ pub mod streak;
 pub mod summary;
 pub mod telling;
 pub mod times;
+pub mod visiting;
 
 pub use app::App;
 pub use error::Error;

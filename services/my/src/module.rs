@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use coreloop_eventing::{Brokers, Consumer, Parts, Relay};
 use coreloop_facts::v1::{
-    AuthUserWithdrawn, CharacterAcquired, CharacterEvolved, CharacterLost, ImageDeleted, MyProfileUpdated,
-    ScanCompleted,
+    AuthUserWithdrawn, CharacterAcquired, CharacterEvolved, CharacterLost, ImageDeleted, LocationVisited,
+    MyProfileUpdated, ScanCompleted,
 };
 use coreloop_my_api::v1::my_service_server::MyServiceServer;
 use coreloop_ops_api::integrity::Checks;
@@ -85,6 +85,7 @@ fn consumers(app: &Arc<App>, ctx: &Ctx) -> Result<Vec<Worker>, BuildError> {
         .hears::<CharacterAcquired>()?
         .hears::<CharacterLost>()?
         .hears::<CharacterEvolved>()?
+        .hears::<LocationVisited>()?
         .hears::<ImageDeleted>()?
         .hears::<AuthUserWithdrawn>()?;
     let telling = Consumer::passing("my.telling", Parts::of(ctx, "my")?, Telling(Arc::clone(app)))?

@@ -90,6 +90,17 @@ pub struct Earned {
     pub at: i64,
 }
 
+/// A shop was visited: once a day and shop, as `location` decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Visited {
+    /// The visit.
+    pub visit_id: String,
+    /// The shop.
+    pub shop_id: String,
+    /// When, in microseconds since 1970.
+    pub at: i64,
+}
+
 /// The profile was changed. What it says is in no history: it could not be deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
@@ -110,6 +121,8 @@ pub enum Happened {
     Earned(Earned),
     /// The profile was changed.
     Changed(Changed),
+    /// A shop was visited.
+    Visited(Visited),
     /// The account was closed.
     Closed,
 }
@@ -118,6 +131,7 @@ const SCANNED: &str = "my.scanned";
 const MOVED: &str = "my.character_moved";
 const EARNED: &str = "my.badge_earned";
 const CHANGED: &str = "my.profile_updated";
+const VISITED: &str = "my.visited";
 const CLOSED: &str = "my.closed";
 
 impl Event for Happened {
@@ -126,6 +140,7 @@ impl Event for Happened {
         EventType::new(MOVED),
         EventType::new(EARNED),
         EventType::new(CHANGED),
+        EventType::new(VISITED),
         EventType::new(CLOSED),
     ];
 
@@ -135,6 +150,7 @@ impl Event for Happened {
             Self::Moved(_) => MOVED,
             Self::Earned(_) => EARNED,
             Self::Changed(_) => CHANGED,
+            Self::Visited(_) => VISITED,
             Self::Closed => CLOSED,
         }
     }
@@ -145,6 +161,7 @@ impl Event for Happened {
             Self::Moved(moved) => serde_json::to_value(moved)?,
             Self::Earned(earned) => serde_json::to_value(earned)?,
             Self::Changed(changed) => serde_json::to_value(changed)?,
+            Self::Visited(visited) => serde_json::to_value(visited)?,
             Self::Closed => serde_json::json!({}),
         })
     }
@@ -155,6 +172,7 @@ impl Event for Happened {
             MOVED => Self::Moved(serde_json::from_value(payload)?),
             EARNED => Self::Earned(serde_json::from_value(payload)?),
             CHANGED => Self::Changed(serde_json::from_value(payload)?),
+            VISITED => Self::Visited(serde_json::from_value(payload)?),
             _ => Self::Closed,
         })
     }
@@ -198,7 +216,8 @@ impl Aggregate for Person {
             Happened::Earned(earned) => {
                 self.badges.insert(earned.code.clone(), earned.at);
             }
-            Happened::Changed(_) => {}
+            // Lines of the timeline alone.
+            Happened::Changed(_) | Happened::Visited(_) => {}
             Happened::Closed => *self = Self { closed: true, ..Self::default() },
         }
     }

@@ -33,7 +33,9 @@ fn folded(events: &[Happened]) -> Person {
 fn what_is_written_is_read_again() {
     let earned = Happened::Earned(Earned { code: "STREAK_7".to_owned(), at: 1_795_219_200_000_000 });
     let changed = Happened::Changed(Changed { fields: vec!["nickname".to_owned()], at: 7 });
-    for event in [scanned(1, -3, true), moved(4, Some(2)), moved(5, None), earned, changed, Happened::Closed] {
+    let visited = Visited { visit_id: "v".to_owned(), shop_id: "s".to_owned(), at: 7 };
+    let visited = Happened::Visited(visited);
+    for event in [scanned(1, -3, true), moved(4, Some(2)), moved(5, None), earned, changed, visited, Happened::Closed] {
         let again = Happened::decode(event.event_type(), event.encode().unwrap()).unwrap();
         assert_eq!(again, event);
         assert!(Happened::TYPES.iter().any(|known| known.name == event.event_type()));

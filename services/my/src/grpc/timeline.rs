@@ -68,6 +68,12 @@ fn proto_entry(recorded: Recorded<Happened>) -> Option<v1::TimelineEntry> {
             occurred_at: Some(proto_time(from_micros(changed.at))),
             ..entry
         },
+        Happened::Visited(visited) => v1::TimelineEntry {
+            kind: TimelineKind::Visited.into(),
+            subject: visited.shop_id,
+            occurred_at: Some(proto_time(from_micros(visited.at))),
+            ..entry
+        },
         Happened::Closed => return None,
     })
 }

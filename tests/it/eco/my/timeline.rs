@@ -1,11 +1,13 @@
 //! The timeline: what happened, newest first, for thirty days.
 
+use coreloop_facts::v1::LocationVisited;
 use coreloop_scan_api::v1::Category;
 use coreloop_testkit::{Persona, run};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use super::stage::{MESH, changed, counted, day, mesh, owns, recycles};
+use super::stage::{MESH, changed, counted, day, happened, mesh, owns, recycles, scans};
 use crate::eco::character::stage::{given, tell};
 
 const PATH: &str = "/api/v1/my/timeline";
@@ -66,6 +68,35 @@ fn what_happened_is_told_newest_first_in_pages() {
         let page = alice.get(&format!("{PATH}?page_size=1")).await.expect(200);
         let stolen = format!("{PATH}?page_token={}", page["next_page_token"].as_str().unwrap());
         assert_eq!(eve.get(&stolen).await.expect(200)["entries"], json!([]));
+    });
+}
+
+#[test]
+fn a_visit_is_a_line_once_however_often_it_is_told_and_counts_for_nothing() {
+    run(async {
+        let mesh = MESH.get().await;
+        let (alice, eve) = (mesh.persona("alice").await, mesh.persona("eve").await);
+        let shops = [Uuid::new_v4().to_string(), Uuid::new_v4().to_string()];
+        let visited = |shop: &str| LocationVisited {
+            visit_id: Uuid::new_v4().to_string(),
+            user_id: alice.user_id.clone(),
+            shop_id: shop.to_owned(),
+            day: day(mesh, 0),
+            occurred_at: None,
+        };
+        let (first, second) = (visited(&shops[0]), visited(&shops[1]));
+        // The same visit as three events, and one that makes no sense: it is set aside, with nothing behind it lost.
+        for fact in [&first, &first, &LocationVisited { shop_id: "corner".to_owned(), ..visited("") }, &second, &first]
+        {
+            tell(mesh, &alice.user_id, fact).await;
+        }
+        // What comes behind them has seen them pass.
+        recycles(mesh, &alice, Category::Pet, &day(mesh, 0)).await;
+        counted(mesh, &alice, 1).await;
+        let lines: Vec<_> = entries(&alice).await.iter().map(said).filter(|(kind, _)| kind == "VISITED").collect();
+        assert_eq!(lines, [second.shop_id, first.shop_id].map(|shop| ("VISITED".to_owned(), shop)));
+        assert_eq!((happened(mesh, "visited", &alice).await, scans(mesh, &alice).await), (2, 1));
+        assert!(entries(&eve).await.is_empty());
     });
 }
 

@@ -147,7 +147,7 @@ pub struct TimelineEntry {
     /// What.
     #[prost(enumeration = "TimelineKind", tag = "2")]
     pub kind: i32,
-    /// Of a scan its category; else the character or badge; of a profile what changed, separated by commas.
+    /// Of a scan its category; else the character or badge; of a profile what changed, separated by commas; of a visit the shop's id.
     #[prost(string, tag = "3")]
     pub subject: ::prost::alloc::string::String,
     /// Of a scan: it could be recycled.
@@ -197,6 +197,8 @@ pub enum TimelineKind {
     BadgeEarned = 5,
     /// The profile was changed.
     ProfileUpdated = 6,
+    /// A shop was visited: once a day and shop.
+    Visited = 7,
 }
 impl TimelineKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -212,6 +214,7 @@ impl TimelineKind {
             Self::CharacterEvolved => "TIMELINE_KIND_CHARACTER_EVOLVED",
             Self::BadgeEarned => "TIMELINE_KIND_BADGE_EARNED",
             Self::ProfileUpdated => "TIMELINE_KIND_PROFILE_UPDATED",
+            Self::Visited => "TIMELINE_KIND_VISITED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -224,6 +227,7 @@ impl TimelineKind {
             "TIMELINE_KIND_CHARACTER_EVOLVED" => Some(Self::CharacterEvolved),
             "TIMELINE_KIND_BADGE_EARNED" => Some(Self::BadgeEarned),
             "TIMELINE_KIND_PROFILE_UPDATED" => Some(Self::ProfileUpdated),
+            "TIMELINE_KIND_VISITED" => Some(Self::Visited),
             _ => None,
         }
     }
