@@ -2,9 +2,11 @@
 
 mod away;
 pub mod character;
+mod chat;
 mod demo;
 mod images;
 mod leaving;
+mod location;
 mod my;
 mod notification;
 mod realtime;

@@ -41,7 +41,9 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Errors> {
     errors.absorb(brokers::read(&settings.section("eventing")));
     errors.absorb(coreloop_auth::Options::read(&settings.section("auth"), mode.unwrap_or_default()));
     errors.absorb(coreloop_character::Options::read(&settings.section("character")));
+    errors.absorb(coreloop_chat::Options::read(&settings.section("chat"), mode.unwrap_or_default()));
     errors.absorb(coreloop_image::Options::read(&settings.section("image"), mode.unwrap_or_default()));
+    errors.absorb(coreloop_location::Options::read(&settings.section("location"), mode.unwrap_or_default()));
     errors.absorb(coreloop_my::Options::read(&settings.section("my")));
     errors.absorb(coreloop_notification::Options::read(&settings.section("notification"), mode.unwrap_or_default()));
     errors.absorb(coreloop_realtime::Options::read(&settings.section("realtime")));
@@ -140,7 +142,9 @@ mod tests {
         same::<coreloop_limit::Options>("limit");
         same::<coreloop_auth::Options>("auth");
         same::<coreloop_character::Options>("character");
+        same::<coreloop_chat::Options>("chat");
         same::<coreloop_image::Options>("image");
+        same::<coreloop_location::Options>("location");
         same::<coreloop_my::Options>("my");
         same::<coreloop_notification::Options>("notification");
         same::<coreloop_realtime::Options>("realtime");
@@ -182,7 +186,9 @@ mod tests {
             missing::<coreloop_auth::social::Options>("auth.social", &["providers"]),
             missing::<coreloop_auth::mail::Options>("auth.mail", &[]),
             missing::<coreloop_character::Options>("character", &[]),
+            missing::<coreloop_chat::Options>("chat", &[]),
             missing::<coreloop_image::Options>("image", &[]),
+            missing::<coreloop_location::Options>("location", &[]),
             missing::<coreloop_my::Options>("my", &[]),
             missing::<coreloop_notification::Options>("notification", &[]),
             missing::<coreloop_realtime::Options>("realtime", &[]),

@@ -22,6 +22,7 @@ mod my;
 mod routes;
 mod sandbox;
 mod serve;
+mod sites;
 mod tool;
 mod verify;
 
@@ -85,6 +86,9 @@ enum Command {
     /// What Redis has of characters.
     #[command(subcommand)]
     Character(character::Command),
+    /// Places where things are taken back.
+    #[command(subcommand)]
+    Sites(sites::Command),
     /// Stories of the product, lived against a running mesh.
     #[command(subcommand)]
     Demo(demo::Command),
@@ -133,6 +137,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Dlq(command) => dlq::run(&settings()?, command).await,
             Command::Events(command) => events::run(&settings()?, command).await,
             Command::Character(command) => character::run(&settings()?, command).await,
+            Command::Sites(command) => sites::run(&settings()?, command).await,
             Command::Demo(command) => demo::run(&settings()?, !arguments.config.is_empty(), command).await,
             Command::My(command) => my::run(&settings()?, command).await,
             Command::Config(command) => config::run(&settings()?, &command),

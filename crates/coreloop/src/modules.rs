@@ -11,7 +11,9 @@ const ALL: &[(&str, Make)] = &[
     // One a line: `cargo xtask new-service` puts its own after auth.
     ("auth", || Box::new(coreloop_auth::module())),
     ("character", || Box::new(coreloop_character::module())),
+    ("chat", || Box::new(coreloop_chat::module())),
     ("image", || Box::new(coreloop_image::module())),
+    ("location", || Box::new(coreloop_location::module())),
     ("my", || Box::new(coreloop_my::module())),
     ("notification", || Box::new(coreloop_notification::module())),
     ("ops", || Box::new(coreloop_ops::module())),

@@ -46,7 +46,8 @@ impl Back {
     }
 }
 
-/// Running stand-ins: sign-in providers, mail, age verification, payment, vouchers, an S3 store, a vision model, a push gateway.
+/// Running stand-ins: sign-in providers, mail, age verification, payment, vouchers, an S3 store, a vision model, a push gateway,
+/// Kakao Local.
 #[derive(Debug)]
 pub struct StandIns {
     base: String,
@@ -79,8 +80,10 @@ impl StandIns {
     pub fn settings(&self) -> String {
         let (secret, base) = (Options::default().age_webhook_secret, &self.base);
         format!(
-            "[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{base}\"\n[image]\n{}[notification]\n{}[rewards]\n{}[scan]\n{}[shop.payment]\n{}",
+            "[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{base}\"\n[chat]\n{}[image]\n{}[location]\n{}[notification]\n{}[rewards]\n{}[scan]\n{}[shop.payment]\n{}",
+            self.model_settings(),
             self.storage_settings(),
+            self.places_settings(),
             self.push_settings(),
             self.vendor_settings(),
             self.model_settings(),
@@ -95,7 +98,7 @@ impl StandIns {
         format!("s3_endpoint = \"{}\"\ns3_access_key_id = \"{id}\"\ns3_access_key_secret = \"{secret}\"\n", self.base)
     }
 
-    /// What scan must know of the vision model.
+    /// What scan and chat must know of the model.
     #[must_use]
     pub fn model_settings(&self) -> String {
         format!("model_url = \"{}\"\napi_key = \"{}\"\n", self.base, Options::default().openai_api_key)
@@ -106,6 +109,12 @@ impl StandIns {
     pub fn push_settings(&self) -> String {
         let account = Options::default().fcm_service_account(&self.base);
         format!("fcm_url = \"{}/fcm\"\nservice_account = '{account}'\n", self.base)
+    }
+
+    /// What location must know of Kakao Local.
+    #[must_use]
+    pub fn places_settings(&self) -> String {
+        format!("kakao_url = \"{}\"\nkakao_key = \"{}\"\n", self.base, Options::default().kakao_local_key)
     }
 
     /// What rewards must know of the vendor.

@@ -215,6 +215,107 @@ pub struct CharacterClosed {
     #[prost(message, optional, tag = "3")]
     pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// A conversation was begun (`chat.conversation_opened`); key: the conversation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChatConversationOpened {
+    /// Conversation.
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "3")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Something is to be answered (`chat.message_asked`); key: the conversation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChatMessageAsked {
+    /// Conversation.
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// What was said.
+    #[prost(string, tag = "3")]
+    pub question_id: ::prost::alloc::string::String,
+    /// The answer.
+    #[prost(string, tag = "4")]
+    pub message_id: ::prost::alloc::string::String,
+    /// The image that came with it; empty: none.
+    #[prost(string, tag = "5")]
+    pub image_id: ::prost::alloc::string::String,
+    /// 1, and more where a failed answer was asked for again.
+    #[prost(int32, tag = "6")]
+    pub attempt: i32,
+    /// When.
+    #[prost(message, optional, tag = "7")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// An answer is there (`chat.message_answered`); key: the conversation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChatMessageAnswered {
+    /// Conversation.
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// What was said.
+    #[prost(string, tag = "3")]
+    pub question_id: ::prost::alloc::string::String,
+    /// The answer.
+    #[prost(string, tag = "4")]
+    pub message_id: ::prost::alloc::string::String,
+    /// It ends before its end: it was as long as one may be.
+    #[prost(bool, tag = "5")]
+    pub truncated: bool,
+    /// What the model read, in tokens.
+    #[prost(int64, tag = "6")]
+    pub prompt_tokens: i64,
+    /// What it said, in tokens.
+    #[prost(int64, tag = "7")]
+    pub answer_tokens: i64,
+    /// When.
+    #[prost(message, optional, tag = "8")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// An answer came to nothing (`chat.message_failed`); key: the conversation. A later `chat.message_answered` of the message counts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChatMessageFailed {
+    /// Conversation.
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// What was said.
+    #[prost(string, tag = "3")]
+    pub question_id: ::prost::alloc::string::String,
+    /// The answer.
+    #[prost(string, tag = "4")]
+    pub message_id: ::prost::alloc::string::String,
+    /// Why, a constant, as `MODEL_TIMEOUT`.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "6")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A conversation was deleted with all that was said in it (`chat.conversation_deleted`); key: the conversation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChatConversationDeleted {
+    /// Conversation.
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "3")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// A photo was registered (`image.registered`); key: the user. Where it was taken is personal, so no part of it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ImageRegistered {
@@ -257,6 +358,25 @@ pub struct ImageDeleted {
     pub user_id: ::prost::alloc::string::String,
     /// When.
     #[prost(message, optional, tag = "3")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Somebody was at a shop (`location.visited`); key: the user. The first time of a day. Where they stood is no part of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LocationVisited {
+    /// Visit.
+    #[prost(string, tag = "1")]
+    pub visit_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Shop.
+    #[prost(string, tag = "3")]
+    pub shop_id: ::prost::alloc::string::String,
+    /// The day (UTC), as `2026-11-22`.
+    #[prost(string, tag = "4")]
+    pub day: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "5")]
     pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// A user has recycled something (`my.footprint_moved`); key: the user. By how much the figures grew, not what they are.
@@ -763,11 +883,29 @@ impl ::coreloop_core::Fact for CharacterEvolved {
 impl ::coreloop_core::Fact for CharacterClosed {
     const TYPE: &'static str = "coreloop.event.v1.CharacterClosed";
 }
+impl ::coreloop_core::Fact for ChatConversationOpened {
+    const TYPE: &'static str = "coreloop.event.v1.ChatConversationOpened";
+}
+impl ::coreloop_core::Fact for ChatMessageAsked {
+    const TYPE: &'static str = "coreloop.event.v1.ChatMessageAsked";
+}
+impl ::coreloop_core::Fact for ChatMessageAnswered {
+    const TYPE: &'static str = "coreloop.event.v1.ChatMessageAnswered";
+}
+impl ::coreloop_core::Fact for ChatMessageFailed {
+    const TYPE: &'static str = "coreloop.event.v1.ChatMessageFailed";
+}
+impl ::coreloop_core::Fact for ChatConversationDeleted {
+    const TYPE: &'static str = "coreloop.event.v1.ChatConversationDeleted";
+}
 impl ::coreloop_core::Fact for ImageRegistered {
     const TYPE: &'static str = "coreloop.event.v1.ImageRegistered";
 }
 impl ::coreloop_core::Fact for ImageDeleted {
     const TYPE: &'static str = "coreloop.event.v1.ImageDeleted";
+}
+impl ::coreloop_core::Fact for LocationVisited {
+    const TYPE: &'static str = "coreloop.event.v1.LocationVisited";
 }
 impl ::coreloop_core::Fact for MyFootprintMoved {
     const TYPE: &'static str = "coreloop.event.v1.MyFootprintMoved";

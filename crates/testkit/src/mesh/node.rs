@@ -21,7 +21,9 @@ type Make = fn() -> Box<dyn Module>;
 const ALL: &[(&str, Make)] = &[
     ("auth", || Box::new(coreloop_auth::module())),
     ("character", || Box::new(coreloop_character::module())),
+    ("chat", || Box::new(coreloop_chat::module())),
     ("image", || Box::new(coreloop_image::module())),
+    ("location", || Box::new(coreloop_location::module())),
     ("my", || Box::new(coreloop_my::module())),
     ("notification", || Box::new(coreloop_notification::module())),
     ("ops", || Box::new(coreloop_ops::module())),
