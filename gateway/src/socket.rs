@@ -99,7 +99,7 @@ pub(crate) async fn needed(shared: &Arc<Shared>, ready: Ready<'_>) -> Response<B
     let lang = lang(ready.headers);
     let Ready { row, metadata, message, .. } = ready;
     let opening = Opening { link: row.link.clone(), path: row.path.clone(), metadata, message, both_ways: true };
-    let mut response = match opening.is_admitted(shared).await {
+    let mut response = match opening.admitted(shared).await {
         Ok(()) => shared.refused(required("a WebSocket is needed here"), lang).await,
         Err(failure) => failure.reply(&shared.encoder, lang),
     };

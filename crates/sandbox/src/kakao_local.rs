@@ -111,7 +111,10 @@ async fn keyword(shared: Shared<Arc<State>>, headers: HeaderMap, asked: Query<As
             group && has(query, &[shop.name, shop.category, shop.road, shop.address])
         };
         let mut found = found(&asked, of)?;
-        found["meta"]["same_name"] = json!({"region": [], "keyword": query, "selected_region": ""});
+        let name = json!({"region": [], "keyword": query, "selected_region": ""});
+        if let Some(meta) = found.get_mut("meta").and_then(Value::as_object_mut) {
+            meta.insert("same_name".to_owned(), name);
+        }
         Ok(found)
     })
 }

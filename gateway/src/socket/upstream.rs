@@ -91,7 +91,7 @@ impl Opening {
     ///
     /// # Errors
     /// As [`Opening::open`].
-    pub(crate) async fn is_admitted(self, shared: &Shared) -> Result<(), Failure> {
+    pub(crate) async fn admitted(self, shared: &Shared) -> Result<(), Failure> {
         let limit = shared.options.reply_limit_bytes;
         let opening = call::open_both_ways(self.link, self.path, self.metadata, Body::empty(), limit);
         let opened = shared.stopping.run_until_cancelled(opening).await;
