@@ -196,7 +196,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_near_is_within_the_bounds(place in anywhere(), up in -0.2..0.2, along in -0.2..0.2, radius in 1.0..20_000.0) {
+        fn what_is_near_is_within_the_bounds(place in anywhere(), up in -0.2..0.2_f64, along in -0.2..0.2_f64, radius in 1.0..20_000.0) {
             let lng = (place.lng + along + 540.0).rem_euclid(360.0) - 180.0;
             let other = at((place.lat + up).clamp(-90.0, 90.0), lng.clamp(-180.0, 180.0));
             prop_assume!(place.distance_m(other) <= radius);
