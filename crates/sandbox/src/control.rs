@@ -18,6 +18,7 @@ pub(crate) fn routes() -> Router<Arc<State>> {
     Router::new()
         .route("/_sandbox/faults", post(switch_on).delete(switch_off))
         .route("/_sandbox/stats", get(stats))
+        .route("/_sandbox/looks", get(looks))
         .route("/_sandbox/personas", get(personas).post(set_persona))
         .route("/_sandbox/mail", get(mail).delete(forget_mail))
         .route("/_sandbox/health", get(|| async { Json(json!({ "status": "ok" })) }))
@@ -39,6 +40,11 @@ async fn switch_off(Shared(state): Shared<Arc<State>>) -> StatusCode {
 
 async fn stats(Shared(state): Shared<Arc<State>>) -> Json<Value> {
     Json(json!({ "endpoints": state.faults.counts() }))
+}
+
+/// How long the vision model took for each picture.
+async fn looks(Shared(state): Shared<Arc<State>>) -> Json<Value> {
+    Json(json!({ "looks": state.looking.looks() }))
 }
 
 async fn personas(Shared(state): Shared<Arc<State>>) -> Json<Value> {

@@ -16,7 +16,7 @@
 //! It is strict where OpenAI is: an unknown key (401), JSON asked for without the word in a message, `stream_options` without
 //! `stream`, a picture that cannot be had (`invalid_image_url`; the error repeats the address, as theirs does, so who logs it
 //! logs a signed address). Faults as everywhere: provider `openai`, endpoints `vision`, `chat` and `classify`; 429 and 503 say
-//! `Retry-After`.
+//! `Retry-After`. `GET /_sandbox/looks` tells how long each look took, by the path of its picture.
 
 mod answer;
 mod ask;

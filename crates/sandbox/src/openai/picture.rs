@@ -1,9 +1,14 @@
 //! Fetching a picture, within bounds, and looking at it.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tokio::sync::Semaphore;
+use serde::Serialize;
+use tokio::{sync::Semaphore, time::Instant};
 use url::Url;
 
 use super::refusal::Refusal;
@@ -16,27 +21,67 @@ const FETCH: Duration = Duration::from_secs(10);
 /// Pictures that are decoded at once.
 const AT_ONCE: usize = 2;
 
+/// Looks that are remembered.
+const MOST_LOOKS: usize = 10_000;
+
+/// A look at a picture that is over.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Look {
+    /// Path of its address; empty for a `data:` URL.
+    path: String,
+    /// How long fetching it and looking at it took; what a fault adds is not in it.
+    micros: u64,
+}
+
 /// Looks at pictures, a few at once.
 #[derive(Debug)]
-pub(crate) struct Looking(Semaphore);
+pub(crate) struct Looking {
+    places: Semaphore,
+    looks: Mutex<VecDeque<Look>>,
+}
 
 impl Default for Looking {
     fn default() -> Self {
-        Self(Semaphore::new(AT_ONCE))
+        Self { places: Semaphore::new(AT_ONCE), looks: Mutex::default() }
     }
 }
 
 impl Looking {
     /// Fetches the picture at `address` and looks at it.
     pub(super) async fn at(&self, http: &reqwest::Client, address: &str) -> Result<Seen, Refusal> {
+        let begun = Instant::now();
+        let seen = self.seen(http, address).await?;
+        let path = match address.starts_with("data:") {
+            true => String::new(),
+            false => Url::parse(address).map_or_else(|_| String::new(), |url| url.path().to_owned()),
+        };
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let mut looks = self.looked();
+        if looks.len() >= MOST_LOOKS {
+            looks.pop_front();
+        }
+        looks.push_back(Look { path, micros });
+        Ok(seen)
+    }
+
+    /// The last looks that came to an end, the oldest first.
+    pub(crate) fn looks(&self) -> Vec<Look> {
+        self.looked().iter().cloned().collect()
+    }
+
+    async fn seen(&self, http: &reqwest::Client, address: &str) -> Result<Seen, Refusal> {
         let bytes = match address.strip_prefix("data:") {
             Some(data) => inline(data).ok_or_else(|| {
                 Refusal::invalid("Invalid base64 image_url.").of("image_url").code("invalid_base64_image_url")
             })?,
             None => fetch(http, address).await?,
         };
-        let _place = self.0.acquire().await.map_err(|_| Refusal::server())?;
+        let _place = self.places.acquire().await.map_err(|_| Refusal::server())?;
         tokio::task::spawn_blocking(move || vision::look(&bytes)).await.map_err(|_| Refusal::server())
+    }
+
+    fn looked(&self) -> MutexGuard<'_, VecDeque<Look>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

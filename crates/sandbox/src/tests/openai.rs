@@ -55,6 +55,19 @@ async fn a_photo_is_answered_as_json_where_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn each_look_is_told_with_the_time_it_took() {
+    let played = Played::start().await;
+    for photo in ["bottle.jpg", "can.png"] {
+        ask(&played, json!({ "model": "m", "messages": [shown(photo, "What is it?")] })).await;
+    }
+    ask(&played, hello()).await;
+    let told: Value = played.get("/_sandbox/looks").await.json().await.unwrap();
+    let looks = told["looks"].as_array().unwrap();
+    assert_eq!(looks.len(), 2, "a chat is no look: {told}");
+    assert!(looks.iter().all(|look| look["path"] == "" && look["micros"].as_u64().unwrap() > 0), "{told}");
+}
+
+#[tokio::test]
 async fn a_chat_is_answered_the_same_each_time_and_cut_where_asked() {
     let played = Played::start().await;
     for _ in 0..2 {
