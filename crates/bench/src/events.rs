@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
+use coreloop_auth::module::MIGRATIONS;
 use coreloop_config::Section;
 use coreloop_core::{Clock as _, SystemClock, id::SystemIds};
 use coreloop_db::Transaction;
@@ -17,7 +18,7 @@ use coreloop_eventing::{Consumer, Event, Facts, Failure, Handler, Metrics, Optio
 use coreloop_facts::v1::AuthUserLoggedIn;
 use coreloop_service::Worker;
 use coreloop_testkit::{TestDb, TestRedis};
-use sqlx::{Connection as _, postgres::PgPoolOptions};
+use sqlx::{Connection as _, migrate::Migrator, postgres::PgPoolOptions};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -84,9 +85,9 @@ pub(crate) async fn rows(rounds: usize) -> Result<Vec<Row>> {
 
 impl Place {
     pub(crate) async fn take() -> Result<Self> {
-        let state = coreloop_auth::module::MIGRATIONS.iter().flat_map(|step| step.checksum.to_vec());
+        let state = MIGRATIONS.iter().flat_map(|step| step.checksum.to_vec());
         let hash = state.fold(7_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        let db = TestDb::copy_of(&format!("events_{hash:x}"), migrated).await;
+        let db = TestDb::copy_of(&format!("events_{hash:x}"), |url| migrated(url, "auth", &MIGRATIONS)).await;
         let redis = TestRedis::start().await;
         let client = redis::Client::open(redis.url())?;
         let connection = redis::aio::ConnectionManager::new(client.clone()).await?;
@@ -278,7 +279,8 @@ impl Handler for Timing {
     }
 }
 
-async fn migrated(url: String) {
+/// Gives the database at `url` the tables of a service.
+pub(crate) async fn migrated(url: String, service: &'static str, migrations: &'static Migrator) {
     // The service's role has the password of the address, as the server asks for one.
     let signs_in = url.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map(|(who, _)| who);
     let password =
@@ -287,13 +289,13 @@ async fn migrated(url: String) {
     let migrated = async {
         let options = coreloop_db::Options::read(&Section::from_toml("database", &text)?)?;
         let admin = options.admin_url.as_ref().context("the address is there")?;
-        coreloop_db::bootstrap(admin, "auth", options.password.as_ref()).await?;
-        coreloop_db::migrate(&options, "auth", &coreloop_auth::module::MIGRATIONS).await?;
+        coreloop_db::bootstrap(admin, service, options.password.as_ref()).await?;
+        coreloop_db::migrate(&options, service, migrations).await?;
         anyhow::Ok(())
     };
     if let Err(error) = migrated.await {
         // The template is left without tables, and the first statement says so.
-        println!("the database of P15 is not migrated: {error:?}");
+        println!("the database of {service} is not migrated: {error:?}");
     }
 }
 
