@@ -168,6 +168,19 @@ pub(crate) async fn http1(address: &str, connections: usize, total: u64, request
     Ok(Seen::join(parts))
 }
 
+/// The whole reply that comes next on a connection.
+///
+/// # Errors
+/// When it ends before.
+pub(crate) async fn reply(stream: &mut tokio::net::TcpStream) -> Result<Vec<u8>> {
+    use tokio::io::AsyncReadExt as _;
+    let mut reply = Vec::with_capacity(16 * 1024);
+    while !whole(&reply) {
+        anyhow::ensure!(stream.read_buf(&mut reply).await? > 0, "the connection ended before the reply did");
+    }
+    Ok(reply)
+}
+
 async fn http1_loop(mut stream: tokio::net::TcpStream, next: Arc<AtomicU64>, total: u64, request: Bytes) -> Seen {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut seen = Seen::default();

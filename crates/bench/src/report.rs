@@ -31,6 +31,13 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The value below which so much of them lies, as 0.99; sorts them.
+pub(crate) fn quantile(values: &mut [f64], quantile: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let index = ((values.len() as f64 - 1.0) * quantile).max(0.0) as usize;
+    values.get(index).copied().unwrap_or(f64::NAN)
+}
+
 /// Smallest and largest, for the detail.
 pub(crate) fn spread(values: &[f64]) -> String {
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
