@@ -75,7 +75,7 @@ async fn cost(rounds: usize) -> Result<Vec<Row>> {
         }
     }
     let micros = |index: usize| median(&each.iter().filter_map(|row| row.get(index)).copied().collect::<Vec<_>>());
-    let row = |what: &str, ratios: &[f64], (most, aim), (ours, bare): (usize, usize)| Row {
+    let row = |what: &str, ratios: &[f64], (most, aim): (f64, &'static str), (ours, bare): (usize, usize)| Row {
         id: "P16",
         what: what.to_owned(),
         measured: format!("{:.2}", median(ratios)),

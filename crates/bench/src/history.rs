@@ -85,9 +85,11 @@ impl Place {
             }
         }
         connection.close().await?;
-        let of = |rows: &[[f64; 2]], index: usize| rows.iter().filter_map(|row| row.get(index)).copied().collect();
-        let (medians, tails): (Vec<f64>, Vec<f64>) = (of(&loads, 0), of(&loads, 1));
-        let (low, high): (Vec<f64>, Vec<f64>) = (of(&reads, 0), of(&reads, 1));
+        let of = |rows: &[[f64; 2]], index: usize| -> Vec<f64> {
+            rows.iter().filter_map(|row| row.get(index)).copied().collect()
+        };
+        let (medians, tails) = (of(&loads, 0), of(&loads, 1));
+        let (low, high) = (of(&reads, 0), of(&reads, 1));
         let p99 = median(&tails);
         Ok(Row {
             id: "history",

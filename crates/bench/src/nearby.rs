@@ -68,7 +68,7 @@ pub(crate) async fn rows(rounds: usize) -> Result<Vec<Row>> {
 
 /// p99 of what is in the cache.
 async fn cached(at: &Where, sandbox: &Rest, rounds: usize) -> Result<Row> {
-    let (mut ours, mut limits, mut size, mut bare) = (Vec::new(), Vec::new(), 0, None);
+    let (mut ours, mut limits, mut size, mut bare) = (Vec::new(), Vec::new(), 0_usize, None);
     for round in 0..=rounds {
         let cells: Vec<Bytes> = (0..SIDE * SIDE).map(|number| cell(round, number)).collect();
         let mut stream = TcpStream::connect(&at.gateway).await?;
