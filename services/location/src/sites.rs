@@ -255,9 +255,10 @@ pub async fn around(app: &App, place: Point, radius_m: u32) -> Result<Vec<v1::Si
 
 /// Ids of the sites around a place, as the index has them; none where there is no index, or it does not answer.
 async fn indexed(app: &App, place: Point, radius_m: u32) -> Option<Vec<String>> {
-    let mut redis = app.redis.clone().filter(|_| place.lat.abs() <= FARTHEST_NORTH)?;
-    // Redis keeps places to half a metre, and its earth is a little larger.
+    // Redis keeps places to half a metre, and its earth is a little larger; it does not look over the date line.
     let wider = f64::from(radius_m) * 1.01 + 5.0;
+    let [west, east] = place.bounds(wider).lng;
+    let mut redis = app.redis.clone().filter(|_| place.lat.abs() <= FARTHEST_NORTH && west == east)?;
     let mut call = NEAR.prepare_invoke();
     call.key(INDEX).key(VERSION).arg(place.lng).arg(place.lat).arg(wider).arg(MOST * 2);
     let patience = Duration::from_millis(app.options.redis_timeout_ms);
