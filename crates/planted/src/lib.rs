@@ -47,6 +47,12 @@ pub enum Bug {
     EarlyOffset,
     /// The wallet does not keep that it refused: the key is asked again as if for the first time.
     RefusalForgotten,
+    /// My counts a scan whether or not it was counted.
+    CountTwice,
+    /// Notification tells of an event that it has told of.
+    ToldTwice,
+    /// Realtime goes on behind what it has not kept, as if nothing were missing.
+    LostGap,
 }
 
 /// All bugs with their names and what each is, for people.
@@ -68,6 +74,9 @@ pub const ALL: &[(Bug, &str, &str)] = &[
     (Bug::PieceTwice, "piece-twice", "compensated twice: a piece goes back to the stock once too often"),
     (Bug::EarlyOffset, "early-offset", "acknowledge before commit, in Kafka: an offset goes past what is not done"),
     (Bug::RefusalForgotten, "refusal-forgotten", "a refusal is not kept: its key, asked again, is done"),
+    (Bug::CountTwice, "count-twice", "a scan counts without being claimed"),
+    (Bug::ToldTwice, "told-twice", "a notification is not known by its event"),
+    (Bug::LostGap, "lost-gap", "a socket goes on where messages are missing"),
 ];
 
 impl Bug {

@@ -155,7 +155,9 @@ fn asked(act: &Act, key: &str) -> Asked {
         Act::Reverse { posting: posting_id, amount } => {
             Asked::of("Reverse", &v1::ReverseRequest { posting_id, amount, reason, reference, idempotency_key })
         }
-        Act::Buy { .. } | Act::Redeem { .. } | Act::ChargeBack { .. } => Asked { rpc: "", message: Vec::new() },
+        Act::Buy { .. } | Act::Redeem { .. } | Act::ChargeBack { .. } | Act::Photo { .. } => {
+            Asked { rpc: "", message: Vec::new() }
+        }
     }
 }
 

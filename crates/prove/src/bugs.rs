@@ -10,6 +10,7 @@ use crate::{
     check::Kind as Found,
     mix::{Kind, Mix},
     run::{End, Plan},
+    story,
 };
 
 /// A mesh that does not come to rest for so long never will.
@@ -24,6 +25,17 @@ pub(crate) fn plan(bug: Bug, seed: u64, attempt: u32) -> Plan {
     let end = if bug == Bug::NoInbox { End::TellAgain } else { End::Calm };
     let name = format!("{bug}-{attempt}");
     Plan { name, over: over(bug), seed, mix, blows, bug: Some(bug), end, patience: PATIENCE }
+}
+
+/// The run that is to find a bug of the eco app; each attempt does as much more as the first. None for the others.
+pub(crate) fn of_eco(bug: Bug, seed: u64, attempt: u32) -> Option<story::Plan> {
+    let (tell_again, as_others) = match bug {
+        Bug::CountTwice => (false, true),
+        Bug::ToldTwice | Bug::LostGap => (true, false),
+        _ => return None,
+    };
+    let (name, people, over, blows, bug) = (format!("{bug}-{attempt}"), 3 * attempt, over(bug), Vec::new(), Some(bug));
+    Some(story::Plan { name, over, seed, people, blows, bug, tell_again, as_others, patience: PATIENCE })
 }
 
 /// What carries events and commands where a bug lives.
@@ -43,6 +55,8 @@ pub(crate) fn signs(bug: Bug) -> &'static [Found] {
         Bug::LostRow | Bug::IdOrder | Bug::EarlyAck | Bug::EarlyOffset => &[Found::Untold],
         Bug::NoEntry | Bug::LateCapture | Bug::CheckThenAct | Bug::PieceTwice => &[Found::Books],
         Bug::DoubleRelease => &[Found::Doubled, Found::Books],
+        Bug::CountTwice => &[Found::Books],
+        Bug::ToldTwice | Bug::LostGap => &[Found::Doubled],
     }
 }
 
@@ -66,6 +80,8 @@ fn mix(bug: Bug) -> Mix {
         Bug::NoInbox | Bug::EarlyReply | Bug::IdOrder | Bug::LostRow | Bug::EarlyAck | Bug::EarlyOffset => {
             of(16, 12, &[(K::Grant, 3), (K::Spend, 2)])
         }
+        // They have a story instead.
+        Bug::CountTwice | Bug::ToldTwice | Bug::LostGap => of(0, 0, &[]),
     }
 }
 
@@ -102,5 +118,6 @@ fn blows(bug: Bug) -> Vec<Blow> {
         Bug::KeyForgotten => vec![WORK, Blow::Cut("client>wallet-0", SOON)],
         Bug::LateCapture => again(WORK, 6),
         Bug::SharedKey | Bug::NoEntry | Bug::DoubleRelease => again(WORK, 2),
+        Bug::CountTwice | Bug::ToldTwice | Bug::LostGap => Vec::new(),
     }
 }

@@ -72,10 +72,14 @@ impl Brokers {
     }
 
     /// Waits until a kill does not cost RabbitMQ the queues that a run has declared.
-    pub(crate) async fn settled(&self, prefix: &str) {
-        let queue = format!("{prefix}cmd.{}", Queue::REWARDS_ISSUE.name());
-        let lanes = (0..LANES).map(|lane| format!("{queue}.{lane}"));
-        self.rabbit.registered(&lanes.chain([format!("{queue}.dead")]).collect::<Vec<_>>()).await;
+    pub(crate) async fn settled(&self, prefix: &str, queues: &[Queue]) {
+        let mut names = Vec::new();
+        for queue in queues {
+            let queue = format!("{prefix}cmd.{}", queue.name());
+            names.extend((0..LANES).map(|lane| format!("{queue}.{lane}")));
+            names.push(format!("{queue}.dead"));
+        }
+        self.rabbit.registered(&names).await;
     }
 }
 

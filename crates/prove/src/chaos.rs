@@ -219,7 +219,10 @@ pub(crate) async fn lose_all(world: &mut World<'_>, journal: &Journal, done: &mu
 }
 
 /// Waits until so much more was answered. What ended by itself is started again meanwhile.
-async fn wait_for_work(world: &mut World<'_>, journal: &Journal, more: usize) -> Result<()> {
+///
+/// # Errors
+/// When it is not answered in time.
+pub(crate) async fn wait_for_work(world: &mut World<'_>, journal: &Journal, more: usize) -> Result<()> {
     let (mark, end) = (journal.answered() + more, Instant::now() + PATIENCE);
     while journal.answered() < mark {
         anyhow::ensure!(Instant::now() < end, "the mesh did not answer {more} calls within {PATIENCE:?}");
@@ -246,7 +249,11 @@ async fn wait_for_effects(world: &World<'_>, more: i64) -> Result<()> {
     }
 }
 
-async fn fall(world: &mut World<'_>, journal: &Journal, blow: &Blow, done: &mut Done) -> Result<()> {
+/// Lets a blow fall; what it broke for a while is mended.
+///
+/// # Errors
+/// When something does not come back.
+pub(crate) async fn fall(world: &mut World<'_>, journal: &Journal, blow: &Blow, done: &mut Done) -> Result<()> {
     match blow {
         Blow::Kill(name, down) => {
             world.service(name)?.kill();

@@ -76,6 +76,11 @@ pub(crate) enum Act {
         user: String,
         sku: String,
     },
+    /// A photo of somebody, who registers it.
+    Photo {
+        user: String,
+        name: &'static str,
+    },
     /// The payment service takes back what it had confirmed, by a webhook whose event id is the key.
     ChargeBack {
         purchase: String,
@@ -85,7 +90,7 @@ pub(crate) enum Act {
 impl Act {
     /// It is asked of the wallet itself.
     pub(crate) fn of_wallet(&self) -> bool {
-        !matches!(self, Self::Buy { .. } | Self::Redeem { .. } | Self::ChargeBack { .. })
+        !matches!(self, Self::Buy { .. } | Self::Redeem { .. } | Self::ChargeBack { .. } | Self::Photo { .. })
     }
 }
 

@@ -5,7 +5,8 @@
 //! (`carried.rs`). Clients ask under keys and keep a journal (`journal.rs`, `load.rs`); from a seed
 //! processes are killed and frozen and ways are cut (`chaos.rs`); a consumer in two replicas gives every event an effect
 //! (`witness.rs`). When all is quiet the checker reads what is there (`check.rs`) and compares. The same harness, a few seconds
-//! each, must find every bug of `crates/planted` (`bugs.rs`): a proof that cannot fail is none.
+//! each, must find every bug of `crates/planted` (`bugs.rs`): a proof that cannot fail is none. The eco app has runs of its own, in which
+//! people send photos and listen to their sockets (`story.rs`).
 //!
 //! Run it with `cargo xtask prove`, which builds and starts what it needs. `docs/testing.md` says how to read it.
 
@@ -31,6 +32,7 @@ mod postgres;
 mod report;
 mod run;
 mod service;
+mod story;
 mod witness;
 mod world;
 
@@ -88,6 +90,9 @@ struct Arguments {
     /// Only in runs over this.
     #[arg(long)]
     over: Option<Over>,
+    /// Photos whose story is told under kills.
+    #[arg(long, default_value_t = 0)]
+    stories: u32,
     /// Only these bugs; `none` for none.
     #[arg(long, value_delimiter = ',')]
     bugs: Vec<String>,
@@ -109,6 +114,8 @@ async fn prove(arguments: &Arguments) -> Result<()> {
     let command: Vec<String> = serde_json::from_str(&arguments.postgres_command)?;
     let mut ground = Ground::lay(command, arguments.postgres_url.clone(), &build, &arguments.folder).await?;
     let mut report = Report::default();
+    let (redis, brokers) = stories(arguments.stories, arguments.over);
+    tell(&mut ground, &build, &mut report, (Over::Redis, redis, arguments.seed)).await?;
     for (leg, (over, kills)) in (0_u32..).zip(legs(arguments.kills, arguments.over)) {
         let seed = part_of(arguments.seed, u64::from(leg));
         let plan = Plan {
@@ -124,13 +131,17 @@ async fn prove(arguments: &Arguments) -> Result<()> {
         };
         report.leg(&run::run(&mut ground, &build, &plan).await?);
     }
+    tell(&mut ground, &build, &mut report, (Over::Brokers, brokers, arguments.seed)).await?;
     if let Some(product) = &arguments.planted_product {
         let build = Build { product: product.clone(), ..build };
         for bug in chosen(&arguments.bugs)? {
             for attempt in 1..=bugs::ATTEMPTS {
                 let seed = part_of(arguments.seed, 1_000 * u64::from(attempt) + bug as u64);
                 // A mesh that stops answering is noticed as well.
-                let outcome = run::run(&mut ground, &build, &bugs::plan(bug, seed, attempt)).await;
+                let outcome = match bugs::of_eco(bug, seed, attempt) {
+                    Some(plan) => story::run(&mut ground, &build, &plan).await,
+                    None => run::run(&mut ground, &build, &bugs::plan(bug, seed, attempt)).await,
+                };
                 if report.bug(bug, outcome, attempt) {
                     break;
                 }
@@ -138,6 +149,42 @@ async fn prove(arguments: &Arguments) -> Result<()> {
         }
     }
     report.end()
+}
+
+/// Tells the stories of so many photos, with a kill for every eighth of a short run and every tenth of a long one.
+async fn tell(
+    ground: &mut Ground,
+    build: &Build,
+    report: &mut Report,
+    (over, photos, seed): (Over, u32, u64),
+) -> Result<()> {
+    if photos == 0 {
+        return Ok(());
+    }
+    let seed = part_of(seed, if over == Over::Redis { 11 } else { 12 });
+    let plan = story::Plan {
+        name: format!("story-{}", if over == Over::Redis { "redis" } else { "brokers" }),
+        over,
+        seed,
+        people: story::people(photos),
+        blows: story::blows(part_of(seed, 3), photos / if photos < 100 { 8 } else { 10 }, over),
+        bug: None,
+        tell_again: over == Over::Redis,
+        as_others: over == Over::Redis,
+        patience: patience(over),
+    };
+    report.story(&story::run(ground, build, &plan).await?);
+    Ok(())
+}
+
+/// Photos whose story is told over each: a third of many over the brokers that keep what they have.
+fn stories(photos: u32, only: Option<Over>) -> (u32, u32) {
+    match only {
+        Some(Over::Redis) => (photos, 0),
+        Some(Over::Brokers) => (0, photos),
+        None if photos < 100 => (photos, 0),
+        None => (photos - photos / 3, photos / 3),
+    }
 }
 
 /// Runs with their kills: a third of all over the brokers that keep what they have, after those over Redis.
@@ -181,5 +228,12 @@ mod tests {
         assert_eq!(legs(81, None), [(Redis, 25), (Redis, 25), (Redis, 4), (Brokers, 25), (Brokers, 2)]);
         assert_eq!(legs(3, Some(Brokers)), [(Brokers, 3)]);
         assert_eq!(legs(0, None), []);
+    }
+
+    #[test]
+    fn a_third_of_many_stories_is_told_over_the_brokers() {
+        assert_eq!(stories(60, None), (60, 0));
+        assert_eq!(stories(1_000, None), (667, 333));
+        assert_eq!(stories(60, Some(Over::Brokers)), (0, 60));
     }
 }

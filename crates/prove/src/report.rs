@@ -20,6 +20,8 @@ const SHOWN: usize = 25;
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     kills: u32,
+    /// Photos whose story was told, and the kills under which it was.
+    told: (usize, u32),
     all: Findings,
     caught: usize,
     missed: Vec<Bug>,
@@ -54,6 +56,30 @@ impl Report {
         }
         show(findings, &outcome.deeds);
         println!("{}", findings.verdict(outcome.done.kills));
+        self.all.violations.extend(findings.violations.iter().cloned());
+    }
+
+    /// A run of stories.
+    pub(crate) fn story(&mut self, outcome: &Outcome) {
+        let (findings, done) = (&outcome.findings, &outcome.done);
+        println!(
+            "over {}: {} stories under {} kills and {} other disturbances in {:.0} s: sockets of {} people went on {} times, began \
+             anew {} times, {} held against the log, caught up in {:.1} s",
+            outcome.over.name(),
+            findings.stories,
+            done.kills,
+            done.others,
+            outcome.took.as_secs_f64(),
+            findings.people,
+            findings.resumed,
+            findings.anew,
+            findings.compared,
+            outcome.caught_up.as_secs_f64(),
+        );
+        println!("  {} times a process ended by itself", done.ended);
+        show(findings, &outcome.deeds);
+        println!("{}", findings.of_stories(findings.stories, done.kills));
+        self.told = (self.told.0 + findings.stories, self.told.1 + done.kills);
         self.all.violations.extend(findings.violations.iter().cloned());
     }
 
@@ -93,6 +119,9 @@ impl Report {
         let planted = self.caught + self.missed.len();
         if self.kills > 0 {
             println!("{}", self.all.verdict(self.kills));
+        }
+        if self.told.0 > 0 {
+            println!("{}", self.all.of_stories(self.told.0, self.told.1));
         }
         if planted > 0 {
             println!("{} of {planted} planted bugs caught", self.caught);

@@ -1,5 +1,8 @@
 //! The mesh that is proven: real processes over a Postgres and a Redis of their own, every way between them through a proxy.
 
+mod eco;
+mod settings;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -9,14 +12,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use coreloop_access::testing::Issuer;
+use coreloop_eventing::Queue;
 use coreloop_planted::Bug;
-use coreloop_testkit::{
-    FaultProxy, StandIns, TestRedis,
-    mesh::{MASTER_KEY, MESH_SECRET},
-    port, roles, rpc,
-    wait::wait_for,
-};
+use coreloop_testkit::{FaultProxy, StandIns, TestRedis, port, roles, rpc, wait::wait_for};
 
+use self::settings::{Place, here, served, settings_of};
 use crate::{
     ask::{CALLERS, Front},
     carried::{Brokers, Ear, Over},
@@ -83,6 +83,8 @@ pub(crate) struct World<'a> {
     /// Ways.
     pub(crate) lines: Vec<Line>,
     wallets: Vec<u16>,
+    /// Settings of `[eventing]` that only some runs have.
+    eventing: &'static str,
     /// Its database.
     pub(crate) database: String,
     /// What carries its events and commands.
@@ -147,55 +149,35 @@ impl Ground {
     }
 }
 
-/// A process of the product.
-fn served(name: &str, modules: &[&str], build: &Build, settings: &Path, folder: &Path, bug: Option<Bug>) -> Service {
-    let (settings, ready) =
-        (settings.display().to_string(), folder.join(format!("{name}.ready")).display().to_string());
-    let program = build.product.display().to_string();
-    let mut arguments = ["-u", JARS, &program, "--config", &settings, "serve"].map(str::to_owned).to_vec();
-    arguments.extend(modules.iter().map(|module| (*module).to_owned()));
-    arguments.extend(["--ready-file".to_owned(), ready]);
-    arguments.extend(bug.into_iter().flat_map(|bug| ["--planted".to_owned(), bug.to_string()]));
-    Service::new(name, "env", arguments, folder)
-}
-
-fn here(port: u16) -> String {
-    format!("127.0.0.1:{port}")
-}
-
-/// Whose settings: its database, how it reaches Postgres, its bug, what carries its events and commands where it is not Redis.
-#[derive(Debug, Clone, Copy)]
-struct Place<'a> {
-    database: &'a str,
-    address: &'a str,
-    bug: Option<Bug>,
-    carried: &'a str,
-}
-
-/// Settings of a process whose Postgres is at `address`. It waits less than in production, so that a run of minutes sees what
-/// else takes hours.
-fn settings_of(place: &Place<'_>, postgres: &Postgres, redis: &str, own: &str) -> String {
-    let Place { database, address, bug, carried } = *place;
-    let (url, admin) = (postgres.url_of(address, database), postgres.url_of(postgres.address(), database));
-    // Who captures late must not be prevented each time by the sweep that would have come first.
-    let sweep_secs = if bug == Some(Bug::LateCapture) { 6 } else { 2 };
-    let eventing = "poll_ms = 500\nstandby_ms = 200\nbroker_timeout_ms = 1000";
-    format!(
-        "mode = \"local\"\n[database]\nurl = \"{url}\"\nadmin_url = \"{admin}\"\npassword = \"prove\"\nacquire_timeout_ms = 10000\nmax_connections = 8\n\
-         statement_timeout_ms = 5000\nlock_timeout_ms = 2000\nidle_in_transaction_timeout_ms = 3000\n[redis]\nurl = \"{redis}\"\n\
-         [auth]\nmaster_key = \"{MASTER_KEY}\"\nmesh_secret = \"{MESH_SECRET}\"\ninternal_ttl_secs = 3600\nseed = false\n\
-         [limit]\nenabled = false\n[wallet]\nsweep_secs = {sweep_secs}\n[eventing]\n{eventing}\n{carried}{own}"
-    )
-}
-
 impl<'a> World<'a> {
     /// Starts the mesh of a plan with a database of its own; with a bug, of the planted build.
     ///
     /// # Errors
     /// When a part does not start.
     pub(crate) async fn set(ground: &'a mut Ground, build: &Build, plan: &Plan) -> Result<Self> {
-        let Plan { name, bug, over, .. } = plan;
-        let (bug, over) = (*bug, *over);
+        let (bug, name) = (plan.bug, &plan.name);
+        let mut world = Self::empty(ground, name, plan.over).await?;
+        for replica in 0..REPLICAS {
+            world.wallet(replica, build, bug).await?;
+            if plan.mix.market() {
+                world.market(replica, build, bug).await?;
+            }
+            world.witness(replica, build, bug).await?;
+        }
+        for service in &mut world.services {
+            service.start()?;
+        }
+        world.wait_until_all_serve().await;
+        if let Some(brokers) = world.brokers()
+            && plan.mix.market()
+        {
+            brokers.settled(&world.prefix(), &[Queue::REWARDS_ISSUE]).await;
+        }
+        Ok(world)
+    }
+
+    /// One without a process, with a database of its own.
+    async fn empty(ground: &'a mut Ground, name: &str, over: Over) -> Result<Self> {
         Brokers::see_to(&mut ground.brokers, over).await;
         let folder = ground.folder.join(name);
         fs::create_dir_all(&folder)?;
@@ -211,34 +193,8 @@ impl<'a> World<'a> {
         let (payments, issuer) = (others.rest(), Arc::clone(&ground.issuer));
         let market = Market { shops: Vec::new(), rewards: Vec::new(), payments, issuer };
         let front = Front { replicas: Vec::new(), bearers, market, calm: Arc::default() };
-        let mut world = Self {
-            ground,
-            services: Vec::new(),
-            lines: Vec::new(),
-            wallets: Vec::new(),
-            database,
-            over,
-            folder,
-            front,
-            others,
-        };
-        for replica in 0..REPLICAS {
-            world.wallet(replica, build, bug).await?;
-            if plan.mix.market() {
-                world.market(replica, build, bug).await?;
-            }
-            world.witness(replica, build, bug).await?;
-        }
-        for service in &mut world.services {
-            service.start()?;
-        }
-        world.wait_until_all_serve().await;
-        if let Some(brokers) = world.brokers()
-            && plan.mix.market()
-        {
-            brokers.settled(&world.prefix()).await;
-        }
-        Ok(world)
+        let (services, lines, wallets) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { ground, services, lines, wallets, eventing: "", database, over, folder, front, others })
     }
 
     /// The brokers, where they carry this run.
@@ -321,10 +277,10 @@ impl<'a> World<'a> {
         let redis = self.line(format!("{name}>redis"), &redis).await;
         let settings = self.folder.join(format!("{name}.toml"));
         let redis = format!("redis://{redis}");
-        let mut carried = String::new();
+        let mut carried = self.eventing.to_owned();
         if let Some(rabbit) = self.brokers().map(|brokers| brokers.rabbit.address()) {
             let rabbit = self.line(format!("{name}>rabbitmq"), &rabbit).await;
-            carried = self.brokers().map(|brokers| brokers.settings(&self.prefix(), &rabbit)).unwrap_or_default();
+            carried.extend(self.brokers().map(|brokers| brokers.settings(&self.prefix(), &rabbit)));
         }
         let place = Place { database: &self.database, address: &postgres, bug, carried: &carried };
         fs::write(&settings, settings_of(&place, &self.ground.postgres, &redis, own))?;

@@ -73,18 +73,35 @@ impl Socket {
     /// # Panics
     /// When nobody answers.
     pub async fn ask(source: IpAddr, base: &str, path: &str, headers: &[(&str, &str)]) -> Result<Self, Refusal> {
-        let authority = base.strip_prefix("http://").expect("an address of a test is plain HTTP");
-        let mut request: Request<()> = format!("ws://{authority}{path}").into_client_request().expect("a request");
-        for (name, value) in headers {
-            let name: HeaderName = name.parse().expect("a name");
-            request.headers_mut().insert(name, HeaderValue::from_str(value).expect("a value"));
-        }
+        let (authority, request) = handshake(base, path, headers);
         let stream = connect(source, authority).await;
         match within("the answer to a handshake", PATIENCE, client_async(request, stream)).await {
             Ok((inner, _)) => Ok(Self { inner, heard: Vec::new() }),
             Err(Error::Http(_)) => Err(refusal(source, base, path, headers).await),
             Err(error) => panic!("no answer to the handshake: {error}"),
         }
+    }
+
+    /// Asks as [`Socket::ask`] does, from any address, of a peer that may be away.
+    ///
+    /// # Errors
+    /// When the answer is not `101`, or does not come within `deadline`.
+    ///
+    /// # Panics
+    /// When `base` is no address, or a header none.
+    pub async fn try_ask(base: &str, path: &str, headers: &[(&str, &str)], deadline: Duration) -> anyhow::Result<Self> {
+        let (authority, request) = handshake(base, path, headers);
+        let asking = async {
+            let stream = TcpStream::connect(authority).await?;
+            let (inner, _) = client_async(request, stream).await?;
+            anyhow::Ok(Self { inner, heard: Vec::new() })
+        };
+        tokio::time::timeout(deadline, asking).await?
+    }
+
+    /// What is heard next, pings left out; none when nothing is within `deadline`.
+    pub async fn try_next(&mut self, deadline: Duration) -> Option<SocketHeard> {
+        tokio::time::timeout(deadline, self.hear()).await.ok()
     }
 
     /// Sends a text.
@@ -195,6 +212,17 @@ impl Socket {
             };
         }
     }
+}
+
+/// Where a handshake goes to, and what it says.
+fn handshake<'a>(base: &'a str, path: &str, headers: &[(&str, &str)]) -> (&'a str, Request<()>) {
+    let authority = base.strip_prefix("http://").expect("an address of a test is plain HTTP");
+    let mut request: Request<()> = format!("ws://{authority}{path}").into_client_request().expect("a request");
+    for (name, value) in headers {
+        let name: HeaderName = name.parse().expect("a name");
+        request.headers_mut().insert(name, HeaderValue::from_str(value).expect("a value"));
+    }
+    (authority, request)
 }
 
 /// How such a handshake is refused: asked again by a client that reads the whole answer, as the other does not.

@@ -24,7 +24,7 @@ const ASKS: [&str; 3] = ["deep()", "figure(", "Rounds::of("];
 pub(crate) struct Options {
     /// Of all integration tests those whose name contains it, with the figures of chapter 09, and nothing else.
     filter: Option<String>,
-    /// The harness alone, 25 kills and every planted bug.
+    /// The harness alone: 25 kills, 60 stories of photos, and every planted bug.
     #[arg(long)]
     short: bool,
     /// Repeats the decisions of a run of the harness, which printed it.
@@ -33,6 +33,10 @@ pub(crate) struct Options {
     /// Kills, instead of the 25 of the short form and the 500 of the deep one.
     #[arg(long)]
     kills: Option<u32>,
+    /// Stories of photos under kills, instead of the 60 of the short form and the 1,000 of the deep one; none where no other kills
+    /// are asked for.
+    #[arg(long)]
+    stories: Option<u32>,
     /// Only kills of this kind: `redis`, which carries all, or `brokers`: Kafka carries events and RabbitMQ commands.
     #[arg(long)]
     over: Option<String>,
@@ -44,7 +48,7 @@ pub(crate) struct Options {
 impl Options {
     /// What continuous integration runs: the short form.
     pub(crate) fn short() -> Self {
-        Self { filter: None, short: true, seed: None, kills: None, over: None, bugs: Vec::new() }
+        Self { filter: None, short: true, seed: None, kills: None, stories: None, over: None, bugs: Vec::new() }
     }
 }
 

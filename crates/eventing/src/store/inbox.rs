@@ -162,7 +162,7 @@ pub(crate) async fn claim(
     Ok(match (row.try_get(0)?, row.try_get(1)?) {
         (true, _) => Claim::Behind,
         (false, true) => Claim::Mine,
-        (false, false) if planted::on(Bug::NoInbox) => Claim::Mine,
+        (false, false) if planted::on(Bug::NoInbox) || planted::on(Bug::ToldTwice) => Claim::Mine,
         (false, false) => Claim::Done,
     })
 }

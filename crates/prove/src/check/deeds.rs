@@ -149,7 +149,7 @@ fn fits(act: &Act, answer: &Posting) -> bool {
         Act::Transfer { from, to, currency, amount } => of(from, *currency) == -*amount && of(to, *currency) == *amount,
         Act::Capture { hold, .. } | Act::Release { hold } => answer.hold_id == *hold,
         Act::Reverse { posting, .. } => answer.reverses == *posting,
-        Act::Buy { .. } | Act::Redeem { .. } | Act::ChargeBack { .. } => true,
+        Act::Buy { .. } | Act::Redeem { .. } | Act::ChargeBack { .. } | Act::Photo { .. } => true,
     }
 }
 

@@ -22,6 +22,8 @@ use crate::{
 
 /// Kills of the short form and of the deep one (row M2 of chapter 09).
 const KILLS: (u32, u32) = (25, 500);
+/// Photos whose story is told under kills of their own.
+const STORIES: (u32, u32) = (60, 1_000);
 
 /// Builds and runs it.
 pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
@@ -45,6 +47,17 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
     postgres.command.extend(["-c", "recovery_init_sync_method=syncfs"].map(str::to_owned));
     let seed = options.seed.unwrap_or_else(|| RandomState::new().hash_one("prove") >> 32);
     let kills = options.kills.unwrap_or(if options.short { KILLS.0 } else { KILLS.1 });
+    let stories = match (options.stories, options.kills) {
+        (Some(stories), _) => stories,
+        (None, Some(0)) => 0,
+        (None, _) => {
+            if options.short {
+                STORIES.0
+            } else {
+                STORIES.1
+            }
+        }
+    };
     let mut command = Command::new(&programs.prove);
     command.current_dir(root).arg("run").arg("--product").arg(&programs.product).arg("--folder").arg(&folder);
     // What brokers leave behind when a run is killed goes with the next.
@@ -57,6 +70,7 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
     }
     command.args(["--postgres-command", &serde_json::to_string(&postgres.command)?]);
     command.args(["--postgres-url", &postgres.url, "--seed", &seed.to_string(), "--kills", &kills.to_string()]);
+    command.args(["--stories", &stories.to_string()]);
     if !options.bugs.is_empty() {
         command.args(["--bugs", &options.bugs.join(",")]);
     }
