@@ -5,7 +5,7 @@
 
 mod delivery;
 mod resuming;
-mod truth;
+pub mod truth;
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,9 @@
 //! The story of chapter 02, through Envoy, by REST and WebSocket: a photo becomes a character while its owner looks, or is told why it
 //! does not; all that it causes is one trace.
 
+mod offline;
+mod replaying;
+mod replicas;
 pub mod stage;
 mod tree;
 

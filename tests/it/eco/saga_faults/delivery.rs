@@ -23,6 +23,9 @@ const COMPLETED: &str = "events.scan.completed";
 const ACQUIRED: &str = "events.character.acquired";
 const REFUSED: &str = "events.character.acquire_failed";
 
+const TOLD: &str = "events.notification.created";
+const MOVED: &str = "events.my.footprint_moved";
+
 /// An entry of a stream.
 type Entry = HashMap<String, Field>;
 
@@ -107,6 +110,12 @@ async fn count_is(mesh: &TestMesh, what: &str, of: &str, wanted: i64) {
     wait_until(format!("{wanted} {what}"), LONG, async || mesh.db.count(&sql).await == wanted).await;
 }
 
+/// Waits until a topic has so many entries.
+async fn has_been_told(mesh: &TestMesh, topic: &str, wanted: usize) {
+    let what = format!("{topic} is told {wanted} times");
+    wait_until(what, LONG, async || Broker::of(mesh).await.entries(topic).await.len() >= wanted).await;
+}
+
 /// Messages of a type that somebody was told since they signed up.
 async fn said(who: &Persona, name: &str) -> usize {
     let all = who.get("/api/realtime/replay?since=0").await.expect(200);
@@ -126,7 +135,7 @@ fn facts_that_come_late_backwards_and_twice_have_their_effect_once() {
         join_all(people.iter().flat_map(|who| PHOTOS.map(|name| Taken::by(who, name)))).await;
         count_is(&mesh, "results", "scan.tasks where state = 2", 8).await;
         let mut broker = Broker::of(&mesh).await;
-        wait_until("they are told", LONG, async || Broker::of(&mesh).await.entries(COMPLETED).await.len() == 8).await;
+        has_been_told(&mesh, COMPLETED, 8).await;
         broker.turn(COMPLETED).await;
         mesh.node_mut(0, "character").start().await;
         count_is(&mesh, "decisions", "character.grants where code <> '' or refusal <> ''", 8).await;
@@ -166,5 +175,56 @@ fn facts_that_come_late_backwards_and_twice_have_their_effect_once() {
             let inbox = who.get("/api/v1/notifications/unread-count").await.expect(200);
             assert_eq!(inbox, json!({"unread": 4}));
         }
+    });
+}
+
+/// Those who hear of photos first, of what they earned last, and who say it all to whoever looks.
+#[test]
+fn photos_and_their_rewards_that_come_late_backwards_and_twice_have_their_effect_once() {
+    run(async {
+        let mut mesh = mesh().modules(MODULES).split().setting("character.max_owned", 3_i64).start().await;
+        let people = [mesh.persona("alice").await, mesh.persona("bob").await];
+        let owed: Vec<_> = people.iter().map(|who| (who.user_id.clone(), OWED)).collect();
+        for module in ["scan", "character", "realtime"] {
+            mesh.node_mut(0, module).kill().await;
+        }
+        join_all(people.iter().flat_map(|who| PHOTOS.map(|name| Taken::by(who, name)))).await;
+        let mut broker = Broker::of(&mesh).await;
+        has_been_told(&mesh, REGISTERED, 8).await;
+        broker.turn(REGISTERED).await;
+        mesh.node_mut(0, "scan").start().await;
+        count_is(&mesh, "results", "scan.tasks where state = 2", 8).await;
+        has_been_told(&mesh, COMPLETED, 8).await;
+
+        // What the photos earned is decided while scan is away again.
+        mesh.node_mut(0, "scan").kill().await;
+        broker.turn(COMPLETED).await;
+        mesh.node_mut(0, "character").start().await;
+        has_been_told(&mesh, ACQUIRED, 6).await;
+        has_been_told(&mesh, REFUSED, 2).await;
+        count_is(&mesh, "rewards that are pending", "scan.tasks where reward_status = 2", 8).await;
+        broker.turn(ACQUIRED).await;
+        broker.turn(REFUSED).await;
+        mesh.node_mut(0, "scan").start().await;
+        wait_until("every photo has come to its end", LONG, async || mesh.db.count(&open(&owed)).await == 0).await;
+        once(&mesh, &owed).await;
+
+        // Who looks hears of all of it when it is over.
+        has_been_told(&mesh, TOLD, 8).await;
+        has_been_told(&mesh, MOVED, 8).await;
+        broker.turn(TOLD).await;
+        broker.turn(MOVED).await;
+        mesh.node_mut(0, "realtime").start().await;
+        wait_until("all of it was heard", LONG, async || Broker::of(&mesh).await.is_quiet().await).await;
+        for who in &people {
+            let counted = [
+                said(who, "scan_update").await,
+                said(who, "reward_granted").await,
+                said(who, "notification").await,
+                said(who, "stats_delta").await,
+            ];
+            assert_eq!(counted, [4, 3, 4, 4], "{}", who.user_id);
+        }
+        once(&mesh, &owed).await;
     });
 }
