@@ -3,23 +3,32 @@
 use std::sync::Arc;
 
 use coreloop_core::{Clock, Ids};
-use coreloop_eventing::Outbox;
+use coreloop_eventing::{Brokers, CommandBus, Failure, Outbox};
 use coreloop_eventstore::EventStore;
 use coreloop_service::{BuildError, Ctx};
 use sqlx::PgPool;
 
-use crate::{Options, analysis::Scans, metrics::Metrics, pending::Uploads, storage::Storage};
+use crate::{
+    Options,
+    analysis::Scans,
+    metrics::{FailureLabels, Metrics},
+    pending::Uploads,
+    recent::Recent,
+    storage::{Away, Storage},
+};
 
 /// The running service.
 #[derive(Debug)]
 pub struct App {
+    /// Settings.
+    pub options: Options,
     /// The service's own database: its role, its schema.
     pub db: PgPool,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Ids.
     pub ids: Arc<dyn Ids>,
-    /// Events on their way out.
+    /// Events and commands on their way out.
     pub outbox: Outbox,
     /// The histories of images.
     pub history: EventStore,
@@ -29,6 +38,10 @@ pub struct App {
     pub scans: Scans,
     /// Pending uploads.
     pub uploads: Uploads,
+    /// The newest images of users.
+    pub recent: Recent,
+    /// Smaller copies are made by commands to ourselves; else photos wait for a broker.
+    pub sends: bool,
     /// Metrics.
     pub metrics: Metrics,
 }
@@ -51,7 +64,29 @@ impl App {
             storage: Storage::of(&options),
             scans: Scans::of(ctx),
             uploads: Uploads::new(ctx.redis.clone(), options.redis_timeout_ms, options.upload_secs),
+            recent: Recent::new(ctx.redis.clone(), options.redis_timeout_ms),
+            sends: command_bus(ctx)?.is_some(),
+            options,
             metrics,
         })
     }
+
+    /// Counts that storage did not do what it was asked, which a pause may cure.
+    #[must_use]
+    pub fn storage_failed(&self, operation: &'static str, away: &Away) -> Failure {
+        self.metrics.failures.get_or_create(&FailureLabels { operation, code: away.name() }).inc();
+        Failure::retryable("STORAGE_UNAVAILABLE", away.to_string())
+    }
+}
+
+/// What carries commands; none where there is no broker.
+///
+/// # Errors
+/// When the broker is set and cannot be used.
+pub fn command_bus(ctx: &Ctx) -> Result<Option<Arc<dyn CommandBus>>, BuildError> {
+    let brokers = Brokers::of(ctx);
+    if brokers.commands.is_none() && ctx.redis_client.is_none() {
+        return Ok(None);
+    }
+    brokers.commands(ctx).map(Some)
 }

@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use coreloop_core::UserId;
 use coreloop_eventing::{Event, Facts, Failure, PassingHandler};
 use coreloop_facts::v1::AuthUserWithdrawn;
+use jiff::SignedDuration;
 
 use crate::{
     App, Error,
     removing::{self, fact_of},
-    store::{images, owners},
+    store::{images, owners, places},
 };
 
 /// Images that are marked in one transaction.
@@ -27,6 +28,7 @@ impl PassingHandler for Leaving {
         let malformed = |_| Failure::permanent("MALFORMED_EVENT", "user_id is no UUID");
         let user: UserId = fact.user_id.parse().map_err(malformed)?;
         while removed(&self.0, user).await? {}
+        self.0.recent.forget(user).await;
         Ok(())
     }
 }
@@ -37,6 +39,9 @@ async fn removed(app: &App, user: UserId) -> Result<bool, Error> {
     let mut tx = coreloop_db::begin(&app.db).await?;
     owners::withdraw(&mut tx, user.0, now).await?;
     let marked = images::mark_some(&mut tx, user.0, TOGETHER).await?;
+    // What was sent and not registered goes when nothing can be sent any more.
+    let life = SignedDuration::from_secs(app.options.upload_secs.into());
+    places::hasten(&mut tx, user.0, now.saturating_add(life).unwrap_or(now)).await?;
     let mut facts = Facts::new();
     for id in &marked {
         let fact = fact_of(*id, user, now);

@@ -4,7 +4,7 @@
 //! `uploads/`.
 //!
 //! **What it promises.**
-//! * *No bytes of a photo pass through.* An app is told where to PUT them ([`uploads`]): the address is signed for one object, one
+//! * *No bytes of a photo pass through a call.* An app is told where to PUT them ([`uploads`]): the address is signed for one object, one
 //!   type, one length and one user, and is good for fifteen minutes.
 //! * *What is registered is there, of its owner, and as announced* ([`registering`]): storage is asked before anything is written.
 //! * *An upload is one image.* The object's key holds the image's id, which is the primary key; the same registration again answers
@@ -14,10 +14,15 @@
 //!   removed when it is reprocessed.
 //! * *Whoever closes their account leaves no image*: all are removed, and none is registered beside that.
 //! * *Where somebody was is theirs*: gps stands in the row alone and leaves with it.
+//! * *A photo has smaller copies, or it is said why not* ([`processing`], [`thumbnails`]): one worker loads it, one at a time, and knows
+//!   its bounds before it decodes; what is no picture is written down as such and not tried again. Copies go with their image.
+//! * *What is sent and never registered goes* ([`sweeping`]): each place that is signed is noted, and the note goes in the transaction
+//!   that registers.
 //!
 //! **What was rejected.** The pending upload as the truth (Redis may forget it: what storage was signed to accept says the same);
 //! an id of the image apart from that of the object (two registrations at once would be two images until a second unique column
-//! says no); removing the object inside the call (storage that is away would keep the photo for ever or lose its row); a look
+//! says no); a list of all objects beside all rows to find what nobody registered (a database that came back from a backup, or the
+//! wrong one, would empty the bucket); removing the object inside the call (storage that is away would keep the photo for ever or lose its row); a look
 //! whether the account is closed before writing (a registration that is under way would be missed: both take the owner's row).
 
 pub mod analysis;
@@ -31,11 +36,15 @@ pub mod metrics;
 pub mod module;
 pub mod options;
 pub mod pending;
+pub mod processing;
+pub mod recent;
 pub mod registering;
 pub mod removing;
 pub mod signed;
 pub mod storage;
 pub mod store;
+pub mod sweeping;
+pub mod thumbnails;
 pub mod times;
 pub mod uploads;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coreloop_eventing::{Consumer, Parts, Relay};
+use coreloop_eventing::{Consumer, Parts, Queue, Relay};
 use coreloop_facts::v1::{AuthUserWithdrawn, ImageDeleted};
 use coreloop_image_api::v1::{
     image_internal_service_server::ImageInternalServiceServer, image_service_server::ImageServiceServer,
@@ -11,7 +11,15 @@ use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs, Worker};
 use futures::future::BoxFuture;
 use sqlx::migrate::Migrator;
 
-use crate::{App, grpc::Grpc, leaving::Leaving, removing::Removal};
+use crate::{
+    App,
+    app::command_bus,
+    grpc::Grpc,
+    leaving::Leaving,
+    processing::{self, Processor},
+    removing::Removal,
+    sweeping,
+};
 
 /// The schema `image`.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -45,8 +53,10 @@ impl Module for Image {
     fn build(self: Box<Self>, ctx: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
         Box::pin(async move {
             let app = Arc::new(App::of(&ctx)?);
-            let mut workers: Vec<Worker> = Relay::of(&ctx, "image")?.into_iter().collect();
+            let mut workers = vec![sweeping::worker(&app)];
+            workers.extend(Relay::of(&ctx, "image")?);
             workers.extend(consumers(&app, &ctx)?);
+            workers.extend(processor(&app, &ctx)?);
             let grpc = Grpc(Arc::clone(&app));
             let rpcs = Rpcs::new()
                 .with(ImageServiceServer::new(grpc.clone()))
@@ -71,4 +81,11 @@ fn consumers(app: &Arc<App>, ctx: &Ctx) -> Result<Vec<Worker>, BuildError> {
     let leaving = Consumer::passing("image.leaving", parts.clone(), Leaving(Arc::clone(app)))?;
     let removal = Consumer::passing("image.removal", parts, Removal(Arc::clone(app)))?;
     Ok(vec![leaving.hears::<AuthUserWithdrawn>()?.worker(), removal.hears::<ImageDeleted>()?.worker()])
+}
+
+/// The worker of `image.process`, one photo at a time; none where there is no broker.
+fn processor(app: &Arc<App>, ctx: &Ctx) -> Result<Option<Worker>, BuildError> {
+    let Some(bus) = command_bus(ctx)? else { return Ok(None) };
+    let worker = Consumer::working(Queue::IMAGE_PROCESS, bus, Parts::of(ctx, "image")?, Processor::of(app))?;
+    Ok(Some(worker.within(processing::longest(app)).at_once(1).worker()))
 }

@@ -23,6 +23,8 @@ pub struct Options {
     pub s3_access_key_secret: Option<SecretString>,
     /// Storage gets this long for one answer, in milliseconds.
     pub s3_timeout_ms: u64,
+    /// Storage gets this long for the bytes of one object, in milliseconds.
+    pub s3_bytes_timeout_ms: u64,
     /// Where people load objects from, without a slash at the end; empty: from storage itself.
     pub cdn_base_url: String,
     /// Life of a signed upload, in seconds.
@@ -31,6 +33,12 @@ pub struct Options {
     pub get_secs: u32,
     /// Redis gets this long for one answer, in milliseconds; what it does not say is done without.
     pub redis_timeout_ms: u64,
+    /// Photos whose smaller copies are on their way at the same time; what is more waits in the table.
+    pub thumbnails_ahead: u32,
+    /// What was sent and is not registered is removed after this long, in seconds.
+    pub unregistered_secs: u32,
+    /// Time between two looks for what was lost, waits or is due, in seconds.
+    pub sweep_secs: u32,
 }
 
 impl Default for Options {
@@ -43,10 +51,14 @@ impl Default for Options {
             s3_access_key_id: String::new(),
             s3_access_key_secret: None,
             s3_timeout_ms: 2_000,
+            s3_bytes_timeout_ms: 20_000,
             cdn_base_url: String::new(),
             upload_secs: 900,
             get_secs: 3_600,
             redis_timeout_ms: 100,
+            thumbnails_ahead: 64,
+            unregistered_secs: 86_400,
+            sweep_secs: 60,
         }
     }
 }
@@ -59,9 +71,15 @@ impl Options {
     pub fn read(section: &Section, mode: Mode) -> Result<Self, Errors> {
         section.read_with(|options: &Self, report| {
             report.within("s3_timeout_ms", options.s3_timeout_ms, 10, 25_000);
+            report.within("s3_bytes_timeout_ms", options.s3_bytes_timeout_ms, 10, 120_000);
             report.within("upload_secs", options.upload_secs, 60, 86_400);
             report.within("get_secs", options.get_secs, 60, 7 * 86_400);
             report.within("redis_timeout_ms", options.redis_timeout_ms, 1, 10_000);
+            // Below what the queue takes, or the outbox would wait for it.
+            report.within("thumbnails_ahead", options.thumbnails_ahead, 1, 5_000);
+            // Not before the place is over, or what is sent last would stay.
+            report.within("unregistered_secs", options.unregistered_secs, options.upload_secs.min(86_400), 30 * 86_400);
+            report.within("sweep_secs", options.sweep_secs, 1, 3_600);
             if options.s3_endpoint.is_empty() {
                 return;
             }
@@ -104,5 +122,6 @@ mod tests {
         let missing = ["image.s3_endpoint", "image.s3_bucket", "image.s3_access_key_id", "image.s3_access_key_secret"];
         assert_eq!(found(bare, Mode::Local), missing);
         assert_eq!(found("get_secs = 604801\n", Mode::Local), ["image.get_secs"]);
+        assert_eq!(found("unregistered_secs = 899\n", Mode::Local), ["image.unregistered_secs"]);
     }
 }

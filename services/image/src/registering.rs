@@ -13,11 +13,13 @@ use crate::{
     key::ObjectKey,
     metrics::{FailureLabels, OutcomeLabels},
     pending::Pending,
+    processing,
     storage::Head,
     store::{
-        images::{self, Image},
-        owners,
+        images::{self, Image, Thumbnails},
+        owners, places,
     },
+    thumbnails::{self, Unmade},
     times::{micros, proto_time},
 };
 
@@ -87,6 +89,7 @@ fn known_as(image: Image, key: &ObjectKey, etag: &str) -> Result<Image, Error> {
 }
 
 fn made(key: &ObjectKey, head: Head, pending: Pending, now: Timestamp) -> Image {
+    let supported = thumbnails::is_supported(&head.mime_type);
     Image {
         id: key.image,
         user_id: key.user.0,
@@ -99,30 +102,24 @@ fn made(key: &ObjectKey, head: Head, pending: Pending, now: Timestamp) -> Image 
         gps_lng: pending.gps.map(|(_, lng)| lng),
         shot_at: pending.shot_at.and_then(|at| Timestamp::from_microsecond(at).ok()).map(|at| at.to_sqlx()),
         state: images::THERE,
+        thumbnails: if supported { Thumbnails::Pending } else { Thumbnails::Unsupported },
         created_at: now.to_sqlx(),
     }
 }
 
-/// State, history and fact in one transaction; false when another was first.
+/// State, history, fact and the command for its smaller copies in one transaction; false when another was first.
 async fn write(app: &App, image: &Image, now: Timestamp) -> Result<bool, Error> {
-    let fact = ImageRegistered {
-        image_id: image.id.to_string(),
-        user_id: image.user_id.to_string(),
-        object_key: image.object_key.clone(),
-        etag: image.etag.clone(),
-        mime_type: image.mime_type.clone(),
-        content_length: image.content_length,
-        cdn_url: app.storage.cdn_url(&image.object_key),
-        shot_at: image.shot_at.map(|at| proto_time(at.to_jiff())),
-        occurred_at: Some(proto_time(now)),
-    };
+    let fact = fact_of(app, image, now);
     let mut facts = Facts::new();
     facts.add(&*app.ids, image.user_id.to_string(), &fact)?;
     let mut tx = coreloop_db::begin(&app.db).await?;
-    if !owners::hold(&mut tx, image.user_id).await? {
+    // What was sent may be on its way out, because nobody had registered it.
+    if !owners::hold(&mut tx, image.user_id).await? || !places::take(&mut tx, image.id).await? {
         return Err(ImageReason::UploadNotFound.into());
     }
-    if !images::insert(&mut tx, image).await? {
+    let supported = image.thumbnails == Thumbnails::Pending;
+    let sent = supported && processing::has_room(app, &mut tx).await?;
+    if !images::insert(&mut tx, image, sent.then_some(now)).await? {
         return Ok(false);
     }
     let happened = [Happened::Registered(Box::new(fact))];
@@ -132,7 +129,27 @@ async fn write(app: &App, image: &Image, now: Timestamp) -> Result<bool, Error> 
         return Err(ImageReason::UploadNotFound.into());
     }
     noted?;
+    if !supported {
+        let none = processing::fact_of(image, image.thumbnails, &Unmade::Unsupported.to_string(), now);
+        facts.add(&*app.ids, image.user_id.to_string(), &none)?;
+    } else if sent {
+        processing::add_command(app, &mut facts, image.id, image.object_key.clone())?;
+    }
     app.outbox.write(&mut tx, &facts, now).await?;
     tx.commit().await?;
     Ok(true)
+}
+
+fn fact_of(app: &App, image: &Image, now: Timestamp) -> ImageRegistered {
+    ImageRegistered {
+        image_id: image.id.to_string(),
+        user_id: image.user_id.to_string(),
+        object_key: image.object_key.clone(),
+        etag: image.etag.clone(),
+        mime_type: image.mime_type.clone(),
+        content_length: image.content_length,
+        cdn_url: app.storage.cdn_url(&image.object_key),
+        shot_at: image.shot_at.map(|at| proto_time(at.to_jiff())),
+        occurred_at: Some(proto_time(now)),
+    }
 }

@@ -7,15 +7,18 @@ use coreloop_core::UserId;
 use coreloop_eventing::{Event, Facts, Failure, PassingHandler};
 use coreloop_facts::v1::ImageDeleted;
 use coreloop_image_api::v1::ImageReason;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
     App, Error,
     history::{Happened, Photo},
-    metrics::FailureLabels,
-    store::{images, owners},
+    store::{
+        images::{self, Image},
+        owners, places,
+    },
+    thumbnails::{SIZES, key_of},
     times::proto_time,
 };
 
@@ -36,6 +39,7 @@ pub async fn remove(app: &App, user: UserId, id: Uuid) -> Result<(), Error> {
     note(app, &mut tx, id, fact, now).await?;
     app.outbox.write(&mut tx, &facts, now).await?;
     tx.commit().await?;
+    app.recent.forget(user).await;
     Ok(())
 }
 
@@ -60,7 +64,7 @@ pub(crate) async fn note(
     Ok(())
 }
 
-/// The consumer `image.removal`: what was marked goes, object and then row, as often as it is heard.
+/// The consumer `image.removal`: what was marked goes, object and copies and then the row, as often as it is heard.
 #[derive(Debug)]
 pub struct Removal(pub Arc<App>);
 
@@ -72,11 +76,36 @@ impl PassingHandler for Removal {
         let malformed = |_| Failure::permanent("MALFORMED_EVENT", "image_id is no UUID");
         let id: Uuid = fact.image_id.parse().map_err(malformed)?;
         let Some(image) = images::by_id(&app.db, id).await?.filter(|image| !image.is_there()) else { return Ok(()) };
-        if let Err(away) = app.storage.remove(&image.object_key, app.clock.now()).await {
-            app.metrics.failures.get_or_create(&FailureLabels { operation: "delete", code: away.name() }).inc();
-            return Err(Failure::retryable("STORAGE_UNAVAILABLE", away.to_string()));
-        }
+        remove_object(app, &image.object_key).await?;
+        remove_thumbnails(app, &image.object_key).await?;
+        await_the_end_of_its_place(app, &image).await?;
         images::forget(&app.db, id).await?;
         Ok(())
     }
+}
+
+/// Its owner may send to its place for as long as that was signed: what comes goes then.
+async fn await_the_end_of_its_place(app: &App, image: &Image) -> Result<(), Failure> {
+    let life = SignedDuration::from_secs(app.options.upload_secs.into());
+    let over = image.created_at.to_jiff().saturating_add(life).unwrap_or(Timestamp::MAX);
+    if app.clock.now() < over {
+        places::note(&app.db, (image.id, image.user_id), &image.object_key, over).await?;
+    }
+    Ok(())
+}
+
+/// Removes the smaller copies of an object, whichever there are.
+///
+/// # Errors
+/// When storage does not say that they are gone.
+pub async fn remove_thumbnails(app: &App, object_key: &str) -> Result<(), Failure> {
+    for px in SIZES {
+        remove_object(app, &key_of(object_key, px)).await?;
+    }
+    Ok(())
+}
+
+async fn remove_object(app: &App, key: &str) -> Result<(), Failure> {
+    let removed = app.storage.remove(key, app.clock.now()).await;
+    removed.map_err(|away| app.storage_failed("delete", &away))
 }

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use reqwest::{Client, Response, StatusCode, header::HeaderMap};
 use rusty_s3::{Bucket, Credentials, S3Action as _, UrlStyle};
 use secrecy::ExposeSecret as _;
+use uuid::Uuid;
 
-use crate::{Options, key::ObjectKey, signed::Signed};
+use crate::{Options, key::ObjectKey, registering::MOST_BYTES, signed::Signed};
 
 /// What every upload is told to shared caches.
 const CACHE_CONTROL: &str = "public,max-age=3600";
@@ -25,6 +26,7 @@ pub struct Storage {
     upload: Duration,
     get: Duration,
     patience: Duration,
+    whole: Duration,
     // Made at first use: reading the system's certificates takes long.
     client: OnceLock<Client>,
 }
@@ -112,6 +114,7 @@ impl Storage {
             upload: Duration::from_secs(options.upload_secs.into()),
             get: Duration::from_secs(options.get_secs.into()),
             patience: Duration::from_millis(options.s3_timeout_ms),
+            whole: Duration::from_millis(options.s3_bytes_timeout_ms),
             client: OnceLock::new(),
         }
     }
@@ -172,6 +175,49 @@ impl Storage {
             StatusCode::NOT_FOUND => Ok(None),
             status => Err(Away::Answered(status)),
         }
+    }
+
+    /// The bytes of an object; none when storage has it not, or another content than `etag`.
+    ///
+    /// # Errors
+    /// When storage does not give them.
+    pub async fn load(&self, key: &str, etag: &str, now: Timestamp) -> Result<Option<Vec<u8>>, Away> {
+        let bucket = self.bucket.as_ref().ok_or(Away::Unset)?;
+        let url = bucket.get_object(Some(&self.credentials), key).sign_with_time(SHORT, &now);
+        let mut answer = self.client()?.get(url.as_str()).timeout(self.whole).send().await.map_err(silent)?;
+        match answer.status() {
+            StatusCode::OK if said(&answer).etag == etag => {}
+            StatusCode::OK | StatusCode::NOT_FOUND => return Ok(None),
+            status => return Err(Away::Answered(status)),
+        }
+        let (mut bytes, most) = (Vec::new(), usize::try_from(MOST_BYTES).unwrap_or(usize::MAX));
+        while let Some(chunk) = answer.chunk().await.map_err(silent)? {
+            // What was registered is no larger.
+            if bytes.len() + chunk.len() > most {
+                return Ok(None);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Puts a JPEG of ours, which belongs to `owner`.
+    ///
+    /// # Errors
+    /// When storage does not say that it is there.
+    pub async fn put_jpeg(&self, key: &str, owner: Uuid, bytes: Vec<u8>, now: Timestamp) -> Result<(), Away> {
+        let bucket = self.bucket.as_ref().ok_or(Away::Unset)?;
+        let owner = owner.to_string();
+        let headers = [("content-type", "image/jpeg"), ("cache-control", CACHE_CONTROL), (OWNER, owner.as_str())];
+        let mut action = bucket.put_object(Some(&self.credentials), key);
+        for (name, value) in headers {
+            action.headers_mut().insert(name, value);
+        }
+        let url = action.sign_with_time(SHORT, &now);
+        let put = self.client()?.put(url.as_str()).timeout(self.whole).body(bytes);
+        let put = headers.into_iter().fold(put, |put, (name, value)| put.header(name, value));
+        let answer = put.send().await.map_err(silent)?;
+        if answer.status().is_success() { Ok(()) } else { Err(Away::Answered(answer.status())) }
     }
 
     /// Removes an object; one that is not there is removed.

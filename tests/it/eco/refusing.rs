@@ -20,6 +20,7 @@ fn wrong() -> Vec<(&'static str, Method, &'static str, Value, &'static str)> {
     let register = |body: Value, field| ("RegisterImage", Method::POST, "/api/v1/image/callback", body, field);
     vec![
         create(upload(json!({"mime_type": "image/gif"})), "mime_type"),
+        create(upload(json!({"mime_type": "gif"})), "mime_type"),
         create(json!({"content_length": 9}), "mime_type"),
         create(json!({"mime_type": "image/png"}), "content_length"),
         create(upload(json!({"content_length": 10_485_761})), "content_length"),
@@ -51,6 +52,10 @@ fn what_breaks_the_rules_of_its_fields_is_refused_by_every_rpc() {
         let most =
             json!({"mime_type": "image/heic", "content_length": 10_485_760, "gps": {"lat": -90.0, "lng": 180.0}});
         alice.post("/api/v1/image/presigned", &most).await.expect(200);
+        // A format for short.
+        let short = json!({"mime_type": "heic", "content_length": 9});
+        let place = alice.post("/api/v1/image/presigned", &short).await.expect(200);
+        assert_eq!(place["headers"]["Content-Type"], "image/heic");
 
         let bearer = format!("Bearer {}", mesh.machine_token("scan", "image").await);
         let asked = FindImageRequest { image_id: "none".to_owned() }.encode_to_vec();

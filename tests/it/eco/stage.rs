@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use coreloop_image::{Options, storage::Storage, thumbnails::key_of};
 use coreloop_sandbox::{PHOTOS, Photo};
 use coreloop_testkit::{Answer, Persona, Rest, Shared, TestMesh, mesh::Builder, wait_until};
 use http::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// For what goes by events that a busy machine may try twice.
@@ -24,16 +26,21 @@ pub fn mesh() -> Builder {
 pub struct Taken {
     /// Where it was sent to, with an address to load it from.
     pub place: Value,
-    /// As it is kept.
+    /// As it is kept, but for its smaller copies: they come when they come.
     pub image: Value,
 }
 
 impl Taken {
     /// A photo of `who`.
     pub async fn by(who: &Persona, name: &str) -> Self {
-        let place = place(who, photo(name)).await;
-        let etag = sent(&place, photo(name)).await;
-        let image = registered(who, &place, &etag).await.expect(200)["image"].clone();
+        Self::of(who, photo(name)).await
+    }
+
+    /// That photo.
+    pub async fn of(who: &Persona, photo: &'static Photo) -> Self {
+        let place = place(who, photo).await;
+        let etag = sent(&place, photo).await;
+        let image = plain(&registered(who, &place, &etag).await.expect(200)["image"]);
         Self { place, image }
     }
 
@@ -58,6 +65,35 @@ impl Taken {
     pub fn loadable(&self) -> &str {
         self.place["get_url"].as_str().expect("an address")
     }
+}
+
+/// An image as it was answered, but for its smaller copies.
+pub fn plain(image: &Value) -> Value {
+    let mut image = image.clone();
+    for field in ["thumbnail_state", "thumbnails"] {
+        assert!(image.as_object_mut().expect("an image").remove(field).is_some(), "{field}: {image}");
+    }
+    image
+}
+
+/// The images of somebody as they are listed, but for their smaller copies.
+pub async fn listed(who: &Persona) -> Vec<Value> {
+    let page = who.get("/api/v1/image").await.expect(200);
+    page["images"].as_array().expect("images").iter().map(plain).collect()
+}
+
+/// A smaller copy, as storage has it.
+pub async fn copy(mesh: &TestMesh, image: &Value, max_px: u32) -> Answer {
+    let sandbox = coreloop_sandbox::Options::default();
+    let options = Options {
+        s3_endpoint: mesh.stand_ins.as_ref().expect("stand-ins").base().to_owned(),
+        s3_access_key_id: sandbox.s3_access_key_id,
+        s3_access_key_secret: Some(sandbox.s3_access_key_secret.into()),
+        ..Options::default()
+    };
+    let now = Timestamp::from_second(mesh.now()).expect("a time");
+    let key = key_of(image["object_key"].as_str().expect("a key"), max_px);
+    load(Storage::of(&options).get(&key, now).expect("storage is set").expose()).await
 }
 
 /// The sample photo of that name.

@@ -29,7 +29,10 @@ pub async fn create_upload(
         gps: asked.gps.map(|gps| (gps.lat, gps.lng)),
         shot_at: parse("shooted_at", asked.shooted_at.as_ref())?.map(|at| at.as_microsecond()),
     };
-    let place = uploads::create(app, (user, &asked.mime_type), &pending, app.clock.now()).await?;
+    // `jpeg` for short.
+    let short = !asked.mime_type.contains('/');
+    let mime_type = if short { format!("image/{}", asked.mime_type) } else { asked.mime_type };
+    let place = uploads::create(app, (user, &mime_type), &pending, app.clock.now()).await?;
     Ok(Response::new(v1::CreateUploadResponse {
         object_key: place.key.text,
         upload_url: place.upload.url.into_text(),

@@ -8,6 +8,20 @@ use uuid::Uuid;
 /// State of an image that is there.
 pub const THERE: i16 = 1;
 
+/// How far the smaller copies are, as the contract numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[repr(i16)]
+pub enum Thumbnails {
+    /// They are to be made.
+    Pending = 1,
+    /// They are there.
+    Done = 2,
+    /// There are none of its format.
+    Unsupported = 3,
+    /// They cannot be made.
+    Failed = 4,
+}
+
 /// An image.
 #[derive(Debug, Clone)]
 pub struct Image {
@@ -33,6 +47,8 @@ pub struct Image {
     pub shot_at: Option<jiff_sqlx::Timestamp>,
     /// [`THERE`], or marked.
     pub state: i16,
+    /// How far the smaller copies are.
+    pub thumbnails: Thumbnails,
     /// When it was registered.
     pub created_at: jiff_sqlx::Timestamp,
 }
@@ -45,15 +61,19 @@ impl Image {
     }
 }
 
-/// Writes one; `false` when the image is known.
+/// Writes one, and when the command for its smaller copies is sent; `false` when the image is known.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn insert(connection: &mut PgConnection, image: &Image) -> Result<bool, sqlx::Error> {
+pub async fn insert(
+    connection: &mut PgConnection,
+    image: &Image,
+    sent: Option<Timestamp>,
+) -> Result<bool, sqlx::Error> {
     let written = sqlx::query!(
         "insert into image.images (id, user_id, object_key, etag, mime_type, content_length, device_id, gps_lat, gps_lng,
-                                   shot_at, state, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (id) do nothing",
+                                   shot_at, state, created_at, thumbnails, thumbnails_sent_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) on conflict (id) do nothing",
         image.id,
         image.user_id,
         image.object_key,
@@ -66,6 +86,8 @@ pub async fn insert(connection: &mut PgConnection, image: &Image) -> Result<bool
         image.shot_at as _,
         image.state,
         image.created_at as _,
+        image.thumbnails as i16,
+        sent.map(|at| at.to_sqlx()) as _,
     )
     .execute(connection)
     .await?;
@@ -80,7 +102,8 @@ pub async fn by_id(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Image>, s
     sqlx::query_as!(
         Image,
         r#"select id, user_id, object_key, etag, mime_type, content_length, device_id, gps_lat, gps_lng,
-                  shot_at as "shot_at: jiff_sqlx::Timestamp", state, created_at as "created_at: jiff_sqlx::Timestamp"
+                  shot_at as "shot_at: jiff_sqlx::Timestamp", state, thumbnails as "thumbnails: Thumbnails",
+                  created_at as "created_at: jiff_sqlx::Timestamp"
              from image.images where id = $1"#,
         id,
     )
@@ -102,7 +125,8 @@ pub async fn of_user(
     sqlx::query_as!(
         Image,
         r#"select id, user_id, object_key, etag, mime_type, content_length, device_id, gps_lat, gps_lng,
-                  shot_at as "shot_at: jiff_sqlx::Timestamp", state, created_at as "created_at: jiff_sqlx::Timestamp"
+                  shot_at as "shot_at: jiff_sqlx::Timestamp", state, thumbnails as "thumbnails: Thumbnails",
+                  created_at as "created_at: jiff_sqlx::Timestamp"
              from image.images
             where user_id = $1 and state = 1 and ($2::timestamptz is null or (created_at, id) < ($2, $3))
             order by created_at desc, id desc limit $4"#,

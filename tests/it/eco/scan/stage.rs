@@ -9,7 +9,7 @@ use redis::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::eco::stage::{self, LONG, Taken, place, registered, sent};
+use crate::eco::stage::{self, LONG, Taken};
 
 /// Two replicas that the tests of this folder share: each test has people of its own.
 pub static MESH: Shared<TestMesh> = Shared::new(|| Box::pin(mesh().split().replicas(2).start()));
@@ -32,10 +32,7 @@ pub static WHITE: Photo = Photo {
 
 /// That photo, registered.
 pub async fn white(who: &Persona) -> Taken {
-    let place = place(who, &WHITE).await;
-    let etag = sent(&place, &WHITE).await;
-    let image = registered(who, &place, &etag).await.expect(200)["image"].clone();
-    Taken { place, image }
+    Taken::of(who, &WHITE).await
 }
 
 /// The tasks of somebody, newest first.
