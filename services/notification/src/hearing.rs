@@ -52,7 +52,7 @@ pub fn telling(event: &Event) -> Result<Option<Telling>, Failure> {
         "events.character.acquired" => Some(acquired(event.decode()?)?),
         "events.character.acquire_failed" => not_acquired(event.decode()?)?,
         "events.my.profile_updated" => Some(changed(event.decode()?)?),
-        "events.scan.failed" => Some(unseen(event.decode()?)?),
+        "events.scan.failed" => unseen(event.decode()?)?,
         "events.rewards.redemption_issued" => Some(issued(event.decode()?)?),
         "events.rewards.redemption_failed" => Some(not_issued(event.decode()?)?),
         "events.shop.settlement_confirmed" => Some(settled(event.decode()?)?),
@@ -85,9 +85,13 @@ fn changed(fact: MyProfileUpdated) -> Result<Telling, Failure> {
     of(&fact.user_id, Kind::ProfileUpdated, "profile.updated", params)
 }
 
-fn unseen(fact: ScanFailed) -> Result<Telling, Failure> {
+/// Whoever has removed a photo need not be told that nothing was found in it.
+fn unseen(fact: ScanFailed) -> Result<Option<Telling>, Failure> {
+    if fact.reason == "IMAGE_GONE" {
+        return Ok(None);
+    }
     let params = params([("task_id", fact.task_id), ("image_id", fact.image_id), ("reason", fact.reason)]);
-    of(&fact.user_id, Kind::ScanFailed, "scan.failed", params)
+    of(&fact.user_id, Kind::ScanFailed, "scan.failed", params).map(Some)
 }
 
 fn issued(fact: RewardsRedemptionIssued) -> Result<Telling, Failure> {
@@ -180,7 +184,7 @@ mod tests {
             failed("already_owned", "reward").unwrap(),
             failed("character_not_found", "campaign").unwrap(),
             changed(MyProfileUpdated { user_id: me(), ..MyProfileUpdated::default() }).unwrap(),
-            unseen(ScanFailed { user_id: me(), ..ScanFailed::default() }).unwrap(),
+            unseen(ScanFailed { user_id: me(), ..ScanFailed::default() }).unwrap().unwrap(),
             issued(RewardsRedemptionIssued { user_id: me(), ..RewardsRedemptionIssued::default() }).unwrap(),
             not_issued(returned("p")).unwrap(),
             not_issued(returned("")).unwrap(),
@@ -222,8 +226,15 @@ mod tests {
     #[test]
     fn what_is_told_fits_into_a_push() {
         let long = ScanFailed { user_id: me(), reason: "가".repeat(5_000), ..ScanFailed::default() };
-        assert_eq!(unseen(long).unwrap().params.get("reason").map(|text| text.chars().count()), Some(LONGEST));
+        let told = unseen(long).unwrap().unwrap();
+        assert_eq!(told.params.get("reason").map(|text| text.chars().count()), Some(LONGEST));
         let nobody = ScanFailed { user_id: "alice".to_owned(), ..ScanFailed::default() };
         assert_eq!(unseen(nobody).unwrap_err().reason(), "MALFORMED_EVENT");
+    }
+
+    #[test]
+    fn whoever_has_removed_a_photo_is_not_told_that_it_is_gone() {
+        let gone = ScanFailed { user_id: me(), reason: "IMAGE_GONE".to_owned(), ..ScanFailed::default() };
+        assert!(unseen(gone).unwrap().is_none());
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     App,
-    finishing::{Ended, Written, finish},
+    finishing::{Ended, IMAGE_GONE, Written, finish},
     looking::outcome,
     model::{Seen, reason},
     store::tasks::{State, Task, by_id},
@@ -77,7 +77,7 @@ impl CommandHandler for Classifier {
 
 impl Classifier {
     async fn looked_at(&self, task: &Task) -> Result<Came, Failure> {
-        let Some(url) = self.address(task).await? else { return Ok(Came::Failed("IMAGE_GONE".to_owned())) };
+        let Some(url) = self.address(task).await? else { return Ok(Came::Failed(IMAGE_GONE.to_owned())) };
         let (app, began) = (&self.0, Instant::now());
         let seen = app.looking.within(app.model.look(Photo { url: &url, hint: &task.user_input })).await;
         app.metrics.looked(outcome(&seen), began.elapsed(), app.model.is_left_alone());

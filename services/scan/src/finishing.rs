@@ -18,6 +18,9 @@ use crate::{
     verdict::Verdict,
 };
 
+/// Why a task comes to nothing whose photo was removed: nothing can be found of it any more.
+pub const IMAGE_GONE: &str = "IMAGE_GONE";
+
 /// What a task came to.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ended {
@@ -39,14 +42,14 @@ pub enum Written {
 }
 
 /// Writes what a task came to, in the transaction of `connection`, and sends the next that waits. What has a result keeps it; a
-/// failed one may have one yet.
+/// failed one may have one yet, unless its photo was removed.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn finish(app: &App, connection: &mut PgConnection, id: Uuid, ended: Ended) -> Result<Written, Error> {
     let Some(task) = tasks::lock(connection, id).await? else { return Ok(Written::Never) };
     let open = match ended {
-        Ended::Completed(_) => task.state != State::Completed,
+        Ended::Completed(_) => task.state != State::Completed && task.failure != IMAGE_GONE,
         Ended::Failed(_) => task.state == State::Queued,
     };
     if !open {

@@ -1,17 +1,23 @@
-//! What others say: a photo that was registered becomes a task; what a result earned was given, or could not be; whoever leaves takes
-//! everything along.
+//! What others say: a photo that was registered becomes a task, one that was removed ends it; what a result earned was given, or could
+//! not be; whoever leaves takes everything along.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use coreloop_db::Transaction;
 use coreloop_eventing::{Event, Failure, Handler, Topic};
-use coreloop_facts::v1::{AuthUserWithdrawn, CharacterAcquireFailed, CharacterAcquired, ImageRegistered};
+use coreloop_facts::v1::{AuthUserWithdrawn, CharacterAcquireFailed, CharacterAcquired, ImageDeleted, ImageRegistered};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    App, rewarding,
-    store::{tasks::New, users},
+    App, Error,
+    finishing::{Ended, IMAGE_GONE, Written, finish},
+    rewarding,
+    store::{
+        tasks::{New, of_image},
+        users,
+    },
     tasks::begin,
     times,
 };
@@ -30,6 +36,10 @@ impl Handler for Hearing {
             let fact: AuthUserWithdrawn = event.decode()?;
             users::forget(tx, id("user_id", &fact.user_id)?, self.0.clock.now()).await?;
             return Ok(());
+        }
+        if event.topic == Topic::of::<ImageDeleted>()? {
+            let fact: ImageDeleted = event.decode()?;
+            return Ok(removed(&self.0, tx, id("image_id", &fact.image_id)?).await?);
         }
         if event.topic == Topic::of::<CharacterAcquired>()? {
             let fact: CharacterAcquired = event.decode()?;
@@ -53,6 +63,16 @@ impl Handler for Hearing {
         }
         Ok(())
     }
+}
+
+/// A photo was removed: what waits for it, or is under way, comes to nothing; a result stays. One that is heard of before its
+/// registration has no task yet, which comes to nothing by itself.
+async fn removed(app: &App, connection: &mut PgConnection, image: Uuid) -> Result<(), Error> {
+    let Some(task) = of_image(&mut *connection, image).await? else { return Ok(()) };
+    if let Written::Now(task) = finish(app, connection, task, Ended::Failed(IMAGE_GONE.to_owned())).await? {
+        app.metrics.ended(&task);
+    }
+    Ok(())
 }
 
 fn task(app: &App, event: &Event, fact: &ImageRegistered) -> Result<New, Failure> {

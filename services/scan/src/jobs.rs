@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     App, Error,
-    finishing::{Ended, Written, finish},
+    finishing::{Ended, IMAGE_GONE, Written, finish},
     store::{
         tasks::{self, State, Task},
         waiting,
@@ -71,7 +71,7 @@ async fn job(app: &App, id: Uuid, until: Timestamp) -> Result<Option<Job>, Error
             Ok(Some(Job { task, object_key: found.object_key, get_url: found.get_url, cdn_url: found.cdn_url }))
         }
         Ok(None) => {
-            end(app, id, Ended::Failed("IMAGE_GONE".to_owned())).await?;
+            end(app, id, Ended::Failed(IMAGE_GONE.to_owned())).await?;
             Ok(None)
         }
         Err(problem) => {

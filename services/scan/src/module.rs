@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use coreloop_eventing::{Brokers, Consumer, Parts, Queue, Relay};
-use coreloop_facts::v1::{AuthUserWithdrawn, CharacterAcquireFailed, CharacterAcquired, ImageRegistered};
+use coreloop_facts::v1::{AuthUserWithdrawn, CharacterAcquireFailed, CharacterAcquired, ImageDeleted, ImageRegistered};
 use coreloop_scan_api::v1::{
     scan_internal_service_server::ScanInternalServiceServer, scan_service_server::ScanServiceServer,
 };
@@ -73,7 +73,7 @@ fn hearing(app: &Arc<App>, ctx: &Ctx) -> Result<Option<Worker>, BuildError> {
         return Ok(None);
     }
     let consumer = Consumer::new("scan.facts", Parts::of(ctx, "scan")?, Hearing(Arc::clone(app)))?;
-    let consumer = consumer.hears::<ImageRegistered>()?.hears::<AuthUserWithdrawn>()?;
+    let consumer = consumer.hears::<ImageRegistered>()?.hears::<ImageDeleted>()?.hears::<AuthUserWithdrawn>()?;
     Ok(Some(consumer.hears::<CharacterAcquired>()?.hears::<CharacterAcquireFailed>()?.worker()))
 }
 

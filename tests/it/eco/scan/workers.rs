@@ -1,13 +1,16 @@
 //! A worker outside of the mesh: it leases jobs, loads the photos itself, and says what it found.
 
-use coreloop_testkit::{Answer, Rest, TestMesh, mesh::Builder, run, wait_until};
+use coreloop_testkit::{Answer, Rest, TestMesh, mesh::Builder, run, wait::PATIENCE, wait_until};
 use futures::future::join_all;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::stage::{came_to_nothing, ended, found, is_once, looks, mesh, task, told};
-use crate::eco::stage::{LONG, Taken, load, photo};
+use crate::{
+    eco::stage::{LONG, Taken, load, photo},
+    ops::cli::coreloop,
+};
 
 const PULL: &str = "/api/v1/scan/jobs/pull";
 const RESULT: &str = "/api/v1/image/ai-result";
@@ -226,5 +229,66 @@ fn a_job_that_nobody_answers_is_given_up_and_a_photo_that_is_gone_is_none() {
         // What comes after all counts.
         assert_eq!(judged(&worker, &[result(&jobs[0], "can", 0.9)]).await, ["TAKEN"]);
         found(&task(&alice, kept.id(), |task| task["state"] == "TASK_STATE_COMPLETED").await, "CATEGORY_CAN");
+    });
+}
+
+/// What somebody is at comes to nothing when the photo is removed, and what they find of it is late; a result stays.
+#[test]
+fn a_photo_that_is_removed_ends_its_task() {
+    run(async {
+        let mesh = external().start().await;
+        let (alice, worker) = (mesh.persona("alice").await, worker(&mesh).await);
+        let (seen, leased) = (Taken::by(&alice, "can.png").await, Taken::by(&alice, "box.jpg").await);
+        waiting(&mesh, 2).await;
+        let jobs = pulled(&worker, json!({})).await;
+        let of = |taken: &Taken| jobs.iter().find(|job| job["image_id"] == taken.id()).unwrap();
+        assert_eq!(judged(&worker, &[result(of(&seen), "can", 0.9)]).await, ["TAKEN"]);
+        for taken in [&seen, &leased] {
+            alice.delete(&taken.path()).await.expect(200);
+        }
+        // Nobody asks for it any more: the removal itself ends it.
+        let failed = ended(&alice, leased.id()).await;
+        came_to_nothing(&failed, "IMAGE_GONE");
+        assert_eq!(judged(&worker, &[result(of(&leased), "paper", 0.9)]).await, ["ENDED"]);
+        assert_eq!(ended(&alice, leased.id()).await, failed);
+        assert_eq!((told(&mesh, "failed", &failed).await, told(&mesh, "completed", &failed).await), (1, 0));
+        // The removal of the other was heard before.
+        let kept = ended(&alice, seen.id()).await;
+        found(&kept, "CATEGORY_CAN");
+        is_once(&mesh, &alice, &kept).await;
+    });
+}
+
+/// The token of a worker outside comes from the command line: for one service, for minutes, and the audit knows of it.
+#[test]
+fn an_operator_mints_the_token_of_a_worker() {
+    run(async {
+        let mesh = external().modules(&["image", "scan", "ops"]).start().await;
+        let alice = mesh.persona("alice").await;
+        let taken = Taken::by(&alice, "can.png").await;
+        waiting(&mesh, 1).await;
+        let mint = ["keys", "mint", "--service", "vision-worker", "--audience", "scan"];
+        let printed = coreloop(&mesh, &mint).await.fine();
+        let token = printed.trim();
+        assert!(!token.contains(char::is_whitespace), "the token and nothing else");
+        let worker = mesh.rest().with_token(token);
+        assert_eq!(pulled(&worker, json!({})).await[0]["image_id"], taken.id());
+        // What has nothing for workers outside, and who is one of the mesh, has none.
+        for (service, audience, why) in [
+            ("vision-worker", "wallet", "character, scan"),
+            ("vision-worker", "nobody", "character, scan"),
+            ("shop", "scan", "is a service of the mesh"),
+            ("Vision", "scan", "is no name"),
+        ] {
+            let refused =
+                coreloop(&mesh, &["keys", "mint", "--service", service, "--audience", audience]).await.failed();
+            assert!(refused.contains(why), "{service}, {audience}: {refused}");
+        }
+        let audit = coreloop(&mesh, &["audit", "--actor", "cli", "--action", "auth.keys.mint"]).await.fine();
+        assert_eq!(audit.lines().count(), 2, "{audit}");
+        assert!(audit.contains("asked") && audit.contains("done") && audit.contains("vision-worker"), "{audit}");
+        assert!(!audit.contains(token), "what it is, is told to nobody else");
+        mesh.clock.advance(SignedDuration::from_mins(6));
+        wait_until("it is over", PATIENCE, async || worker.post(PULL, &json!({})).send().await.status == 401).await;
     });
 }
