@@ -35,6 +35,7 @@ pub mod hashing;
 pub mod keys;
 pub mod mail;
 pub mod metrics;
+pub mod minting;
 pub mod module;
 pub mod options;
 pub mod outside;

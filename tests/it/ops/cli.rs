@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use coreloop_testkit::{TestMesh, run, surroundings};
+use coreloop_testkit::{TestMesh, mesh::MASTER_KEY, run, surroundings};
 use coreloop_wallet_api::v1::{GrantRequest, GrantResponse};
 use prost::Message as _;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -22,7 +22,7 @@ pub async fn coreloop(mesh: &TestMesh, arguments: &[&str]) -> Said {
     // What the test run is given by the environment is no setting of the product.
     command.args(arguments).env_clear().current_dir(nowhere.path()).kill_on_drop(true);
     command.env("CORELOOP_MODE", "local").env("CORELOOP_DATABASE__URL", mesh.db.url());
-    command.env("CORELOOP_REDIS__URL", mesh.redis.url());
+    command.env("CORELOOP_REDIS__URL", mesh.redis.url()).env("CORELOOP_AUTH__MASTER_KEY", MASTER_KEY);
     if let Some(password) = address.password() {
         command.env("CORELOOP_DATABASE__PASSWORD", password);
     }

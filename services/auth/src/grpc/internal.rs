@@ -1,16 +1,13 @@
 //! `MintInternalToken`, `CheckToken`: tokens of machines.
 
 use aws_lc_rs::hmac;
-use coreloop_access::{
-    Caller, Decision, HeaderView,
-    token::{Claims, Purpose, is_service},
-};
+use coreloop_access::{Caller, Decision, HeaderView, token::is_service};
 use coreloop_auth_api::v1::{self, AuthReason};
-use coreloop_core::{Problem, TokenId};
+use coreloop_core::Problem;
 use secrecy::ExposeSecret as _;
 use tonic::{Request, Response};
 
-use crate::{App, Error, store::users::proto_role};
+use crate::{App, Error, minting, store::users::proto_role};
 
 /// A proof is good for this long around its time.
 const PROOF_SECS: u64 = 30;
@@ -30,15 +27,12 @@ pub async fn mint_internal_token(
     if !proven(secret.expose_secret().as_bytes(), &asked, app.clock.unix()) {
         return Err(AuthReason::MachineUnknown.into());
     }
-    let ttl = app.options.internal_ttl_secs;
-    let (issuer, id, now) = (app.rules.issuer().clone(), TokenId(app.ids.uuid()), app.clock.unix());
-    let claims = Claims::internal(issuer, &asked.service, &asked.audience, id, now, ttl.into());
-    let token = app.keys.signer(Purpose::Internal)?.sign(&claims)?;
-    Ok(Response::new(v1::MintInternalTokenResponse { token, expires_in: i32::try_from(ttl).unwrap_or(i32::MAX) }))
+    let minted = minting::mint(app, &asked.service, &asked.audience)?;
+    let expires_in = i32::try_from(minted.ttl_secs).unwrap_or(i32::MAX);
+    Ok(Response::new(v1::MintInternalTokenResponse { token: minted.token, expires_in }))
 }
 
-/// The proof is the HMAC of what is asked, by the mesh secret, made within 30 s. No token is made that nobody would believe:
-/// the names are held to the rule of those who verify.
+/// The proof is the HMAC of what is asked, by the mesh secret, made within 30 s. Names that nobody would believe prove nothing.
 fn proven(secret: &[u8], asked: &v1::MintInternalTokenRequest, now: i64) -> bool {
     if secret.is_empty() || !is_service(&asked.service) || !is_service(&asked.audience) {
         return false;
