@@ -360,6 +360,26 @@ pub struct ImageDeleted {
     #[prost(message, optional, tag = "3")]
     pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// The smaller copies of a photo were made, or will not be (`image.processed`); key: the user. They may be made after all when whoever looks after
+/// dead letters wants that, which is told again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageProcessed {
+    /// Image.
+    #[prost(string, tag = "1")]
+    pub image_id: ::prost::alloc::string::String,
+    /// User.
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Longest sides of the copies that there are, in pixels, the smallest first; none: see `failure`.
+    #[prost(int32, repeated, tag = "3")]
+    pub thumbnails: ::prost::alloc::vec::Vec<i32>,
+    /// Why there are none, a constant, as `UNREADABLE`; empty unless there are none.
+    #[prost(string, tag = "4")]
+    pub failure: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "5")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// Somebody was at a shop (`location.visited`); key: the user. The first time of a day. Where they stood is no part of it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LocationVisited {
@@ -903,6 +923,9 @@ impl ::coreloop_core::Fact for ImageRegistered {
 }
 impl ::coreloop_core::Fact for ImageDeleted {
     const TYPE: &'static str = "coreloop.event.v1.ImageDeleted";
+}
+impl ::coreloop_core::Fact for ImageProcessed {
+    const TYPE: &'static str = "coreloop.event.v1.ImageProcessed";
 }
 impl ::coreloop_core::Fact for LocationVisited {
     const TYPE: &'static str = "coreloop.event.v1.LocationVisited";

@@ -39,6 +39,22 @@ pub struct Image {
     /// When it was registered.
     #[prost(message, optional, tag = "9")]
     pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// How far its smaller copies are.
+    #[prost(enumeration = "ThumbnailState", tag = "10")]
+    pub thumbnail_state: i32,
+    /// Smaller copies, the smallest first; none unless `thumbnail_state` is done.
+    #[prost(message, repeated, tag = "11")]
+    pub thumbnails: ::prost::alloc::vec::Vec<Thumbnail>,
+}
+/// A smaller copy of an image: a JPEG, upright, without what the photo said of its device and place.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Thumbnail {
+    /// No side is longer than so many pixels; the copy of an image that is smaller is as large as the image.
+    #[prost(int32, tag = "1")]
+    pub max_px: i32,
+    /// Where people load it from.
+    #[prost(string, tag = "2")]
+    pub url: ::prost::alloc::string::String,
 }
 /// What scan says of an image, in its words: `coreloop.scan.v1.Task` has them all.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -73,6 +89,47 @@ pub struct Analysis {
     /// Why it came to nothing; empty unless it did.
     #[prost(string, tag = "10")]
     pub failure: ::prost::alloc::string::String,
+}
+/// How far the smaller copies of an image are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ThumbnailState {
+    /// Not stated.
+    Unspecified = 0,
+    /// They are to be made.
+    Pending = 1,
+    /// They are there.
+    Done = 2,
+    /// There are none of its format (image/heic): the image itself is shown.
+    Unsupported = 3,
+    /// They cannot be made: its bytes are no picture of its format, it is too large, or storage was away for long.
+    Failed = 4,
+}
+impl ThumbnailState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "THUMBNAIL_STATE_UNSPECIFIED",
+            Self::Pending => "THUMBNAIL_STATE_PENDING",
+            Self::Done => "THUMBNAIL_STATE_DONE",
+            Self::Unsupported => "THUMBNAIL_STATE_UNSUPPORTED",
+            Self::Failed => "THUMBNAIL_STATE_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "THUMBNAIL_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "THUMBNAIL_STATE_PENDING" => Some(Self::Pending),
+            "THUMBNAIL_STATE_DONE" => Some(Self::Done),
+            "THUMBNAIL_STATE_UNSUPPORTED" => Some(Self::Unsupported),
+            "THUMBNAIL_STATE_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
 }
 /// Why a call was refused, besides the common reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -453,7 +510,7 @@ pub mod image_internal_service_server {
 /// Asks where to send a photo.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateUploadRequest {
-    /// Its format.
+    /// Its format; `jpeg` is `image/jpeg`, and so are the others.
     #[prost(string, tag = "1")]
     pub mime_type: ::prost::alloc::string::String,
     /// Its bytes; at most 10 MiB.
@@ -647,7 +704,7 @@ pub mod image_service_client {
         }
         /// Signs an upload: where to PUT the bytes, with which headers, within fifteen minutes.
         /// Permission: signed-in user, for themselves.
-        /// Idempotency: each call signs another upload; one that is not used leaves nothing.
+        /// Idempotency: each call signs another upload; one that is not registered within a day is removed.
         /// Emits: nothing.
         /// Reasons: STORAGE_UNAVAILABLE.
         pub async fn create_upload(
@@ -679,7 +736,7 @@ pub mod image_service_client {
         /// Registers what was sent, after storage has said that it is there, of the caller, and as announced.
         /// Permission: signed-in user, of their own upload.
         /// Idempotency: the same object answers the same image; with another etag it is refused.
-        /// Emits: image.registered.
+        /// Emits: image.registered; later image.processed.
         /// Reasons: UPLOAD_NOT_FOUND, ETAG_MISMATCH, TYPE_MISMATCH, SIZE_MISMATCH, STORAGE_UNAVAILABLE.
         pub async fn register_image(
             &mut self,
@@ -813,7 +870,7 @@ pub mod image_service_server {
     pub trait ImageService: std::marker::Send + std::marker::Sync + 'static {
         /// Signs an upload: where to PUT the bytes, with which headers, within fifteen minutes.
         /// Permission: signed-in user, for themselves.
-        /// Idempotency: each call signs another upload; one that is not used leaves nothing.
+        /// Idempotency: each call signs another upload; one that is not registered within a day is removed.
         /// Emits: nothing.
         /// Reasons: STORAGE_UNAVAILABLE.
         async fn create_upload(
@@ -826,7 +883,7 @@ pub mod image_service_server {
         /// Registers what was sent, after storage has said that it is there, of the caller, and as announced.
         /// Permission: signed-in user, of their own upload.
         /// Idempotency: the same object answers the same image; with another etag it is refused.
-        /// Emits: image.registered.
+        /// Emits: image.registered; later image.processed.
         /// Reasons: UPLOAD_NOT_FOUND, ETAG_MISMATCH, TYPE_MISMATCH, SIZE_MISMATCH, STORAGE_UNAVAILABLE.
         async fn register_image(
             &self,
