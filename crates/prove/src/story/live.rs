@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use coreloop_core::{Clock as _, SystemClock};
 use coreloop_testkit::{Socket, SocketHeard, socket::SYNC_PATH};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -150,7 +151,7 @@ impl Ear {
     async fn read(&self, mut socket: Socket, stop: &AtomicBool) {
         while !stop.load(Ordering::SeqCst) {
             match socket.try_next(TICK).await {
-                Some(SocketHeard::Message(message)) => self.heard().note(message, Timestamp::now()),
+                Some(SocketHeard::Message(message)) => self.heard().note(message, SystemClock.now()),
                 Some(SocketHeard::Closed { .. } | SocketHeard::Broken(_)) => return,
                 None => {}
             }

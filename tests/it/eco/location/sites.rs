@@ -2,7 +2,12 @@
 
 use coreloop_core::{Clock as _, Ids as _, id::SystemIds};
 use coreloop_location::{globe::Point, sites};
-use coreloop_testkit::{Fault, TestMesh, mesh::Before, run, wait::{wait_for, wait_until}};
+use coreloop_testkit::{
+    Fault, TestMesh,
+    mesh::Before,
+    run,
+    wait::{wait_for, wait_until},
+};
 use redis::aio::ConnectionManager;
 use serde_json::{Value, json};
 use sqlx::PgPool;
