@@ -14,7 +14,7 @@ use std::{
 };
 
 use coreloop_core::UserId;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, broadcast};
 use uuid::Uuid;
 
 use self::queue::{Pushed, Queue};
@@ -28,6 +28,8 @@ use crate::{
 const ACTS: usize = 256;
 /// Closed sockets that Redis was not told of; the rest it forgets by itself.
 const MOST_CLOSED: usize = 10_000;
+/// Sockets that read the log, or how things are, at once when all of them must.
+const CATCHING_UP: usize = 64;
 
 /// The sockets of this replica.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub struct Hub {
     closed: Mutex<Vec<(UserId, Uuid)>>,
     /// A socket has closed.
     closing: Notify,
+    catching_up: Semaphore,
     acts: broadcast::Sender<Arc<str>>,
     queue: usize,
     metrics: Metrics,
@@ -100,6 +103,7 @@ impl Hub {
             changed: Notify::new(),
             closed: Mutex::default(),
             closing: Notify::new(),
+            catching_up: Semaphore::new(CATCHING_UP),
             acts: broadcast::channel(ACTS).0,
             queue,
             metrics,
@@ -124,6 +128,12 @@ impl Hub {
             self.changed.notify_one();
         }
         Seat { user, socket, hub: Arc::clone(self) }
+    }
+
+    /// Waits for a socket's turn to read what it missed: after a cut all of them would at once, and ask the neighbours, too.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.catching_up.acquire().await.ok()
     }
 
     /// What administrators do, from now on.
@@ -193,7 +203,8 @@ impl Hub {
         socket.change(|state| {
             let before = state.queue.len();
             match word {
-                _ if state.full => {}
+                // Who doubts reads the log, which has it.
+                _ if state.full || state.doubt => {}
                 Word::Broken => state.doubt = true,
                 Word::Message(message) => {
                     if state.queue.push(message.clone()) == Pushed::Full {
@@ -245,6 +256,17 @@ impl Seat {
             }
             self.socket.woken.notified().await;
         }
+    }
+
+    /// The log could not be read: what comes until it is tried again does not wait here, for the log has it.
+    pub fn doubt(&self) {
+        self.socket.change(|state| state.doubt = true);
+    }
+
+    /// A number of the socket's own.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.socket.id
     }
 
     /// Forgets what waits: the log is about to be read, which has it all.
@@ -321,91 +343,4 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-mod tests {
-    use jiff::Timestamp;
-    use serde_json::Map;
-
-    use super::*;
-    use crate::message::Said;
-
-    const USER: UserId = UserId(Uuid::nil());
-
-    fn word(seq: i64) -> Word {
-        let said = Said { kind: Kind::Notification, data: Map::new(), timestamp: Timestamp::UNIX_EPOCH };
-        Word::Message(Message { seq, prev: seq - 1, said: Arc::new(said) })
-    }
-
-    fn all(_: Kind) -> bool {
-        true
-    }
-
-    fn hub(queue: usize) -> Arc<Hub> {
-        Arc::new(Hub::new(queue, Metrics::default()))
-    }
-
-    async fn seq(seat: &Seat) -> i64 {
-        match seat.next().await {
-            Next::Message(message) => message.seq,
-            other => panic!("no message but {other:?}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn each_socket_of_a_user_hears_and_nobody_else_does() {
-        let hub = hub(8);
-        let other = UserId(Uuid::from_u128(1));
-        let (one, two) = (hub.open(USER, Uuid::from_u128(1), all), hub.open(USER, Uuid::from_u128(2), all));
-        let stranger = hub.open(other, Uuid::from_u128(3), all);
-        assert_eq!(hub.size(), (3, 2));
-        hub.heard(USER, &word(1));
-        assert_eq!((seq(&one).await, seq(&two).await), (1, 1));
-        assert!(futures::poll!(std::pin::pin!(stranger.next())).is_pending());
-        drop((one, two, stranger));
-        assert_eq!((hub.size(), hub.any()), ((0, 0), false));
-        assert_eq!(lock(&hub.closed).len(), 3, "Redis is to be told");
-    }
-
-    #[tokio::test]
-    async fn a_slow_socket_ends_alone() {
-        let hub = hub(4);
-        let (slow, fast) = (hub.open(USER, Uuid::from_u128(1), all), hub.open(USER, Uuid::from_u128(2), all));
-        for at in 1..=100 {
-            hub.heard(USER, &word(at));
-            assert_eq!(seq(&fast).await, at);
-        }
-        assert_eq!(slow.next().await, Next::Full);
-        assert_eq!((hub.metrics.failed.get(), hub.metrics.depth.get()), (5, 0), "and nothing of it is kept");
-    }
-
-    #[tokio::test]
-    async fn a_socket_waits_for_its_channel_and_doubts_after_each_rejoining() {
-        let hub = hub(4);
-        let seat = hub.open(USER, Uuid::from_u128(1), all);
-        assert!(futures::poll!(std::pin::pin!(seat.joined())).is_pending());
-        assert_eq!((hub.to_join(10), hub.to_join(10)), (vec![USER], vec![]), "told once");
-        hub.joined(&[USER]);
-        seat.joined().await;
-        assert!(futures::poll!(std::pin::pin!(seat.next())).is_pending(), "it is about to read the log anyway");
-        hub.lost();
-        assert_eq!(hub.to_join(10), [USER]);
-        hub.joined(&[USER]);
-        assert_eq!(seat.next().await, Next::Doubt);
-        let second = hub.open(USER, Uuid::from_u128(2), all);
-        second.joined().await;
-        hub.heard(USER, &Word::Broken);
-        assert_eq!((seat.next().await, second.next().await), (Next::Doubt, Next::Doubt));
-    }
-
-    #[tokio::test]
-    async fn a_channel_is_left_when_nobody_is_there_and_joined_again_by_who_comes_back() {
-        let hub = hub(4);
-        let seat = hub.open(USER, Uuid::from_u128(1), all);
-        hub.joined(&hub.to_join(10));
-        drop(seat);
-        assert_eq!((hub.to_join(10), hub.to_leave(10)), (vec![], vec![USER]));
-        drop(hub.open(USER, Uuid::from_u128(2), all));
-        let back = hub.open(USER, Uuid::from_u128(3), all);
-        assert_eq!((hub.to_leave(10), hub.to_join(10)), (vec![], vec![USER]), "not left under who is back");
-        assert!(futures::poll!(std::pin::pin!(back.joined())).is_pending());
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
 //! What was said to each user, in Redis: the places, the last of it for who comes back, and the channel.
 //!
-//! Four keys a user, in one slot of a cluster: `rt:{user}:seq` the last place, `rt:{user}:log` a stream whose ids are the places,
-//! `rt:{user}:seen:<event>` which events were said, `rt:{user}:open` the sockets. The channel is `rt:{user}`.
+//! Five keys a user, in one slot of a cluster: `rt:{user}:seq` the last place, `rt:{user}:log` a stream whose ids are the places,
+//! `rt:{user}:seen:<event>` which events were said, `rt:{user}:anew` that who passes was lately told to begin anew, `rt:{user}:open` the
+//! sockets. The channel is `rt:{user}`.
 //!
 //! **One event is one script**: known or not, numbered, kept and published together, so that a writer that dies midway, or writes
 //! again what it has written, says nothing twice and leaves no number out. **Places begin at the time in milliseconds**: a Redis
@@ -22,18 +23,26 @@ use crate::{
 
 /// How long the last place of a user is known: far longer than any client asks from.
 const PLACES_SECS: u64 = 7 * 86_400;
-/// How long it is known that an event was said: what is older than the log is not said any more, only counted.
+/// How long it is known that an event was said: what is older than the log is not said any more.
 const SEEN_SECS: u64 = 900;
 /// Redis gets this long for one answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// KEYS: seq, log, seen. ARGV: seconds the log is kept, messages it keeps, seconds of `seen`, seconds of `seq`, channel, 1 to say and 0
-/// to count only, then the messages. What is only counted breaks the log off: who asks from before it begins anew.
+/// KEYS: seq, log, seen, anew. ARGV: seconds the log is kept, messages it keeps, seconds of `seen`, seconds of `seq`, channel, 1 to say
+/// and 0 when it is too late for that, then the messages.
+///
+/// What is too late is a place without a message: who passes it begins anew. One in the time that the log is kept will do, for what
+/// comes too late now happened before that one was put there, and the state that followed it had it all.
 static SAY: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 if not redis.call('set', KEYS[3], '1', 'NX', 'EX', ARGV[3]) then return 0 end
-for i = 7, #ARGV do
+local messages = {unpack(ARGV, 7)}
+if ARGV[6] ~= '1' then
+  if #messages == 0 or not redis.call('set', KEYS[4], '1', 'NX', 'EX', ARGV[1]) then return 1 end
+  messages = {''}
+end
+for _, message in ipairs(messages) do
   local prev = redis.call('get', KEYS[1])
   local seq
   if prev then
@@ -44,13 +53,8 @@ for i = 7, #ARGV do
     seq = time[1] .. string.format('%03d', math.floor(tonumber(time[2]) / 1000))
     redis.call('set', KEYS[1], seq)
   end
-  if ARGV[6] == '1' then
-    redis.call('xadd', KEYS[2], 'MAXLEN', ARGV[2], seq .. '-1', 'p', prev, 'm', ARGV[i])
-    redis.call('publish', ARGV[5], seq .. ' ' .. prev .. ' ' .. ARGV[i])
-  else
-    redis.call('del', KEYS[2])
-    redis.call('publish', ARGV[5], seq .. ' 0 ')
-  end
+  redis.call('xadd', KEYS[2], 'MAXLEN', ARGV[2], seq .. '-1', 'p', prev, 'm', message)
+  redis.call('publish', ARGV[5], seq .. ' ' .. prev .. ' ' .. message)
 end
 redis.call('expire', KEYS[1], ARGV[4])
 redis.call('expire', KEYS[2], ARGV[1])
@@ -102,8 +106,10 @@ return 1
 pub struct Missed {
     /// The messages behind what was asked from, in order.
     pub messages: Vec<Message>,
-    /// They are all there were.
+    /// They are all there were, as far as this version can read them.
     pub complete: bool,
+    /// Some of it was not kept or cannot be read: behind the messages comes the state.
+    pub anew: bool,
     /// The last place of the user.
     pub seq: i64,
 }
@@ -142,14 +148,18 @@ impl Log {
         Self { redis, keep_secs, keep_messages, sockets: options.sockets_per_user }
     }
 
-    /// Says what an event means to a user, once by the event's id. With `old` it is too late to be said: its places are
-    /// counted, and who resumes from before them begins anew. Answers whether it was news.
+    /// Says what an event means to a user, once by the event's id. With `old` it is too late to be said: open sockets are told to
+    /// begin anew instead, and so is who resumes; once in the time that the log is kept, and the log stays. Answers whether it
+    /// was news.
     ///
     /// # Errors
     /// When Redis did not take it; it may have.
     pub async fn say(&self, user: UserId, event: Uuid, said: &[Said], old: bool) -> Result<bool, LogError> {
         let mut call = SAY.prepare_invoke();
-        call.key(key(user, "seq")).key(key(user, "log")).key(key(user, &format!("seen:{event}")));
+        call.key(key(user, "seq"))
+            .key(key(user, "log"))
+            .key(key(user, &format!("seen:{event}")))
+            .key(key(user, "anew"));
         call.arg(self.keep_secs)
             .arg(self.keep_messages)
             .arg(SEEN_SECS)
@@ -184,12 +194,7 @@ impl Log {
         call.key(key(user, "seq")).key(key(user, "log")).arg(since.unwrap_or(i64::MAX)).arg(PLACES_SECS);
         let mut redis = self.redis.clone();
         let (seq, found): (i64, Vec<String>) = timely(call.invoke_async(&mut redis)).await?;
-        let messages: Vec<_> = found.as_chunks::<3>().0.iter().filter_map(entry).collect();
-        // Nought is the place before the first of a user whom nobody has listened to.
-        let since = since.filter(|since| *since > 0);
-        let whole = |since| complete(since, seq, &messages) && messages.len() * 3 == found.len();
-        let complete = since.is_some_and(|since| planted::on(Bug::LostGap) || whole(since));
-        Ok(Missed { messages, complete, seq })
+        Ok(missed(since, seq, &found))
     }
 
     /// Opens a socket of a user, or says that it is still open. False: the user has as many as they may.
@@ -215,35 +220,65 @@ impl Log {
         call.arg(key(user, "open")).arg(socket.to_string());
         timely(call.query_async::<()>(&mut redis)).await
     }
+
+    /// Forgets what was said to a user, their places and their sockets: the account is closed. What was seen forgets itself.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn forget(&self, user: UserId) -> Result<(), LogError> {
+        let mut redis = self.redis.clone();
+        let mut call = redis::cmd("DEL");
+        for what in ["seq", "log", "anew", "open"] {
+            call.arg(key(user, what));
+        }
+        timely(call.query_async::<()>(&mut redis)).await
+    }
 }
 
-/// Nothing is missing between `since`, the messages, and the last place.
-fn complete(since: i64, seq: i64, messages: &[Message]) -> bool {
+/// An entry of the log.
+struct Entry {
+    seq: i64,
+    prev: i64,
+    /// None where nothing was kept, and for what a newer version wrote.
+    said: Option<Said>,
+}
+
+impl Entry {
+    fn read([seq, prev, said]: &[String; 3]) -> Option<Self> {
+        Some(Self { seq: seq.parse().ok()?, prev: prev.parse().ok()?, said: serde_json::from_str(said).ok() })
+    }
+}
+
+/// What the log answers to who asks from `since`.
+fn missed(since: Option<i64>, seq: i64, found: &[String]) -> Missed {
+    let entries: Vec<_> = found.as_chunks::<3>().0.iter().filter_map(Entry::read).collect();
+    // Nought is the place before the first of a user whom nobody has listened to.
+    let since = since.filter(|since| *since > 0);
+    let whole = |since| entries.len() * 3 == found.len() && complete(since, seq, &entries);
+    let complete = since.is_some_and(|since| planted::on(Bug::LostGap) || whole(since));
+    let anew = !complete || entries.iter().any(|entry| entry.said.is_none());
+    let told = |entry: Entry| Some(Message { seq: entry.seq, prev: entry.prev, said: entry.said?.into() });
+    Missed { messages: entries.into_iter().filter_map(told).collect(), complete, anew, seq }
+}
+
+/// Nothing is missing between `since`, the entries, and the last place.
+fn complete(since: i64, seq: i64, entries: &[Entry]) -> bool {
     let mut last = since;
-    for message in messages {
-        if message.prev != last {
+    for entry in entries {
+        if entry.prev != last {
             return false;
         }
-        last = message.seq;
+        last = entry.seq;
     }
     last == seq
 }
 
-/// An entry of the log; none for one that a newer version wrote and this one does not know.
-fn entry([seq, prev, said]: &[String; 3]) -> Option<Message> {
-    Some(Message {
-        seq: seq.parse().ok()?,
-        prev: prev.parse().ok()?,
-        said: serde_json::from_str::<Said>(said).ok()?.into(),
-    })
-}
-
-/// A word on the channel of a user: its place, the place before and the message; without a message the log was broken off.
+/// A word on the channel of a user: its place, the place before and the message; without a message something was not kept.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Word {
     /// A message.
     Message(Message),
-    /// Something was not kept: begin anew.
+    /// Something was not kept: the log says so too.
     Broken,
 }
 
@@ -284,36 +319,46 @@ async fn timely<T>(work: impl Future<Output = Result<T, RedisError>>) -> Result<
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 mod tests {
-    use std::sync::Arc;
-
-    use jiff::Timestamp;
-    use serde_json::Map;
-
     use super::*;
     use crate::message::Kind;
 
-    fn message(prev: i64, seq: i64) -> Message {
-        let said = Said { kind: Kind::Notification, data: Map::new(), timestamp: Timestamp::UNIX_EPOCH };
-        Message { seq, prev, said: Arc::new(said) }
+    const SAID: &str = r#"{"type":"notification","data":{"title":"a b"},"timestamp":"2026-01-02T03:04:05Z"}"#;
+
+    /// What is missed of a log with these places, each behind the place before it: places, complete, anew.
+    fn of(since: i64, seq: i64, log: &[(i64, i64, &str)]) -> (Vec<i64>, bool, bool) {
+        let found: Vec<_> =
+            log.iter().flat_map(|(prev, seq, said)| [seq.to_string(), prev.to_string(), (*said).into()]).collect();
+        let missed = missed(Some(since), seq, &found);
+        assert_eq!(missed.seq, seq);
+        (missed.messages.iter().map(|message| message.seq).collect(), missed.complete, missed.anew)
     }
 
     #[test]
     fn what_is_between_is_complete_or_not() {
-        assert!(complete(7, 7, &[]), "nothing was missed");
-        assert!(!complete(7, 9, &[]), "it is not kept any more");
-        assert!(!complete(9, 7, &[]), "places of another Redis");
-        assert!(complete(7, 9, &[message(7, 8), message(8, 9)]));
-        assert!(!complete(6, 9, &[message(7, 8), message(8, 9)]), "the first is not kept any more");
-        assert!(!complete(7, 9, &[message(7, 8)]), "the last is not kept");
-        assert!(!complete(0, 0, &[message(0, 5)]));
+        assert_eq!(of(7, 7, &[]), (vec![], true, false), "nothing was missed");
+        assert_eq!(of(7, 9, &[]), (vec![], false, true), "it is not kept any more");
+        assert_eq!(of(9, 7, &[]), (vec![], false, true), "places of another Redis");
+        assert_eq!(of(7, 9, &[(7, 8, SAID), (8, 9, SAID)]), (vec![8, 9], true, false));
+        assert!(!of(6, 9, &[(7, 8, SAID), (8, 9, SAID)]).1, "the first is not kept any more");
+        assert!(!of(7, 9, &[(7, 8, SAID)]).1, "the last is not kept");
+        assert!(!of(0, 0, &[(0, 5, SAID)]).1);
+    }
+
+    #[test]
+    fn a_place_without_a_message_begins_anew_and_takes_nothing_from_who_resumes() {
+        let newer = r#"{"type":"newer","data":{},"timestamp":"2026-01-02T03:04:05Z"}"#;
+        for unsaid in ["", newer] {
+            let log = [(7, 8, SAID), (8, 9, unsaid), (9, 10, SAID)];
+            assert_eq!(of(7, 10, &log), (vec![8, 10], true, true), "{unsaid}");
+            assert_eq!(of(9, 10, &log[2..]), (vec![10], true, false), "behind it nobody knows of it: {unsaid}");
+        }
     }
 
     #[test]
     fn a_word_is_read_and_nonsense_is_none() {
-        let said = r#"{"type":"notification","data":{"title":"a b"},"timestamp":"2026-01-02T03:04:05Z"}"#;
-        let Some(Word::Message(message)) = Word::read(&format!("8 7 {said}")) else { panic!("no message") };
+        let Some(Word::Message(message)) = Word::read(&format!("8 7 {SAID}")) else { panic!("no message") };
         assert_eq!((message.seq, message.prev, message.said.kind), (8, 7, Kind::Notification));
         assert_eq!(Word::read("8 0 "), Some(Word::Broken));
         assert_eq!(

@@ -9,11 +9,13 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tonic::{Request, Status};
+use uuid::Uuid;
 
 use crate::{
     App, Error,
     hub::{Next, Seat, seats::COUNTS},
     initial::{self, Bearer},
+    log::Missed,
     message::{Kind, Message, Said},
 };
 
@@ -21,6 +23,10 @@ use crate::{
 const JOINING: Duration = Duration::from_secs(2);
 /// What the edge tells clients of its own; for who reads the stream without a socket it means nothing.
 const IDLE_SECS: u32 = 90;
+/// After the first reading of the log that failed; each pause is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause between two of them.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Messages of one socket.
 pub type Messages = BoxStream<'static, Result<v1::SyncMessage, Status>>;
@@ -89,10 +95,7 @@ impl Syncing {
         };
         let connected = json!({"resumed": missed.complete, "idle_secs": IDLE_SECS});
         self.own(Kind::SyncConnected, connected);
-        match missed.complete {
-            true => missed.messages.iter().for_each(|message| self.tell(message)),
-            false => self.state().await,
-        }
+        self.catch_up(&missed).await;
         Ok(())
     }
 
@@ -111,32 +114,43 @@ impl Syncing {
                 Next::Message(message) if message.seq <= self.last => {}
                 Next::Message(message) if message.prev == self.last => self.tell(&message),
                 // Something between was not heard.
-                Next::Message(_) | Next::Doubt => {
-                    if let Err(error) = self.recover().await {
-                        return self.end(error);
-                    }
+                Next::Message(_) | Next::Doubt => self.recover().await,
+                Next::Full => {
+                    self.ended = true;
+                    return Some(Err(Error::from(RealtimeReason::SlowConsumer).into()));
                 }
-                Next::Full => return self.end(RealtimeReason::SlowConsumer.into()),
             }
         }
     }
 
-    fn end(&mut self, error: Error) -> Option<Result<v1::SyncMessage, Status>> {
-        self.ended = true;
-        Some(Err(error.into()))
+    /// Reads in the log what was missed, as often as it takes: the socket stays open while Redis is away. What waits, and what
+    /// comes meanwhile, is in the log too.
+    async fn recover(&mut self) {
+        let hub = Arc::clone(&self.app.hub);
+        let mut failed = 0;
+        loop {
+            let turn = hub.turn().await;
+            self.seat.forget();
+            match self.app.log.missed(self.user, Some(self.last)).await {
+                Ok(missed) => return self.catch_up(&missed).await,
+                Err(error) => tracing::debug!(%error, failed, "what a socket missed cannot be read now"),
+            }
+            self.seat.doubt();
+            drop(turn);
+            tokio::time::sleep(pause(failed, self.seat.id())).await;
+            failed += 1;
+        }
     }
 
-    /// Reads in the log what was missed, or begins anew where the log has it no more. What waits is in the log too.
-    async fn recover(&mut self) -> Result<(), Error> {
-        self.seat.forget();
-        let missed = self.app.log.missed(self.user, Some(self.last)).await?;
+    /// Tells what the log has, then how things are where that is not all of it.
+    async fn catch_up(&mut self, missed: &Missed) {
         if missed.complete {
             missed.messages.iter().for_each(|message| self.tell(message));
-        } else {
-            self.last = missed.seq;
+        }
+        self.last = missed.seq;
+        if missed.anew {
             self.state().await;
         }
-        Ok(())
     }
 
     async fn state(&mut self) {
@@ -168,5 +182,28 @@ impl Syncing {
 
     fn age_ms(&self, at: Timestamp) -> f64 {
         self.app.clock.now().duration_since(at).as_secs_f64().max(0.0) * 1000.0
+    }
+}
+
+/// The pause after so many readings that failed before: longer each time, and not the same for all sockets.
+fn pause(failed: u32, socket: Uuid) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(1 << failed.min(16)).min(LONGEST_PAUSE);
+    let share = socket.as_u128() as u32 % 512;
+    longest * (512 + share) / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_grows_to_its_bound_and_sockets_do_not_come_together() {
+        let (one, other) = (Uuid::from_u128(0), Uuid::from_u128(511));
+        for failed in 0..100 {
+            let (shorter, longer) = (pause(failed, one), pause(failed, other));
+            assert!(shorter >= FIRST_PAUSE / 2 && shorter < longer && longer < LONGEST_PAUSE, "{shorter:?} {longer:?}");
+            assert!(pause(failed + 1, one) >= shorter);
+        }
+        assert_eq!(pause(99, one), LONGEST_PAUSE / 2);
     }
 }

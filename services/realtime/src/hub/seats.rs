@@ -1,20 +1,24 @@
 //! The loop that tells Redis which sockets are open, so that a user has no more of them over all replicas than they may. What a
-//! killed replica had open stops counting by itself.
+//! killed replica had open stops counting by itself; one that stops gives back what it has.
 
 use std::{sync::Arc, time::Duration};
 
+use coreloop_core::UserId;
 use coreloop_service::Worker;
 use futures::StreamExt as _;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{Hub, lock};
 use crate::log::Log;
 
 /// How long a socket counts after it was last told of.
-pub const COUNTS: Duration = Duration::from_secs(90);
+pub const COUNTS: Duration = Duration::from_secs(30);
 /// Between two rounds.
-const ROUND: Duration = Duration::from_secs(30);
+const ROUND: Duration = Duration::from_secs(10);
+/// Time to give back what is open when the process stops.
+const PARTING: Duration = Duration::from_secs(2);
 /// Questions to Redis that are out at once.
 const AT_ONCE: usize = 32;
 
@@ -33,20 +37,27 @@ async fn keep(hub: &Hub, log: &Log, stop: &CancellationToken) {
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             () = hub.closing.notified() => {}
             _ = rounds.tick() => renew(hub, log).await,
         }
         close(hub, log).await;
     }
+    // Whoever is sent elsewhere finds room there. What is open yet ends with the process.
+    let left = open(hub);
+    lock(&hub.closed).extend(left);
+    if tokio::time::timeout(PARTING, close(hub, log)).await.is_err() {
+        tracing::debug!("not all sockets could be given back");
+    }
+}
+
+fn open(hub: &Hub) -> Vec<(UserId, Uuid)> {
+    let rooms = lock(&hub.rooms);
+    rooms.of.iter().flat_map(|(user, room)| room.sockets.iter().map(|socket| (*user, socket.id))).collect()
 }
 
 async fn renew(hub: &Hub, log: &Log) {
-    let open: Vec<_> = {
-        let rooms = lock(&hub.rooms);
-        rooms.of.iter().flat_map(|(user, room)| room.sockets.iter().map(|socket| (*user, socket.id))).collect()
-    };
-    futures::stream::iter(open)
+    futures::stream::iter(open(hub))
         .for_each_concurrent(AT_ONCE, |(user, socket)| async move {
             if let Err(error) = log.open(user, socket, COUNTS).await {
                 tracing::debug!(%error, "an open socket could not be told of");
