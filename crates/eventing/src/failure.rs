@@ -25,6 +25,14 @@ pub enum Failure {
     /// The database was away or refused for the moment: the event's turn begins again, and nothing is counted.
     #[error("the database is away: {0}")]
     Transient(String),
+    /// A store of the handler's own beside the database was away: as [`Failure::Transient`].
+    #[error("{reason}: {detail}")]
+    Away {
+        /// Stable constant, under which it is given up when it stays away.
+        reason: String,
+        /// For who looks into it. No personal data.
+        detail: String,
+    },
 }
 
 impl Failure {
@@ -38,12 +46,26 @@ impl Failure {
         Self::Permanent { reason: reason.into(), detail: detail.into() }
     }
 
+    /// A store beside the database that is away.
+    pub fn away(reason: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Away { reason: reason.into(), detail: detail.into() }
+    }
+
     /// Stable constant.
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
-            Self::Retryable { reason, .. } | Self::Permanent { reason, .. } => reason,
+            Self::Retryable { reason, .. } | Self::Permanent { reason, .. } | Self::Away { reason, .. } => reason,
             Self::Transient(_) => "DATABASE_AWAY",
+        }
+    }
+
+    /// What is no fault of the event as long as it does not last, as what it counts when it does.
+    pub(crate) fn lasting(&self) -> Option<Self> {
+        match self {
+            Self::Transient(_) => Some(Self::retryable("DATABASE", self.to_string())),
+            Self::Away { reason, detail } => Some(Self::retryable(reason, detail)),
+            Self::Retryable { .. } | Self::Permanent { .. } => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What others say, as messages to whom it concerns.
 //!
 //! The writer acts outside of a transaction and may act again: [`Log::say`] does it once by the event's id. An event that comes
-//! later than the log is kept is counted and not said: whoever was away so long begins with the state anyway.
+//! later than the log is kept is not said: whoever is there, or resumes, begins anew once instead.
 //!
 //! `wallet.posted` alone tells of balances: the wallet says each change of an account in its order. What other facts know of a
 //! balance (`shop.purchase_completed`) travels beside it and may come after what is newer.
@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     App,
     hub::listen::ACTS,
-    log::LogError,
+    log::{Fault, LogError},
     message::{Kind, Said},
 };
 
@@ -32,6 +32,8 @@ enum Meaning {
     To(String, Vec<(Kind, Vec<u8>)>),
     /// What an administrator did.
     Act(v1::AdminActed),
+    /// The account of this user is closed: nothing of them is to be kept.
+    Gone(String),
 }
 
 /// A fact that concerns somebody.
@@ -69,7 +71,9 @@ macro_rules! hears {
 
 hears! {
     AdminActed
+    AuthUserWithdrawn
     CharacterAcquired
+    MyBadgeEarned
     MyFootprintMoved
     MyProfileUpdated
     MyStreakMoved
@@ -95,14 +99,14 @@ impl PassingHandler for Writer {
         match meaning(event)? {
             Meaning::Act(acted) => self.acted(&acted).await,
             Meaning::To(user, messages) => self.tell(event, &user, messages).await,
+            Meaning::Gone(user) => self.0.log.forget(id(&user)?).await.map_err(failed),
         }
     }
 }
 
 impl Writer {
     async fn tell(&self, event: &Event, user: &str, messages: Vec<(Kind, Vec<u8>)>) -> Result<(), Failure> {
-        let user: UserId =
-            user.parse().map_err(|_| Failure::permanent("MALFORMED_EVENT", "the user of the event is no id"))?;
+        let user = id(user)?;
         let said = messages
             .into_iter()
             .map(|(kind, message)| said(kind, &message, event.created_at))
@@ -110,7 +114,7 @@ impl Writer {
         let app = &self.0;
         let age = app.clock.now().duration_since(event.created_at).as_secs();
         let old = age > i64::try_from(app.options.keep_secs).unwrap_or(i64::MAX);
-        app.log.say(user, event.id, &said, old).await.map_err(away)?;
+        app.log.say(user, event.id, &said, old).await.map_err(failed)?;
         Ok(())
     }
 
@@ -121,13 +125,22 @@ impl Writer {
             "act": acted.act, "actor_user_id": acted.actor_user_id, "subject": acted.subject, "reason": acted.reason,
             "at": at,
         });
-        self.0.log.publish(ACTS, &told.to_string()).await.map_err(away)
+        self.0.log.publish(ACTS, &told.to_string()).await.map_err(failed)
     }
 }
 
+fn id(user: &str) -> Result<UserId, Failure> {
+    user.parse().map_err(|_| Failure::permanent("MALFORMED_EVENT", "the user of the event is no id"))
+}
+
 /// Redis is this service's own store: while it is away the event waits, and nothing is counted.
-fn away(error: LogError) -> Failure {
-    Failure::Transient(error.to_string())
+fn failed(error: LogError) -> Failure {
+    let told = error.to_string();
+    match error.lies_in() {
+        Fault::Redis => Failure::away("LOG_AWAY", told),
+        Fault::Keys => Failure::permanent("LOG_REFUSED", told),
+        Fault::Unknown => Failure::retryable("LOG_REFUSED", told),
+    }
 }
 
 /// A message as it stands in the log: what the contract says, as JSON.
@@ -141,6 +154,12 @@ fn said(kind: Kind, message: &[u8], timestamp: Timestamp) -> Result<Said, Failur
 impl Tells for v1::AdminActed {
     fn means(self) -> Meaning {
         Meaning::Act(self)
+    }
+}
+
+impl Tells for v1::AuthUserWithdrawn {
+    fn means(self) -> Meaning {
+        Meaning::Gone(self.user_id)
     }
 }
 
@@ -182,6 +201,31 @@ mod tests {
         assert!(data.get("balance_after").is_none_or(Value::is_null), "nobody knows it here: {data}");
         let (_, messages) = told(v1::ShopPurchaseRequested::default());
         assert!(messages.is_empty(), "a fact without its message says nothing");
+        let badge = v1::MyBadgeEarned { user_id: "7".to_owned(), code: "week".to_owned(), ..Default::default() };
+        let (user, messages) = told(badge);
+        let data = Value::Object(messages[0].data.clone());
+        assert_eq!((user.as_str(), &data["achievement_code"], &data["unlocked"]), ("7", &json!("week"), &json!(true)));
+        assert_eq!(data["progress"].as_f64(), Some(1.0));
+    }
+
+    #[test]
+    fn what_is_away_comes_back_and_what_is_refused_does_not() {
+        let io = || LogError::Redis(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into());
+        let refused = |line: &str| {
+            let answer = redis::parse_redis_value(format!("{line}\r\n").as_bytes()).unwrap();
+            failed(LogError::Redis(answer.extract_error().unwrap_err()))
+        };
+        for away in [failed(LogError::Late), failed(io())] {
+            assert!(matches!(&away, Failure::Away { reason, .. } if reason == "LOG_AWAY"), "{away:?}");
+        }
+        for line in ["-LOADING x", "-MASTERDOWN x", "-READONLY x", "-OOM x", "-MISCONF x", "-NOPERM x", "-BUSY x"] {
+            let failure = refused(line);
+            assert!(matches!(failure, Failure::Away { .. }), "{line}: {failure:?}");
+        }
+        let failure = refused("-WRONGTYPE x");
+        assert!(matches!(&failure, Failure::Permanent { reason, .. } if reason == "LOG_REFUSED"), "{failure:?}");
+        let failure = refused("-ERR user_script:1: x");
+        assert!(matches!(&failure, Failure::Retryable { reason, .. } if reason == "LOG_REFUSED"), "{failure:?}");
     }
 
     #[test]
@@ -189,6 +233,7 @@ mod tests {
         let said: BTreeSet<&str> = [
             told(v1::WalletPosted { currency: coreloop_wallet_api::v1::Currency::Point.into(), ..Default::default() }),
             told(v1::RewardsGranted::default()),
+            told(v1::MyBadgeEarned::default()),
             told(v1::MyStreakMoved::default()),
             told(v1::MyFootprintMoved::default()),
             told(v1::NotificationCreated::default()),
@@ -202,7 +247,6 @@ mod tests {
         let not_yet = [
             "sync_connected",
             "initial_state",
-            "achievement_progress",
             "stats_update",
             "user_action",
             "mission_update",

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use coreloop_db::deadline;
 use coreloop_my_api::v1::{GetSummaryRequest, my_service_client::MyServiceClient};
 use coreloop_notification_api::v1::{GetUnreadCountRequest, notification_service_client::NotificationServiceClient};
 use coreloop_wallet_api::v1::{ListBalancesRequest, wallet_service_client::WalletServiceClient};
 use prost::Message;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use tonic::{
     Request, Response, Status,
     metadata::{Ascii, MetadataValue},
@@ -84,13 +86,15 @@ async fn part<M: Message>(
     if !served {
         return (name, None);
     }
-    let answer = match tokio::time::timeout(within, asking).await {
-        Ok(Ok(answer)) => answer.into_inner().encode_to_vec(),
-        Ok(Err(status)) => {
+    // Who is asked hears how long it has, and stops when nobody waits any more.
+    let until = Instant::now() + deadline::at_most(within);
+    let answer = match deadline::scope(until, deadline::within(within, asking)).await {
+        Some(Ok(answer)) => answer.into_inner().encode_to_vec(),
+        Some(Err(status)) => {
             tracing::debug!(part = name, code = ?status.code(), "a part of the state could not be had");
             return (name, None);
         }
-        Err(_) => {
+        None => {
             tracing::debug!(part = name, "a part of the state did not come in time");
             return (name, None);
         }
@@ -122,6 +126,15 @@ mod tests {
         assert_eq!(asked_within(true, std::future::pending()).await, ("wallet", None));
         assert_eq!(asked_within(true, async { Err(Status::unavailable("away")) }).await, ("wallet", None));
         assert_eq!(asked_within(false, std::future::pending()).await, ("wallet", None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_asked_hears_how_long_it_has() {
+        let asking = async {
+            assert_eq!(deadline::remaining(), Some(Duration::from_millis(300)));
+            Ok(Response::new(ListBalancesResponse::default()))
+        };
+        assert!(asked_within(true, asking).await.1.is_some());
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! that came back empty goes on above what anybody has seen. **Each message names the place before its own**, so that whoever
 //! misses one knows it and reads the log.
 
+mod fault;
+
 use std::{sync::LazyLock, time::Duration};
 
 use coreloop_core::UserId;
@@ -16,6 +18,7 @@ use coreloop_planted::{self as planted, Bug};
 use redis::{RedisError, Script, aio::ConnectionManager};
 use uuid::Uuid;
 
+pub use self::fault::{Fault, LogError};
 use crate::{
     Options,
     message::{Message, Said},
@@ -112,17 +115,6 @@ pub struct Missed {
     pub anew: bool,
     /// The last place of the user.
     pub seq: i64,
-}
-
-/// Redis did not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// It answered an error or is away.
-    #[error("Redis: {0}")]
-    Redis(#[from] RedisError),
-    /// It did not answer in time.
-    #[error("Redis did not answer in time")]
-    Late,
 }
 
 /// The log of all users. Cheap to clone.

@@ -29,8 +29,8 @@ pub(super) struct Breath<'a> {
 impl Breath<'_> {
     pub(super) async fn draw(&mut self, failure: &Failure) {
         match failure {
-            Failure::Transient(_) => {
-                tracing::debug!(%failure, consumer = self.consumer, "an event waits for the database");
+            Failure::Transient(_) | Failure::Away { .. } => {
+                tracing::debug!(%failure, consumer = self.consumer, "an event waits for what is away");
             }
             _ => tracing::warn!(%failure, consumer = self.consumer, "the database refuses what is known of an event"),
         }

@@ -16,7 +16,8 @@ use crate::{Error, Event, Failure, Parts, store, store::inbox::Claim};
 pub trait PassingHandler: Send + Sync + 'static {
     /// Acts on `event`. No transaction is open, so others may be called. **It may come to be done again**, and must have its
     /// effect once by the event's id: see [`Consumer::passing`]. [`Failure::Transient`] is for a database of one's own that is away,
-    /// and begins again without a count; somebody else who is away is [`Failure::Retryable`].
+    /// [`Failure::Away`] for another store of one's own: both begin again without a count; somebody else who is away is
+    /// [`Failure::Retryable`].
     async fn act(&self, event: &Event) -> Result<(), Failure>;
 }
 

@@ -153,20 +153,22 @@ impl Turn<'_> {
         }
     }
 
-    /// One try, and more while only the database is in the way.
+    /// One try, and more while only the database, or what the handler keeps elsewhere, is in the way.
     async fn decide(&self, event: &Event, held: bool) -> Outcome {
         let (call, began, mut breath) = (self.call(event), Instant::now(), self.breath());
         let outcome = loop {
             match self.transact(event, held, &call).await {
                 Ok(outcome) => break outcome,
-                Err(failure @ Failure::Transient(_)) => {
-                    // What the database refuses while it is there may be for the event.
-                    if began.elapsed() > self.consumer.within * 2 && self.database_answers().await {
-                        break Outcome::Failed(Failure::retryable("DATABASE", failure.to_string()));
+                Err(failure) => match failure.lasting() {
+                    Some(lasting) => {
+                        // What is refused while the database is there may be for the event.
+                        if began.elapsed() > self.consumer.within * 2 && self.database_answers().await {
+                            break Outcome::Failed(lasting);
+                        }
+                        breath.draw(&failure).await;
                     }
-                    breath.draw(&failure).await;
-                }
-                Err(failure) => break Outcome::Failed(failure),
+                    None => break Outcome::Failed(failure),
+                },
             }
         };
         let name = match &outcome {

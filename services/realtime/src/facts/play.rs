@@ -103,6 +103,13 @@ impl Tells for v1::MyStreakMoved {
     }
 }
 
+impl Tells for v1::MyBadgeEarned {
+    fn means(self) -> Meaning {
+        let earned = told::AchievementProgress { achievement_code: self.code, progress: 1.0, unlocked: true };
+        Meaning::To(self.user_id, vec![typed(Kind::AchievementProgress, &earned)])
+    }
+}
+
 impl Tells for v1::MyFootprintMoved {
     fn means(self) -> Meaning {
         let moved = [
