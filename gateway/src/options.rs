@@ -33,7 +33,7 @@ pub struct Options {
     pub strict_unknown_fields: bool,
     /// Serve `/docs` and `/openapi.json`.
     pub docs: bool,
-    /// Seconds between heartbeats on an idle event stream.
+    /// Seconds between heartbeats on an idle stream of events or lines.
     pub heartbeat_secs: u64,
     /// Which web pages may call.
     pub cors: Cors,

@@ -1,8 +1,9 @@
 //! Server streams: a JSON line a message, or server-sent events where the client asks for them.
 //!
 //! A failure before the first message is a reply of its own, `{"error":…}` with the mapped status. After it the status
-//! line is gone, so the failure is the last line. An event stream does not wait for its first message longer than
-//! a second: browsers report a stream as open only once its headers have come. Events carry no id, for the edge has no
+//! line is gone, so the failure is the last line. A stream does not wait for its first message longer than
+//! a second: browsers report a stream as open only once its headers have come. While it says nothing it beats, by comments of events
+//! and by empty lines: whoever is between closes what is silent. Events carry no id, for the edge has no
 //! place to go on from: a stream begins with the state, and each of its messages is whole (docs/streams.md).
 
 use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -33,8 +34,11 @@ use crate::{
 };
 
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
-const HEARTBEAT: Bytes = Bytes::from_static(b": keep-alive\n\n");
-/// How long an event stream waits for its first message before its headers are sent.
+/// Of an event stream: a comment.
+const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n\n");
+/// Of lines: one that says nothing.
+const EMPTY: Bytes = Bytes::from_static(b"\n");
+/// How long a stream waits for its first message before its headers are sent.
 const FIRST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,8 +68,9 @@ pub(crate) async fn serve(shared: &Arc<Shared>, ready: Ready<'_>) -> Result<Resp
     };
     let first = async {
         match shape {
-            Shape::Events => timeout(FIRST, pump.message()).await.unwrap_or(Ok(First::Later)),
-            _ => pump.message().await,
+            // Its type is in its first message, and what is not ours is not to be told empty lines.
+            Shape::Raw => pump.message().await,
+            Shape::Lines | Shape::Events => timeout(FIRST, pump.message()).await.unwrap_or(Ok(First::Later)),
         }
     };
     let first = unless_stopping(&shared.stopping, first).await.map_err(Failure::in_stream)?;
@@ -187,11 +192,15 @@ impl Pump {
         }
         let stopping = self.shared.stopping.clone();
         let beat = Duration::from_secs(self.shared.options.heartbeat_secs);
-        let events = self.shape == Shape::Events;
+        let (beats, heartbeat) = match self.shape {
+            Shape::Lines => (true, EMPTY),
+            Shape::Events => (true, COMMENT),
+            Shape::Raw => (false, EMPTY),
+        };
         let next = tokio::select! {
             next = self.message() => next,
             () = stopping.cancelled() => Err(Failure::from(restarting())),
-            () = tokio::time::sleep(beat), if events => return Some(HEARTBEAT),
+            () = tokio::time::sleep(beat), if beats => return Some(heartbeat),
         };
         match next {
             Ok(First::Message(message)) => match self.frame(&message) {

@@ -226,13 +226,17 @@ impl Watcher {
 }
 
 async fn line(open: &mut Open) -> Heard {
-    match open.until(b"\n").await {
-        Ok(Some(line)) => {
-            let line: Value = serde_json::from_slice(&line).expect("a line is JSON");
-            line.get("error").map_or_else(|| Heard::Message(line["result"].clone()), Heard::of_json)
-        }
-        Ok(None) => Heard::Ended,
-        Err(error) => Heard::Broken(error.to_string()),
+    loop {
+        return match open.until(b"\n").await {
+            // A heartbeat.
+            Ok(Some(line)) if line.trim_ascii().is_empty() => continue,
+            Ok(Some(line)) => {
+                let line: Value = serde_json::from_slice(&line).expect("a line is JSON");
+                line.get("error").map_or_else(|| Heard::Message(line["result"].clone()), Heard::of_json)
+            }
+            Ok(None) => Heard::Ended,
+            Err(error) => Heard::Broken(error.to_string()),
+        };
     }
 }
 

@@ -87,6 +87,9 @@ pub(crate) enum Fault {
     /// More than is taken.
     #[error("a message larger than is taken")]
     TooLarge,
+    /// Frames without end that say nothing.
+    #[error("more frames than are taken")]
+    TooMany,
 }
 
 impl Fault {
@@ -97,6 +100,7 @@ impl Fault {
             Self::Binary => Close::BINARY,
             Self::NotText => Close::NOT_TEXT,
             Self::TooLarge => Close::TOO_LARGE,
+            Self::TooMany => Close::TOO_MANY,
         }
     }
 }

@@ -10,6 +10,9 @@ use super::{
     frame::{Fault, Head, Opcode, mask},
 };
 
+/// Frames without a message, pings and pongs and empty pieces, that a client may send between two of our pings.
+const SPARE: u32 = 1_000;
+
 /// Something that a client said.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Said {
@@ -32,12 +35,19 @@ pub(crate) struct Incoming {
     at: usize,
     /// The pieces of a text that has not ended; none while none has begun.
     text: Option<Vec<u8>>,
+    /// Frames without a message that may come yet.
+    spare: u32,
 }
 
 impl Incoming {
     /// Takes messages of at most `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, held: Vec::new(), at: 0, text: None }
+        Self { limit, held: Vec::new(), at: 0, text: None, spare: SPARE }
+    }
+
+    /// From now on so many frames without a message may come again.
+    pub(crate) fn beat(&mut self) {
+        self.spare = SPARE;
     }
 
     /// Takes what came. To be followed by [`Incoming::next`] until that says none: what is kept stays bounded so.
@@ -64,6 +74,12 @@ impl Incoming {
             mask(payload, head.mask);
             let said = take(&mut self.text, &head, payload)?;
             self.at = end;
+            let empty = match said {
+                Some(Said::Ping(_) | Said::Pong) => true,
+                Some(Said::Text(_) | Said::Close(_)) => false,
+                None => length == 0,
+            };
+            self.spare = self.spare.checked_sub(u32::from(empty)).ok_or(Fault::TooMany)?;
             if said.is_some() {
                 return Ok(said);
             }
@@ -213,6 +229,28 @@ mod tests {
             (control(&[3, 232, 0xff], Control::Close), 1007),
         ] {
             assert_eq!(fault(&bytes).close().code(), code, "{:x?}", &bytes[..bytes.len().min(12)]);
+        }
+    }
+
+    #[test]
+    fn frames_that_say_nothing_are_bounded_between_two_beats() {
+        for frame in [control(b"a", Control::Ping), control(b"", Control::Pong), more(b"", false)] {
+            let mut incoming = Incoming::new(LIMIT);
+            all(&mut incoming, &text_frame(b"a", false)).unwrap();
+            for beat in 0..3 {
+                for at in 0..SPARE {
+                    assert!(all(&mut incoming, &frame).is_ok(), "{beat} {at}");
+                }
+                match beat {
+                    2 => assert_eq!(all(&mut incoming, &frame), Err(Fault::TooMany)),
+                    _ => incoming.beat(),
+                }
+            }
+        }
+        let mut incoming = Incoming::new(LIMIT);
+        all(&mut incoming, &text_frame(b"a", false)).unwrap();
+        for _ in 0..2 * SPARE {
+            all(&mut incoming, &more(b"a", false)).unwrap();
         }
     }
 

@@ -1,14 +1,15 @@
 //! The stream behind a socket: opened as any server stream, when it is known who asks; or as one in both directions, where the RPC's
 //! client streams, too.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
+use coreloop_core::{Problem, Reason};
 use coreloop_service::{Link, call::once, frame};
 use http::{HeaderMap, HeaderValue, header, uri::PathAndQuery};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tonic::{Status, body::Body};
 
 use crate::{
@@ -20,6 +21,10 @@ use crate::{
 
 /// Messages of a client that its service has not taken yet.
 const UNTAKEN: usize = 16;
+/// Time in which a service opens a stream, or says why not: nobody hears the client meanwhile, and its place is held.
+const OPENING: Duration = Duration::from_secs(10);
+/// When the client of a service that did not is to come back.
+const COME_BACK: Duration = Duration::from_secs(1);
 
 /// A call that is ready to be made.
 pub(crate) struct Opening {
@@ -65,7 +70,7 @@ impl Opening {
     /// Opens it. Its metadata, and the way of its messages.
     ///
     /// # Errors
-    /// The status of the service, UNAVAILABLE when it is away or the edge drains.
+    /// The status of the service, UNAVAILABLE when it is away, does not answer in time, or the edge drains.
     pub(crate) async fn open(self: Box<Self>, shared: &Shared) -> Result<(HeaderMap, Line), Failure> {
         let Self { link, path, metadata, message, both_ways } = *self;
         let limit = shared.options.reply_limit_bytes;
@@ -83,8 +88,7 @@ impl Opening {
             let (told, messages) = call::open_both_ways(link, path, metadata, body(taken), limit).await?;
             Ok::<_, Status>((told, Line { messages, said: Some(telling) }))
         };
-        let opened = shared.stopping.run_until_cancelled(opening).await;
-        opened.unwrap_or_else(|| Err(restarting().into())).map_err(Failure::from)
+        in_time(shared, opening).await
     }
 
     /// Whether the service would open it: with a client that says nothing and goes.
@@ -94,8 +98,20 @@ impl Opening {
     pub(crate) async fn admitted(self, shared: &Shared) -> Result<(), Failure> {
         let limit = shared.options.reply_limit_bytes;
         let opening = call::open_both_ways(self.link, self.path, self.metadata, Body::empty(), limit);
-        let opened = shared.stopping.run_until_cancelled(opening).await;
-        opened.unwrap_or_else(|| Err(restarting().into())).map(|_| ()).map_err(Failure::from)
+        in_time(shared, opening).await.map(|_| ())
+    }
+}
+
+/// What comes of opening a stream within [`OPENING`], unless the edge drains.
+async fn in_time<T>(shared: &Shared, opening: impl Future<Output = Result<T, Status>>) -> Result<T, Failure> {
+    match shared.stopping.run_until_cancelled(timeout(OPENING, opening)).await {
+        Some(Ok(opened)) => opened.map_err(Failure::from),
+        Some(Err(_)) => {
+            let problem =
+                Problem::common(Reason::DependencyUnavailable, "the service does not open the stream in time");
+            Err(problem.retry_after(COME_BACK).into())
+        }
+        None => Err(restarting().into()),
     }
 }
 

@@ -56,6 +56,8 @@ pub(super) enum Step {
     Trailers(HeaderMap),
     /// Answers nothing more and does not end.
     Hang,
+    /// As the first: does not even begin to answer.
+    Mute,
     /// A fault of the code that makes the stream.
     Panic,
 }
@@ -117,11 +119,14 @@ impl Peer {
         let Some((headers, steps)) = self.replies.lock().unwrap().pop_front() else {
             return Ok(Status::unimplemented("the peer has no reply left").into_http());
         };
+        if matches!(steps.first(), Some(Step::Mute)) {
+            std::future::pending::<()>().await;
+        }
         let frames = futures::stream::unfold(VecDeque::from(steps), |mut steps| async move {
             let frame = match steps.pop_front()? {
                 Step::Message(message) => Frame::data(framed(&message)),
                 Step::Trailers(trailers) => Frame::trailers(trailers),
-                Step::Hang => std::future::pending().await,
+                Step::Hang | Step::Mute => std::future::pending().await,
                 Step::Panic => panic!("a fault of the stream"),
             };
             Some((Ok::<_, Status>(frame), steps))

@@ -159,6 +159,22 @@ async fn a_late_token_opens_the_stream_and_not_before() {
     assert_eq!(stage.scene.peer.last().headers["authorization"], "Bearer a.b.c");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_open_the_stream_holds_nobodys_place() {
+    let stage = Stage::new(Options::default());
+    let began = tokio::time::Instant::now();
+    stage.scene.peer.answers(vec![Step::Mute]);
+    let mut client = stage.open(None).await;
+    client.send(Message::text(AUTH)).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(60), end(&mut client)).await;
+    assert_eq!(ended.expect("it ends"), (1013, "DEPENDENCY_UNAVAILABLE".to_owned()));
+    assert!((10..12).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    stage.scene.peer.answers(vec![Step::Mute]);
+    let shaken = tokio::time::timeout(Duration::from_secs(60), stage.shake(Some("Bearer a.b.c"), 64)).await;
+    let (response, _) = shaken.expect("it is answered");
+    assert_eq!((response.status().as_u16(), response.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+}
+
 #[tokio::test]
 async fn a_late_token_that_is_refused_closes_with_the_reason() {
     for (reason, expected) in [
@@ -274,6 +290,31 @@ async fn a_client_that_talks_without_end_is_closed() {
         client.send(Message::text("{}")).await.unwrap();
     }
     assert_eq!(end(&mut client).await.0, 1008);
+}
+
+#[tokio::test]
+async fn a_client_that_pings_without_end_is_closed() {
+    let stage = Stage::new(Options::default());
+    stage.scene.peer.answers(vec![Step::Hang]);
+    let (mut says, mut hears) = stage.open(Some("Bearer a.b.c")).await.split();
+    let pinging = async {
+        // It may be closed before the last is sent.
+        for _ in 0..1_100 {
+            if says.send(Message::Ping(bytes::Bytes::new())).await.is_err() {
+                break;
+            }
+        }
+    };
+    let closed = async {
+        loop {
+            match hears.next().await {
+                Some(Ok(Message::Close(Some(close)))) => break u16::from(close.code),
+                Some(Ok(_)) => {}
+                other => panic!("no goodbye but {other:?}"),
+            }
+        }
+    };
+    assert_eq!(tokio::join!(pinging, closed).1, 1008);
 }
 
 #[tokio::test]

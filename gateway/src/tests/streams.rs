@@ -68,16 +68,33 @@ async fn a_failed_event_stream_ends_with_an_error_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_event_stream_opens_and_beats() {
-    let scene = Scene::new();
-    scene.peer.answers(vec![Step::Hang]);
-    let response = scene.send(events("/watch/x")).await;
-    assert_eq!(response.status(), 200);
-    let mut body = response.into_body();
-    for _ in 0..2 {
-        let beat = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        assert_eq!(beat, ": keep-alive\n\n");
+async fn an_idle_stream_opens_and_beats() {
+    let plain = Request::get("/watch/x").body(Body::empty()).unwrap();
+    for (request, expected) in [(events("/watch/x"), ": keep-alive\n\n"), (plain, "\n")] {
+        let scene = Scene::new();
+        scene.peer.answers(vec![Step::Hang]);
+        let began = tokio::time::Instant::now();
+        let opened = tokio::time::timeout(std::time::Duration::from_secs(60), scene.send(request)).await;
+        let response = opened.expect("its headers come");
+        assert_eq!((response.status().as_u16(), began.elapsed().as_secs()), (200, 1));
+        let mut body = response.into_body();
+        for beats in 1..=2 {
+            let beat = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(beat, expected);
+            assert_eq!(began.elapsed().as_secs(), 1 + 15 * beats);
+        }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_handed_on_as_it_is_has_no_beat() {
+    let scene = Scene::new();
+    let chunk = message("google.api.HttpBody", json!({"contentType": "text/csv", "data": "YSxiCg=="}));
+    scene.peer.answers(vec![Step::Message(chunk), Step::Hang]);
+    let mut body = scene.send(Request::get("/fetch/x").body(Body::empty()).unwrap()).await.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "a,b\n");
+    let more = tokio::time::timeout(std::time::Duration::from_secs(120), body.frame()).await;
+    assert!(more.is_err(), "{more:?}");
 }
 
 #[tokio::test]

@@ -182,7 +182,7 @@ async fn over_rest(rest: &Rest, route: &Route, token: &str) -> Said {
         call = call.json(&json!({}));
     }
     if route.server_streaming {
-        // An event stream is open within a second; a line comes when there is something to say, which may be never.
+        // It is open within a second, and may never end.
         let open = call.clone().header("accept", "text/event-stream").open().await;
         if open.status == 200 {
             return Said::Passed;
