@@ -12,6 +12,7 @@ mod notification;
 mod realtime;
 mod realtime_breaking;
 mod realtime_cutting;
+mod realtime_lasting;
 mod recent;
 mod refusing;
 mod saga_faults;
