@@ -15,7 +15,7 @@ pub async fn replay(app: &App, request: Request<v1::ReplayRequest>) -> Result<Re
     let missed = app.log.missed(user, Some(request.get_ref().since)).await?;
     Ok(Response::new(v1::ReplayResponse {
         messages: missed.messages.iter().map(|message| message.told(user)).collect(),
-        complete: missed.complete,
+        complete: !missed.anew,
         seq: missed.seq,
     }))
 }
