@@ -258,7 +258,7 @@ impl Seat {
         }
     }
 
-    /// The log could not be read: what comes until it is tried again does not wait here, for the log has it.
+    /// The log is to be read, now or later: what comes until [`Seat::forget`] does not wait here, for the log has it.
     pub fn doubt(&self) {
         self.socket.change(|state| state.doubt = true);
     }

@@ -128,6 +128,7 @@ impl Syncing {
     async fn recover(&mut self) {
         let hub = Arc::clone(&self.app.hub);
         let mut failed = 0;
+        self.seat.doubt();
         loop {
             let turn = hub.turn().await;
             self.seat.forget();
