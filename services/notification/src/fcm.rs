@@ -2,7 +2,7 @@
 //!
 //! It has no idempotency keys: whoever is killed after sending sends again, and the device shows one by the message's ids
 //! ([`crate::wire`]). A gateway that says "not now" is left alone by everybody for as long as it says; one that fails is not, for it
-//! may fail one phone alone.
+//! may fail one phone alone. Whoever gives tokens and fails, fails everybody: then it is left alone for a moment.
 
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -27,6 +27,8 @@ const MOST: usize = 64 << 10;
 const LONGEST: Duration = Duration::from_secs(60);
 /// How long it is where its quota is used up, and it does not say.
 const USUAL: Duration = Duration::from_secs(10);
+/// How long it is where no token was given: who waited for that one does not ask for another in a row, each as long.
+const TOKENLESS: Duration = Duration::from_secs(2);
 
 /// The gateway.
 #[derive(Debug)]
@@ -76,10 +78,15 @@ impl Gateway {
         if let Err(Away::Busy { status, after, .. }) = &said
             && let Some(pause) = after.or_else(|| (*status == 429).then_some(USUAL))
         {
-            let until = Instant::now() + pause.min(LONGEST);
-            *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+            self.leave_alone(pause.min(LONGEST));
         }
         said
+    }
+
+    /// From now on for so long; who has asked for longer is not overruled.
+    fn leave_alone(&self, pause: Duration) {
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = (*until).max(Some(Instant::now() + pause));
     }
 
     async fn sent(&self, message: &Message, token: &str) -> Result<Said, Away> {
@@ -116,6 +123,26 @@ impl Gateway {
             return Ok(bearer.clone());
         }
         *known = None;
+        // Who was asked before us, and waited for, has given none.
+        if self.is_left_alone() {
+            return Err(Away::LeftAlone);
+        }
+        match self.granted(account).await {
+            Ok(bearer) => {
+                *known = Some(bearer.clone());
+                Ok(bearer)
+            }
+            Err(away) => {
+                if away.may_pass() {
+                    self.leave_alone(TOKENLESS);
+                }
+                Err(away)
+            }
+        }
+    }
+
+    /// A new access token.
+    async fn granted(&self, account: &Account) -> Result<Bearer, Away> {
         let assertion = account.assertion(&*self.clock).ok_or_else(|| refused(0, "NO_SIGNATURE"))?;
         let form = [("grant_type", GRANT), ("assertion", assertion.as_str())];
         let (status, after, body) = answered(self.client()?.post(account.token_uri()).form(&form)).await?;
@@ -124,9 +151,7 @@ impl Gateway {
             status @ (408 | 429 | 500..) => return Err(Away::Busy { status, word: "TOKEN".to_owned(), after }),
             status => return Err(refused(status, "TOKEN")),
         }
-        let bearer = Bearer::parse(&body, self.clock.now()).ok_or(Away::Broken)?;
-        *known = Some(bearer.clone());
-        Ok(bearer)
+        Bearer::parse(&body, self.clock.now()).ok_or(Away::Broken)
     }
 
     fn client(&self) -> Result<&Client, Away> {

@@ -26,7 +26,7 @@ pub struct Options {
     pub pushes_at_once: u32,
     /// The gateway keeps a push for a phone that is off for so long; of an event that is older nothing is pushed. In seconds.
     pub push_ttl_secs: u32,
-    /// Pushes that waited and may be on their way at the same time.
+    /// Pushes that may be on their way at the same time; the others wait, and are looked for each `sweep_secs`.
     pub ahead: u32,
     /// Devices of a user; the one that was not seen for longest gives way to another.
     pub max_devices: u32,

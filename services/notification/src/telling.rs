@@ -104,7 +104,8 @@ fn is_pushed(app: &App, person: &Person, kind: i16, source: Source, now: Timesta
         && age < SignedDuration::from_secs(app.options.push_ttl_secs.into())
 }
 
-/// To every device: at once, or when quiet hours are over.
+/// To every device: at once, or when quiet hours are over; or when there is room, for a queue that is full would hold up every fact
+/// that is told beside it.
 async fn push(
     app: &App,
     connection: &mut PgConnection,
@@ -113,7 +114,11 @@ async fn push(
     facts: &mut Facts,
 ) -> Result<(), Error> {
     let (origin, now) = (Origin::current(), told.now);
-    let due = person.quiet.as_ref().and_then(|quiet| quiet.over(now));
+    let mut due = person.quiet.as_ref().and_then(|quiet| quiet.over(now));
+    let ahead = app.options.ahead.into();
+    if due.is_none() && pushes::on_their_way(&mut *connection, ahead).await? >= ahead {
+        due = Some(now);
+    }
     for device in devices::of_user(&mut *connection, told.user).await? {
         let (id, key) = (app.ids.uuid(), app.ids.uuid());
         let (notification, device, user) = (told.id, device.id, told.user);

@@ -63,6 +63,7 @@ async fn placed(
 ) -> Result<Uuid, Error> {
     let (hash, now) = (vault::hash(&asked.token), app.clock.now());
     let platform = i16::try_from(asked.platform).unwrap_or_default();
+    devices::lock(connection, user, &hash).await?;
     let (id, registered_at) = match named {
         Some(named) => {
             let taken = devices::take(connection, named, user).await?;

@@ -36,6 +36,22 @@ pub async fn of_user(db: impl PgExecutor<'_>, user: Uuid) -> Result<Vec<Device>,
     .await
 }
 
+/// Locks the devices of a user, and whosever has a token, until the end of the transaction: in the order of their ids, so that two who
+/// take each other's do not wait for each other.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock(connection: &mut PgConnection, user: Uuid, hash: &[u8; 32]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "select id from notification.devices where user_id = $1 or token_hash = $2 order by id for update",
+        user,
+        &hash[..],
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(())
+}
+
 /// The device of a user that has a token is seen again; none when they have no such.
 ///
 /// # Errors

@@ -1,11 +1,11 @@
 //! Phones: one is one device, whoever is signed in on it; their tokens are the gateway's and nobody else's.
 
-use coreloop_testkit::{Persona, Rest, run};
-use futures::future::join_all;
+use coreloop_testkit::{Persona, Rest, run, wait_until};
+use futures::future::{join, join_all};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::stage::{MESH, acquired, devices, mesh, phone, pushed, pushes, registered, tell, told};
+use super::stage::{LONG, MESH, acquired, devices, mesh, phone, pushed, pushes, registered, tell, told};
 
 const PATH: &str = "/api/v1/notifications/devices";
 
@@ -112,5 +112,42 @@ fn the_phone_that_was_not_seen_for_longest_gives_way() {
             pushed(&mesh, token, 1).await;
         }
         assert_eq!(pushes(&mesh, &tokens[1]).await.len(), 0);
+    });
+}
+
+/// Two phones that change hands crosswise: one of both was first, and nobody waits for each other.
+#[test]
+fn of_two_who_take_each_others_phone_at_once_one_does() {
+    run(async {
+        let slow = mesh().setting("database.lock_timeout_ms", 60_000_i64);
+        let mesh = slow.setting("database.statement_timeout_ms", 60_000_i64).start().await;
+        let (alice, bob) = (mesh.persona("alice").await, mesh.persona("bob").await);
+        let (hers, his) = (phone("hers"), phone("his"));
+        let (first, second) = (registered(&alice, &hers).await, registered(&bob, &his).await);
+        // Whoever has taken a device out stands still there, until both have come as far as they do.
+        mesh.db
+            .execute(
+                "create function notification.stand() returns trigger language plpgsql as
+                     $$ begin perform pg_advisory_xact_lock_shared(77); return null; end $$;
+                 create trigger stand after delete on notification.devices
+                     for each row execute function notification.stand()",
+            )
+            .await;
+        let mut gate = mesh.db.connect().await;
+        sqlx::query("select pg_advisory_lock(77)").execute(&mut gate).await.unwrap();
+        let (taking, giving) = (body(&his, &first), body(&hers, &second));
+        let both = join(alice.post(PATH, &taking), bob.post(PATH, &giving));
+        let waits = "select count(*) from pg_stat_activity where datname = current_database()
+                        and wait_event_type = 'Lock' and query like '%notification.devices%'";
+        let open = async {
+            wait_until("both have begun", LONG, async || mesh.db.count(waits).await == 2).await;
+            sqlx::query("select pg_advisory_unlock(77)").execute(&mut gate).await.unwrap();
+        };
+        let ((one, other), ()) = join(both, open).await;
+        let (done, late) = if one.status == 200 { (&one, &other) } else { (&other, &one) };
+        done.expect(200);
+        late.refused(404, "DEVICE_NOT_FOUND");
+        let left = devices(&alice).await.len() + devices(&bob).await.len();
+        assert_eq!(left, 1, "the phone of who was first, with the other's token");
     });
 }

@@ -200,3 +200,25 @@ fn an_account_that_the_gateway_does_not_know_pushes_nothing() {
         assert_eq!((others.requests("fcm/token").await, others.requests("fcm/send").await), (1, 0));
     });
 }
+
+/// Whoever gives tokens and says nothing is asked by one: those who wait for it do not ask again, one after the other.
+#[test]
+fn pushes_that_wait_for_a_token_in_vain_ask_for_none_of_their_own() {
+    run(async {
+        let builder = paused("[10, 10, 10]").setting("notification.push_timeout_ms", 20_000_i64);
+        let (mesh, alice, first) = begun(builder).await;
+        let mut tokens = vec![first];
+        for _ in 0..5 {
+            tokens.push(phone("own"));
+            registered(&alice, &tokens[tokens.len() - 1]).await;
+        }
+        fault(&mesh, &json!({"kind": "timeout", "ms": 120_000, "times": 1, "endpoint": "token"})).await;
+        tell(&mesh, &alice, &acquired(&alice, "CHR001")).await;
+        wait_until("each has failed once", LONG, async || held(&mesh, "retry").await == 6).await;
+        assert_eq!(mesh.stand_ins.as_ref().unwrap().requests("fcm/token").await, 1);
+        for token in &tokens {
+            pushed(&mesh, token, 1).await;
+        }
+        assert_eq!(mesh.stand_ins.as_ref().unwrap().requests("fcm/token").await, 2);
+    });
+}

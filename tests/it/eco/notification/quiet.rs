@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::stage::{
-    LONG, TAKEN, acquired, ended, facts, mesh, phone, prefers, pushed, pushes, quiet_for, registered, say, sends, tell,
-    told, waiting,
+    LONG, TAKEN, acquired, ended, facts, fault, mended, mesh, paused, phone, prefers, pushed, pushes, quiet_for,
+    registered, say, sends, tell, told, waiting,
 };
 
 /// Whoever dies is replaced soon.
@@ -85,5 +85,27 @@ fn what_is_due_all_at_once_goes_a_few_at_a_time() {
         codes.dedup();
         assert_eq!((all.len(), codes.len()), (12, 12));
         wait_until("all are taken", LONG, async || ended(&mesh, &alice, TAKEN, "").await == 12).await;
+    });
+}
+
+/// A gateway that is down does not fill the queue, at which the facts of the inbox would wait as well.
+#[test]
+fn what_comes_while_as_many_are_on_their_way_as_may_be_waits_and_goes() {
+    run(async {
+        let mesh = paused("[20, 20, 20]").setting("notification.ahead", 1_i64).start().await;
+        let (alice, token) = (mesh.persona("alice").await, phone("own"));
+        registered(&alice, &token).await;
+        fault(&mesh, &json!({"kind": "error", "status": 500})).await;
+        tell(&mesh, &alice, &acquired(&alice, "CHR001")).await;
+        told(&alice, 1).await;
+        for code in ["CHR002", "CHR003"] {
+            tell(&mesh, &alice, &acquired(&alice, code)).await;
+        }
+        assert_eq!(told(&alice, 3).await.len(), 3, "the inbox does not wait");
+        assert_eq!(waiting(&mesh, &alice).await, 2);
+        mended(&mesh).await;
+        pushed(&mesh, &token, 3).await;
+        wait_until("all are taken", LONG, async || ended(&mesh, &alice, TAKEN, "").await == 3).await;
+        assert_eq!(pushes(&mesh, &token).await.len(), 3);
     });
 }
