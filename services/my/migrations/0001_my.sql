@@ -6,8 +6,8 @@
 --   * Times are written by the service (its clock is injected), not by defaults. Days are of UTC, counted from 1970-01-01.
 --   * What happened to a user is in `events` (0003); `footprints`, `categories`, `streaks`, `badges` and the figures of `people` are
 --     what it came to, written in the same transaction, and can be made anew of it.
---   * The row of `people` is locked before anything of a user is read to decide or is changed; of two users, in the order of their
---     ids. So the changes of a user are in one order, and so are their facts.
+--   * The row of `people` is locked before anything of a user is read to decide or is changed; who looks at another's beside shares
+--     that, in the order of their ids. So the changes of a user are in one order, and so are their facts.
 --   * A user who closed the account has a row in `people`, and nowhere else. The history names them by id alone.
 
 -- What each user has come to.
@@ -99,7 +99,6 @@ create index profiles_image_idx on my.profiles (image_id) where image_id is not 
 -- What users have set; who has no row has set nothing.
 create table my.preferences (
     user_id        uuid    constraint preferences_pkey primary key,
-    language       text    not null constraint preferences_language_known check (language in ('', 'en', 'ko')),
     public_figures boolean not null
 );
 

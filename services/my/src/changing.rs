@@ -63,6 +63,7 @@ impl Change {
                 occurred_at: Some(proto_time(now)),
             };
             self.facts.add(&*app.ids, self.user.to_string(), &fact)?;
+            // The commit is not ours: one that fails and is done again is counted twice.
             app.metrics.badges.get_or_create(&BadgeLabels { code: code.clone() }).inc();
             self.happened.push(Happened::Earned(Earned { code, at: now.as_microsecond() }));
         }

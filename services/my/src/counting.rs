@@ -55,6 +55,7 @@ pub async fn count(app: &App, connection: &mut PgConnection, scan: &Scan, now: T
     let mut change = Change::of(scan.user, standing);
     change.standing.total = standing.total.plus(&worth);
     let recycled = if scan.recyclable { "true" } else { "false" };
+    // The commit is not ours: one that fails and is done again is counted twice, none is counted too few times.
     app.metrics.scans.get_or_create(&ScanLabels { recycled }).inc();
     if worth.recycled > 0 {
         change.facts.add(&*app.ids, scan.user.to_string(), &moved(scan, &worth))?;

@@ -89,6 +89,7 @@ fn consumers(app: &Arc<App>, ctx: &Ctx) -> Result<Vec<Worker>, BuildError> {
         .hears::<ImageDeleted>()?
         .hears::<AuthUserWithdrawn>()?;
     let telling = Consumer::passing("my.telling", Parts::of(ctx, "my")?, Telling(Arc::clone(app)))?
-        .hears::<MyProfileUpdated>()?;
+        .hears::<MyProfileUpdated>()?
+        .hears::<AuthUserWithdrawn>()?;
     Ok(vec![hearing.worker(), telling.worker()])
 }

@@ -9,16 +9,16 @@ use coreloop_auth_api::{
     },
 };
 use coreloop_character_api::v1::{GetOwnedRequest, character_internal_service_client::CharacterInternalServiceClient};
-use coreloop_core::{Problem, Reason};
+use coreloop_core::{Kind, Problem, Reason};
 use coreloop_db::deadline;
 use coreloop_image_api::v1::{FindImageRequest, image_internal_service_client::ImageInternalServiceClient};
 use coreloop_service::Ctx;
 use jiff::Timestamp;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-use crate::{store::profiles::Profile, times};
+use crate::{error::DOMAIN, store::profiles::Profile, times};
 
 /// Longest time of one question.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,7 +65,7 @@ impl Peers {
     /// account is gone.
     ///
     /// # Errors
-    /// When auth does not answer.
+    /// When auth does not answer; a failed precondition when it refuses the profile as it is.
     pub async fn tell(&self, profile: &Profile) -> Result<bool, Problem> {
         let asked = async {
             let said = SetProfileRequest {
@@ -80,6 +80,11 @@ impl Peers {
         match deadline::within(PATIENCE, asked).await {
             Some(Ok(_)) => Ok(true),
             Some(Err(status)) if is(&status, "auth", "USER_NOT_FOUND") => Ok(false),
+            // Its rules are others than ours: telling it again does not help, and it is not away.
+            Some(Err(status)) if status.code() == Code::InvalidArgument => {
+                Err(Problem::new(Kind::FailedPrecondition, DOMAIN, "PROFILE_REFUSED", "auth refuses it")
+                    .because(status))
+            }
             Some(Err(status)) => Err(Problem::unavailable("auth does not answer", status)),
             None => Err(Problem::common(Reason::DeadlineExceeded, "auth takes too long")),
         }
@@ -160,7 +165,7 @@ mod tests {
     #[test]
     fn only_the_service_itself_says_that_there_is_none() {
         let said = |domain: &'static str, reason: &'static str| {
-            Status::from(Problem::new(coreloop_core::Kind::NotFound, domain, reason, "none"))
+            Status::from(Problem::new(Kind::NotFound, domain, reason, "none"))
         };
         assert!(is(&said("image", "IMAGE_NOT_FOUND"), "image", "IMAGE_NOT_FOUND"));
         assert!(!is(&said("coreloop", "IMAGE_NOT_FOUND"), "image", "IMAGE_NOT_FOUND"));

@@ -1,7 +1,7 @@
 //! All SQL of the service. Functions are free, the executor comes first; `&mut PgConnection` joins a transaction.
 //!
-//! Whoever changes something of a user locks the row of `people` first ([`people::lock`]); of two users, in the order of their ids
-//! ([`people::lock_both`]).
+//! Whoever changes something of a user locks the row of `people` first ([`people::lock`]); who looks at another's beside, in the order
+//! of their ids ([`people::lock_beside`]).
 
 pub mod badges;
 pub mod follows;

@@ -1,13 +1,16 @@
-//! Auth is told what a profile has become: it shows name and picture with the account.
+//! Auth is told what a profile has become: it shows name and picture with the account. And Redis is told whom to forget.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use coreloop_core::Kind;
+use coreloop_db::lease::Lease;
 use coreloop_eventing::{Event, Failure, PassingHandler};
-use coreloop_facts::v1::MyProfileUpdated;
+use coreloop_facts::v1::{AuthUserWithdrawn, MyProfileUpdated};
 use coreloop_service::Worker;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     App, Error,
@@ -18,14 +21,20 @@ use crate::{
 /// Profiles of one look.
 const PAGE: i64 = 100;
 
-/// The consumer `my.telling`. It does not believe the fact but tells what there is by now, with its number: auth takes none that is
-/// not newer than what it has, so whatever is told again, or late, changes nothing.
+/// The consumer `my.telling`: what others are to know or to forget, outside of transactions. It does not believe the fact of a profile
+/// but tells what there is by now, with its number: auth takes none that is not newer than what it has, so whatever is told again, or
+/// late, changes nothing.
 #[derive(Debug)]
 pub struct Telling(pub Arc<App>);
 
 #[async_trait]
 impl PassingHandler for Telling {
     async fn act(&self, event: &Event) -> Result<(), Failure> {
+        if event.topic.as_str() == "events.auth.user_withdrawn" {
+            let fact: AuthUserWithdrawn = event.decode()?;
+            self.0.cache.forget(user(&fact.user_id)?).await;
+            return Ok(());
+        }
         let fact: MyProfileUpdated = event.decode()?;
         // None: somebody closed the account meanwhile.
         if let Some(profile) = profiles::find(&self.0.db, user(&fact.user_id)?).await? {
@@ -49,14 +58,14 @@ pub fn again(app: &Arc<App>) -> Worker {
     Worker::new("my.telling_again", move |stop| look(Arc::clone(&app), stop))
 }
 
-/// Replicas may look at the same: told twice is told.
+/// Told twice is told: the lease only keeps replicas from telling the same in vain.
 async fn look(app: Arc<App>, stop: CancellationToken) {
     let pause = Duration::from_secs(app.options.retell_secs.into());
     loop {
         match stop.run_until_cancelled(retell(&app)).await {
             None => return,
             Some(Ok(())) => {}
-            Some(Err(error)) => tracing::warn!(%error, "what auth does not know could not be looked at"),
+            Some(Err(error)) => tracing::warn!(%error, "what auth does not know could not be told"),
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -66,13 +75,34 @@ async fn look(app: Arc<App>, stop: CancellationToken) {
 }
 
 async fn retell(app: &App) -> Result<(), Error> {
+    let Some(lease) = Lease::try_take(&app.db, "my.retell").await? else { return Ok(()) };
+    let outcome = retell_alone(app).await;
+    lease.give_up().await;
+    outcome
+}
+
+/// All of them, the oldest first: what auth refuses keeps nobody else waiting, and while it is away nobody else would do better.
+async fn retell_alone(app: &App) -> Result<(), Error> {
     let since = SignedDuration::from_secs(app.options.retell_secs.into());
     let before = app.now().saturating_sub(since).unwrap_or_default();
-    for profile in profiles::untold(&app.db, before, PAGE).await? {
-        // It is found again; the others need not wait for it.
-        if let Err(error) = tell(app, &profile).await {
-            tracing::warn!(%error, user_id = %profile.user_id, "auth does not know a profile as it is");
+    let (mut after, mut refused) = ((Timestamp::UNIX_EPOCH, Uuid::nil()), 0_usize);
+    loop {
+        let page = profiles::untold(&app.db, before, after, PAGE).await?;
+        let Some((last, at)) = page.last() else { break };
+        after = (*at, last.user_id);
+        for (profile, _) in &page {
+            match tell(app, profile).await {
+                Ok(()) => {}
+                Err(Error::Problem(problem)) if problem.kind() == Kind::FailedPrecondition => {
+                    tracing::debug!(%problem, user_id = %profile.user_id, "auth refuses a profile");
+                    refused += 1;
+                }
+                Err(error) => return Err(error),
+            }
         }
+    }
+    if refused > 0 {
+        tracing::warn!(profiles = refused, "auth refuses profiles as they are");
     }
     Ok(())
 }

@@ -45,11 +45,12 @@ pub async fn follow(app: &App, request: Request<v1::FollowRequest>) -> Result<Re
 async fn begin(app: &App, me: Uuid, other: Uuid) -> Result<Timestamp, Error> {
     let now = app.now();
     let mut tx = coreloop_db::begin(&app.db).await?;
-    let [mine, theirs] = people::lock_both(&mut tx, me, other).await?;
+    // Whom many follow is not kept from anything by them: only who follows is changed.
+    let (mine, is_gone) = people::lock_beside(&mut tx, me, other).await?;
     if mine.closed {
         return Err(MyReason::UserWithdrawn.into());
     }
-    if theirs.closed {
+    if is_gone {
         return Err(MyReason::UserNotFound.into());
     }
     if let Some(since) = follows::since(&mut *tx, me, other).await? {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Fields that can be set.
-const FIELDS: &[&str] = &["language", "public_figures"];
+const FIELDS: &[&str] = &["public_figures"];
 
 /// `GetPreferences`.
 ///
@@ -28,7 +28,7 @@ pub async fn get_preferences(
     Ok(Response::new(v1::GetPreferencesResponse { preferences: Some(proto_preferences(set)) }))
 }
 
-/// `UpdatePreferences`. Two at once that name different fields both count.
+/// `UpdatePreferences`.
 ///
 /// # Errors
 /// A mask that names no field; `USER_WITHDRAWN`.
@@ -39,26 +39,20 @@ pub async fn update_preferences(
     let user = Caller::of(&request)?.require_user()?.user_id.0;
     let asked = request.into_inner();
     let wanted = asked.preferences.unwrap_or_default();
-    let fields = mask::chosen(asked.update_mask.as_ref(), FIELDS, |field| match field {
-        "language" => !wanted.language.is_empty(),
-        _ => wanted.public_figures,
-    })?;
+    let fields = mask::chosen(asked.update_mask.as_ref(), FIELDS, |_public_figures| wanted.public_figures)?;
     let mut tx = coreloop_db::begin(&app.db).await?;
     if people::lock(&mut tx, user).await?.closed {
         return Err(MyReason::UserWithdrawn.into());
     }
     let mut set = preferences::of(&mut *tx, user).await?;
-    for field in fields {
-        match field {
-            "language" => set.language.clone_from(&wanted.language),
-            _ => set.public_figures = wanted.public_figures,
-        }
+    if !fields.is_empty() {
+        set.public_figures = wanted.public_figures;
     }
-    preferences::put(&mut tx, user, &set).await?;
+    preferences::put(&mut tx, user, set).await?;
     tx.commit().await?;
     Ok(Response::new(v1::UpdatePreferencesResponse { preferences: Some(proto_preferences(set)) }))
 }
 
 fn proto_preferences(set: Preferences) -> v1::Preferences {
-    v1::Preferences { language: set.language, public_figures: set.public_figures }
+    v1::Preferences { public_figures: set.public_figures }
 }

@@ -57,7 +57,10 @@ pub async fn update_profile(
             _ => wanted.picture = Some(picture(app, user, &said.image_id).await?),
         }
     }
-    let profile = profiles::change(app, user, &wanted).await?;
+    let mut profile = profiles::change(app, user, &wanted).await?;
+    if let Some(image) = profile.image_id.filter(|_| wanted.picture.is_some()) {
+        profile = seen_again(app, user, image).await?.unwrap_or(profile);
+    }
     let counts = follows::counts(&app.db, user, None).await?;
     Ok(Response::new(v1::UpdateProfileResponse { profile: Some(proto_profile(profile, counts)) }))
 }
@@ -81,6 +84,23 @@ async fn picture(app: &App, user: Uuid, image_id: &str) -> Result<Picture, Error
     let found = app.peers.photo(id).await?.filter(|photo| photo.user_id == user.to_string());
     let photo = found.ok_or(MyReason::ImageNotFound)?;
     Ok(Picture { image_id: Some(id), url: photo.cdn_url })
+}
+
+/// The profile without a picture that was deleted while it was chosen: who heard of that before it was chosen found nothing to do. None:
+/// it is there, or that is not known.
+async fn seen_again(app: &App, user: Uuid, image: Uuid) -> Result<Option<Profile>, Error> {
+    match app.peers.photo(image).await {
+        Ok(None) => {}
+        Ok(Some(_)) => return Ok(None),
+        Err(problem) => {
+            tracing::debug!(%problem, "the image service does not say whether a picture is still there");
+            return Ok(None);
+        }
+    }
+    let mut tx = coreloop_db::begin(&app.db).await?;
+    profiles::unpicture(app, &mut tx, (user, image), app.now()).await?;
+    tx.commit().await?;
+    profiles::of(app, user).await
 }
 
 fn proto_profile(profile: Profile, counts: Counts) -> v1::Profile {

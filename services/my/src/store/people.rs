@@ -48,17 +48,28 @@ pub async fn lock(connection: &mut PgConnection, user: Uuid) -> Result<Standing,
     })
 }
 
-/// Locks two users, whoever is named first, so that nobody waits for each other; answers them as they are named.
+/// Locks a user, and sees whether `other`, whose row stays as it is for so long, has closed the account. Others may see so at once.
+/// Whoever is named first: in the order of their ids, so that nobody waits for each other.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn lock_both(connection: &mut PgConnection, one: Uuid, other: Uuid) -> Result<[Standing; 2], sqlx::Error> {
+pub async fn lock_beside(
+    connection: &mut PgConnection,
+    one: Uuid,
+    other: Uuid,
+) -> Result<(Standing, bool), sqlx::Error> {
     if one <= other {
-        let first = lock(&mut *connection, one).await?;
-        return Ok([first, lock(connection, other).await?]);
+        let standing = lock(&mut *connection, one).await?;
+        return Ok((standing, is_closed(connection, other).await?));
     }
-    let second = lock(&mut *connection, other).await?;
-    Ok([lock(connection, one).await?, second])
+    let closed = is_closed(&mut *connection, other).await?;
+    Ok((lock(connection, one).await?, closed))
+}
+
+/// Nobody knows of who has no row.
+async fn is_closed(connection: &mut PgConnection, user: Uuid) -> Result<bool, sqlx::Error> {
+    let found = sqlx::query_scalar!("select closed from my.people where user_id = $1 for share", user);
+    Ok(found.fetch_optional(connection).await?.unwrap_or_default())
 }
 
 /// Writes what a locked user has come to.

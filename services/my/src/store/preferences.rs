@@ -4,10 +4,8 @@ use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 /// What a user has set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Preferences {
-    /// Language; empty: as the device says.
-    pub language: String,
     /// Others see what the user has recycled.
     pub public_figures: bool,
 }
@@ -17,10 +15,9 @@ pub struct Preferences {
 /// # Errors
 /// When the database fails.
 pub async fn of(db: impl PgExecutor<'_>, user: Uuid) -> Result<Preferences, sqlx::Error> {
-    let found =
-        sqlx::query_as!(Preferences, "select language, public_figures from my.preferences where user_id = $1", user,)
-            .fetch_optional(db)
-            .await?;
+    let found = sqlx::query_as!(Preferences, "select public_figures from my.preferences where user_id = $1", user)
+        .fetch_optional(db)
+        .await?;
     Ok(found.unwrap_or_default())
 }
 
@@ -28,13 +25,11 @@ pub async fn of(db: impl PgExecutor<'_>, user: Uuid) -> Result<Preferences, sqlx
 ///
 /// # Errors
 /// When the database fails.
-pub async fn put(connection: &mut PgConnection, user: Uuid, set: &Preferences) -> Result<(), sqlx::Error> {
+pub async fn put(connection: &mut PgConnection, user: Uuid, set: Preferences) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "insert into my.preferences (user_id, language, public_figures) values ($1, $2, $3)
-         on conflict on constraint preferences_pkey do update
-            set language = excluded.language, public_figures = excluded.public_figures",
+        "insert into my.preferences (user_id, public_figures) values ($1, $2)
+         on conflict on constraint preferences_pkey do update set public_figures = excluded.public_figures",
         user,
-        set.language,
         set.public_figures,
     )
     .execute(connection)

@@ -93,18 +93,41 @@ pub async fn told(db: impl PgExecutor<'_>, user: Uuid, version: i64) -> Result<(
     Ok(())
 }
 
-/// At most `most` profiles that were changed before a time and that auth does not know as they are, the oldest first.
+/// At most `most` profiles that were changed before a time and that auth does not know as they are, with when they were; the oldest
+/// first, after one.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn untold(db: impl PgExecutor<'_>, before: Timestamp, most: i64) -> Result<Vec<Profile>, sqlx::Error> {
-    sqlx::query_as!(
-        Profile,
-        r#"select user_id, nickname, bio, image_id, image_url, joined_at as "joined_at: jiff_sqlx::Timestamp", version
-             from my.profiles where told < version and updated_at < $1 order by updated_at limit $2"#,
+pub async fn untold(
+    db: impl PgExecutor<'_>,
+    before: Timestamp,
+    (after, id): (Timestamp, Uuid),
+    most: i64,
+) -> Result<Vec<(Profile, Timestamp)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select user_id, nickname, bio, image_id, image_url, joined_at as "joined_at: jiff_sqlx::Timestamp", version,
+                  updated_at as "updated_at: jiff_sqlx::Timestamp"
+             from my.profiles
+            where told < version and updated_at < $1 and (updated_at, user_id) > ($2, $3)
+            order by updated_at, user_id limit $4"#,
         before.to_sqlx() as _,
+        after.to_sqlx() as _,
+        id,
         most,
     )
     .fetch_all(db)
-    .await
+    .await?;
+    let read = rows.into_iter().map(|row| {
+        let profile = Profile {
+            user_id: row.user_id,
+            nickname: row.nickname,
+            bio: row.bio,
+            image_id: row.image_id,
+            image_url: row.image_url,
+            joined_at: row.joined_at.to_jiff(),
+            version: row.version,
+        };
+        (profile, row.updated_at.to_jiff())
+    });
+    Ok(read.collect())
 }

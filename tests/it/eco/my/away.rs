@@ -145,3 +145,27 @@ fn without_image_a_picture_cannot_be_chosen_and_the_rest_can() {
         answered(ask, |seen| seen["profile"]["image_id"] == taken.id()).await;
     });
 }
+
+/// A hundred that auth will not have as they are keep nobody waiting.
+#[test]
+fn what_auth_refuses_keeps_nobody_else_from_being_told() {
+    run(async {
+        let mesh = mesh().setting("my.retell_secs", 1_i64).start().await;
+        let alice = mesh.persona("alice").await;
+        changed(&alice, &json!({"nickname": "ada"})).await;
+        wait_until("auth knows", LONG, async || alice.me().await["nickname"] == "ada").await;
+        // No change has the number 0, and no event tells of what is written here.
+        let others = "insert into my.profiles (user_id, nickname, joined_at, version, told, updated_at)
+                      select gen_random_uuid(), 'nobody', now(), 0, -1, '2020-01-01' from generate_series(1, 150)";
+        mesh.db.execute(others).await;
+        let hers = format!(
+            "update my.profiles set nickname = 'edith', version = version + 1, updated_at = '2020-01-02'
+              where user_id = '{}'",
+            alice.user_id
+        );
+        mesh.db.execute(&hers).await;
+        wait_until("auth is told", LONG, async || alice.me().await["nickname"] == "edith").await;
+        let open = "select count(*) from my.profiles where told < version";
+        wait_until("it is noted", LONG, async || mesh.db.count(open).await == 150).await;
+    });
+}

@@ -1,11 +1,13 @@
 //! Who closes the account is forgotten, and what is heard of them late changes nothing.
 
 use coreloop_facts::v1::AuthUserWithdrawn;
+use coreloop_my::cache::Cache;
+use coreloop_my_api::v1::GetSummaryResponse;
 use coreloop_scan_api::v1::Category;
-use coreloop_testkit::{PASSWORD, run, wait_until};
+use coreloop_testkit::{PASSWORD, run, wait::wait_for, wait_until};
 use serde_json::json;
 
-use super::stage::{LONG, changed, counted, day, follow, happened, heard, mesh, patch, public, recycles};
+use super::stage::{LONG, changed, counted, day, follow, happened, heard, mesh, patch, public, recycles, summary};
 use crate::eco::character::stage::{given, tell};
 
 const TABLES: [&str; 7] = ["heard", "footprints", "categories", "streaks", "badges", "profiles", "preferences"];
@@ -76,5 +78,28 @@ fn somebody_who_was_never_heard_of_leaves_nothing_either() {
         assert!(!answer.text().contains("alice"));
         let rows = format!("select count(*) from my.profiles where user_id = '{}'", alice.user_id);
         assert_eq!(mesh.db.count(&rows).await, 0);
+    });
+}
+
+#[test]
+fn redis_forgets_the_summary_and_keeps_no_other() {
+    run(async {
+        // Each is put together anew, and kept.
+        let mesh = mesh().setting("my.summary_cache_secs", 0_i64).start().await;
+        let alice = mesh.persona("alice").await;
+        recycles(&mesh, &alice, Category::General, &day(&mesh, 0)).await;
+        counted(&mesh, &alice, 1).await;
+        let key = format!("my:summary:{}", alice.user_id);
+        let mut redis = mesh.redis.connect().await;
+        let mut kept = async || redis::cmd("STRLEN").arg(&key).query_async::<usize>(&mut redis).await.unwrap();
+        assert_eq!((summary(&alice).await["stale"].clone(), kept().await > 8), (json!([]), true));
+        alice.post("/api/v1/auth/withdraw", &json!({"password": PASSWORD})).await.expect(200);
+        wait_for("it is forgotten", LONG, async || (kept().await == 1).then_some(())).await;
+        // Whoever has put one together meanwhile is late.
+        let client = redis::Client::open(mesh.redis.url()).unwrap();
+        let cache = Cache::new(Some(client.get_connection_manager().await.unwrap()), 30_000);
+        let (user, late) = (alice.user_id.parse().unwrap(), vec!["late".to_owned()]);
+        cache.keep(user, &GetSummaryResponse { stale: late, ..GetSummaryResponse::default() }).await;
+        assert_eq!((kept().await, cache.find(user).await), (1, None));
     });
 }

@@ -130,3 +130,27 @@ fn lists_come_in_pages_newest_first() {
         }
     });
 }
+
+/// Whom many follow is not kept by them, nor one of them by another: their row is looked at, and stays as it is.
+#[test]
+fn who_follows_waits_for_nobody_else_who_does() {
+    run(async {
+        let mesh = MESH.get().await;
+        let mut people = [mesh.persona("alice").await, mesh.persona("bob").await];
+        // The one who is followed has the lower id in one round, and the higher in the other.
+        for _ in 0..2 {
+            people.swap(0, 1);
+            let [alice, bob] = &people;
+            changed(bob, &json!({"bio": "known"})).await;
+            let row = format!("from my.people where user_id = '{}'", bob.user_id);
+            let mut another = mesh.db.connect().await;
+            sqlx::query("begin").execute(&mut another).await.unwrap();
+            let looked = format!("select ctid::text {row} for share");
+            let before: String = sqlx::query_scalar(sqlx::AssertSqlSafe(looked)).fetch_one(&mut another).await.unwrap();
+            follow(alice, &bob.user_id).await.expect(200);
+            sqlx::query("commit").execute(&mut another).await.unwrap();
+            let same = format!("select count(*) {row} and ctid = '{before}'");
+            assert_eq!(mesh.db.count(&same).await, 1, "it was not written");
+        }
+    });
+}

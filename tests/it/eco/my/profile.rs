@@ -3,12 +3,12 @@
 use coreloop_auth_api::v1::SetProfileRequest;
 use coreloop_scan_api::v1::Category;
 use coreloop_testkit::{rpc, run, wait_until};
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use prost::Message as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::stage::{LONG, MESH, changed, counted, day, happened, patch, public, recycles, told};
+use super::stage::{LONG, MESH, changed, counted, day, happened, mesh, patch, public, recycles, told};
 use crate::eco::stage::Taken;
 
 const PATH: &str = "/api/v1/my/profile";
@@ -166,5 +166,36 @@ fn two_who_change_different_fields_at_once_both_count() {
         recycles(mesh, &alice, Category::Pet, &day(mesh, 0)).await;
         counted(mesh, &alice, 1).await;
         assert_eq!(happened(mesh, "scanned", &alice).await, 1);
+    });
+}
+
+/// It is there when it is asked for, and what is told of its end is heard before it is chosen.
+#[test]
+fn a_picture_that_is_deleted_while_it_is_chosen_is_none() {
+    run(async {
+        let slow = mesh().setting("database.lock_timeout_ms", 60_000_i64);
+        let slow = slow.setting("database.statement_timeout_ms", 60_000_i64);
+        // Nobody else looks at profiles meanwhile.
+        let mesh = slow.setting("my.retell_secs", 3_600_i64).start().await;
+        let alice = mesh.persona("alice").await;
+        let taken = Taken::by(&alice, "can.png").await;
+        alice.get(PATH).await.expect(200);
+        let mut holder = mesh.db.connect().await;
+        sqlx::query("begin").execute(&mut holder).await.unwrap();
+        sqlx::query("lock table my.profiles in access exclusive mode").execute(&mut holder).await.unwrap();
+        let picture = json!({"image_id": taken.id()});
+        let choosing = patch(&alice, PATH, &picture);
+        let waits = "select count(*) from pg_stat_activity where datname = current_database()
+                        and wait_event_type = 'Lock' and query like '%from my.profiles%'";
+        let meanwhile = async {
+            wait_until("it was there", LONG, async || mesh.db.count(waits).await == 1).await;
+            alice.delete(&taken.path()).await.expect(200);
+            wait_until("its end is heard", LONG, async || mesh.db.count(waits).await == 2).await;
+            sqlx::query("commit").execute(&mut holder).await.unwrap();
+        };
+        let (chosen, ()) = join(choosing, meanwhile).await;
+        let profile = chosen.expect(200)["profile"].clone();
+        assert_eq!((&profile["image_id"], &profile["image_url"]), (&json!(""), &json!("")), "{profile}");
+        assert_eq!(alice.get(PATH).await.expect(200)["profile"]["image_id"], "");
     });
 }
