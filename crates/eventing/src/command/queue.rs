@@ -25,13 +25,15 @@ const fn owed(name: &'static str, ttl_secs: u32) -> Queue {
 impl Queue {
     /// Classify the image of a scan.
     pub const SCAN_CLASSIFY: Self = prompt("scan.classify", 10 * MINUTE);
-    /// Reward a scan.
+    /// Reward a scan. The chapter names it and nobody uses it: who rewards hears the fact `scan.completed`, which is written with the
+    /// result and told until it is heard.
     pub const SCAN_REWARD: Self = owed("scan.reward", DAY);
     /// Run a chat's pipeline.
     pub const CHAT_PIPELINE: Self = prompt("chat.pipeline", 5 * MINUTE);
     /// Store a sign-in audit. auth's own worker reads it, many at a time.
     pub const AUTH_AUDIT: Self = owed("auth.audit", 7 * DAY);
-    /// Ask a third party about a place.
+    /// Ask a third party about a place. The chapter names it and nobody uses it: who asks for shops waits for the answer, and what is
+    /// asked for at once is asked once.
     pub const LOCATION_EXTERNAL: Self = prompt("location.external", 5 * MINUTE);
     /// Process an uploaded image.
     pub const IMAGE_PROCESS: Self = owed("image.process", HOUR);
