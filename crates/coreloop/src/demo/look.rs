@@ -18,6 +18,8 @@ pub(crate) struct Place {
     collector: Option<String>,
     database: String,
     redis: String,
+    /// Nobody has named the API: it may be that of `cargo xtask up`, and its logs are here.
+    is_ours: bool,
 }
 
 /// What is known of a story, however far it came.
@@ -53,6 +55,7 @@ impl Place {
                 collector: OtlpOptions::read(&settings.section("otlp"))?.endpoint,
                 database: named(database.url.as_ref().map(|url| url.expose_secret()), "DATABASE_URL"),
                 redis: named(redis.url.as_ref().map(|url| url.expose_secret()), "REDIS_URL"),
+                is_ours: api.is_none(),
             });
         }
         let theirs = |name: &str, ours: &str| api.map_or_else(|| ours.to_owned(), |_| format!("\"${name}\""));
@@ -61,6 +64,7 @@ impl Place {
             collector: api.is_none().then(|| "http://127.0.0.1:8090".to_owned()),
             database: theirs("DATABASE_URL", "postgres://127.0.0.1:15432/coreloop"),
             redis: theirs("REDIS_URL", "redis://127.0.0.1:16379"),
+            is_ours: api.is_none(),
         })
     }
 
@@ -86,8 +90,10 @@ impl Place {
         line(&format!("redis-cli -u {redis} hgetall 'char:ownership:{user}'"));
         line(&format!("redis-cli -u {redis} xrange 'rt:{{{user}}}:log' - +"));
         line(&format!("redis-cli -u {redis} xrevrange events.scan.completed + - count 1"));
-        line("# in the logs of `cargo xtask up`");
-        line(&format!("grep {trace} .coreloop/logs/services.log"));
+        if self.is_ours {
+            line("# in the logs of `cargo xtask up`");
+            line(&format!("grep {trace} .coreloop/logs/services.log"));
+        }
         text
     }
 
@@ -160,15 +166,18 @@ mod tests {
     fn an_api_that_was_named_is_somebody_elses() {
         let place = |api| Place::of(&Settings::defaults(), false, api).unwrap();
         let ours = place(None).commands("7", &known(None));
-        for part in
-            ["http://127.0.0.1:8090/_sandbox/traces/7", "127.0.0.1:15432/coreloop", "-u redis://127.0.0.1:16379 "]
-        {
+        for part in [
+            "http://127.0.0.1:8090/_sandbox/traces/7",
+            "127.0.0.1:15432/coreloop",
+            "-u redis://127.0.0.1:16379 ",
+            "grep 7 ",
+        ] {
             assert!(ours.contains(part), "{part}: {ours}");
         }
         let theirs = place(Some("https://api.example.com")).commands("7", &known(None));
         assert!(theirs.contains("'https://api.example.com/api/v1/image/i-1'"), "{theirs}");
         assert!(theirs.contains("DB=\"$DATABASE_URL\"") && theirs.contains("-u \"$REDIS_URL\" "), "{theirs}");
-        assert!(!theirs.contains("127.0.0.1"), "{theirs}");
+        assert!(!theirs.contains("127.0.0.1") && !theirs.contains(".coreloop"), "{theirs}");
     }
 
     #[test]
