@@ -17,6 +17,7 @@ mod recent;
 mod refusing;
 mod saga_faults;
 mod scan;
+mod sound;
 pub mod stage;
 pub mod story;
 mod thumbnails;

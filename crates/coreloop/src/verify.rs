@@ -19,6 +19,10 @@ pub(crate) enum Command {
     Shop,
     /// Grants and redemptions: what the wallet moved for them, and what campaigns have given.
     Rewards,
+    /// Images: each and its history.
+    Image,
+    /// Scans: each task and its history, and what is counted of them.
+    Scan,
     /// Collections of characters: their histories, snapshots and tables.
     Character,
     /// What users have come to: their histories and tables.
@@ -54,6 +58,16 @@ pub(crate) async fn run(settings: &Settings, command: &Command) -> anyhow::Resul
         let (db, books) = (database(settings, "rewards")?, books(settings, "rewards")?);
         let report = coreloop_rewards::integrity::verify(&db, &books).await.context("rewards cannot be read")?;
         findings += print("rewards.ended", report);
+    }
+    if matches!(command, Command::Image | Command::All) {
+        let db = database(settings, "image")?;
+        let report = coreloop_image::integrity::verify(&db).await.context("images cannot be read")?;
+        findings += print("image.images", report);
+    }
+    if matches!(command, Command::Scan | Command::All) {
+        let db = database(settings, "scan")?;
+        let report = coreloop_scan::integrity::verify(&db).await.context("scans cannot be read")?;
+        findings += print("scan.tasks", report);
     }
     if matches!(command, Command::Character | Command::All) {
         let db = database(settings, "character")?;

@@ -30,6 +30,7 @@ pub mod app;
 pub mod error;
 pub mod grpc;
 pub mod history;
+pub mod integrity;
 pub mod key;
 pub mod leaving;
 pub mod metrics;

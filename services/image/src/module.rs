@@ -7,6 +7,7 @@ use coreloop_facts::v1::{AuthUserWithdrawn, ImageDeleted};
 use coreloop_image_api::v1::{
     image_internal_service_server::ImageInternalServiceServer, image_service_server::ImageServiceServer,
 };
+use coreloop_ops_api::integrity::Checks;
 use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs, Worker};
 use futures::future::BoxFuture;
 use sqlx::migrate::Migrator;
@@ -15,6 +16,7 @@ use crate::{
     App,
     app::command_bus,
     grpc::Grpc,
+    integrity,
     leaving::Leaving,
     processing::{self, Processor},
     removing::Removal,
@@ -47,7 +49,7 @@ impl Module for Image {
     }
 
     fn foreign_services(&self) -> &'static [&'static str] {
-        &[coreloop_ops_api::host::SERVICE]
+        &[coreloop_ops_api::host::SERVICE, coreloop_ops_api::integrity::SERVICE]
     }
 
     fn build(self: Box<Self>, ctx: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
@@ -58,9 +60,15 @@ impl Module for Image {
             workers.extend(consumers(&app, &ctx)?);
             workers.extend(processor(&app, &ctx)?);
             let grpc = Grpc(Arc::clone(&app));
+            let checked = app.db.clone();
+            let images = move || {
+                let db = checked.clone();
+                async move { Ok(integrity::verify(&db).await?) }
+            };
             let rpcs = Rpcs::new()
                 .with(ImageServiceServer::new(grpc.clone()))
                 .with(ImageInternalServiceServer::new(grpc))
+                .with(Checks::of("image").with("images", images).server())
                 .with(coreloop_ops_api::host::server(&ctx, "image")?);
             let db = app.db.clone();
             let postgres = Check::new("image/postgres", move || {

@@ -4,6 +4,7 @@
 //! was sent is noted without the owner's row, on rows that nobody holds.
 
 pub mod images;
+pub mod integrity;
 pub mod owners;
 pub mod places;
 pub mod unprocessed;

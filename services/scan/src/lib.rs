@@ -31,6 +31,7 @@ pub mod grpc;
 pub mod hearing;
 pub mod history;
 pub mod images;
+pub mod integrity;
 pub mod jobs;
 pub mod looking;
 pub mod metrics;

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use coreloop_eventing::{Brokers, Consumer, Parts, Queue, Relay};
 use coreloop_facts::v1::{AuthUserWithdrawn, CharacterAcquireFailed, CharacterAcquired, ImageDeleted, ImageRegistered};
+use coreloop_ops_api::integrity::Checks;
 use coreloop_scan_api::v1::{
     scan_internal_service_server::ScanInternalServiceServer, scan_service_server::ScanServiceServer,
 };
@@ -11,7 +12,7 @@ use coreloop_service::{BuildError, Built, Check, Ctx, Module, Rpcs, Worker};
 use futures::future::BoxFuture;
 use sqlx::migrate::Migrator;
 
-use crate::{App, app::command_bus, classifier::Classifier, grpc::Grpc, hearing::Hearing, sweeping};
+use crate::{App, app::command_bus, classifier::Classifier, grpc::Grpc, hearing::Hearing, integrity, sweeping};
 
 /// The schema `scan`.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -42,7 +43,7 @@ impl Module for Scan {
     }
 
     fn foreign_services(&self) -> &'static [&'static str] {
-        &[coreloop_ops_api::host::SERVICE]
+        &[coreloop_ops_api::host::SERVICE, coreloop_ops_api::integrity::SERVICE]
     }
 
     fn build(self: Box<Self>, ctx: Ctx) -> BoxFuture<'static, Result<Built, BuildError>> {
@@ -53,9 +54,15 @@ impl Module for Scan {
             workers.extend(hearing(&app, &ctx)?);
             workers.extend(classifier(&app, &ctx)?);
             let grpc = Grpc(Arc::clone(&app));
+            let checked = app.db.clone();
+            let tasks = move || {
+                let db = checked.clone();
+                async move { Ok(integrity::verify(&db).await?) }
+            };
             let rpcs = Rpcs::new()
                 .with(ScanServiceServer::new(grpc.clone()))
                 .with(ScanInternalServiceServer::new(grpc))
+                .with(Checks::of("scan").with("tasks", tasks).server())
                 .with(coreloop_ops_api::host::server(&ctx, "scan")?);
             let db = app.db.clone();
             let postgres = Check::new("scan/postgres", move || {

@@ -85,6 +85,8 @@ fn a_purchase_is_seen_in_the_ledger_and_what_must_hold_is_recomputed() {
         let sound = coreloop(&mesh, &["verify", "all"]).await.fine();
         assert!(sound.contains("4 entries: sound"), "{sound}");
         assert!(sound.contains("ops.audit: 0 rows: sound"), "{sound}");
+        assert!(sound.contains("image.images: 0 images: sound"), "{sound}");
+        assert!(sound.contains("scan.tasks: 0 tasks, 0 people: sound"), "{sound}");
         assert!(sound.contains("shop.purchases: 0 purchases, 0 postings: sound"), "{sound}");
         assert!(sound.contains("rewards.ended: 0 redemptions, 0 grants: sound"), "{sound}");
         execute(
