@@ -3,6 +3,7 @@
 mod audited;
 mod decisions;
 mod limits;
+mod owners;
 mod policy;
 mod transcoder;
 mod unknown;
