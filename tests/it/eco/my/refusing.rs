@@ -11,7 +11,7 @@ use super::stage::MESH;
 
 /// RPC, how it is asked over REST, and the field that is wrong.
 fn wrong() -> Vec<(&'static str, Method, &'static str, Value, &'static str)> {
-    let (profile, preferences) = ("/api/v1/my/profile", "/api/v1/my/preferences");
+    let profile = "/api/v1/my/profile";
     let patch = |rpc, path, body: Value, field| (rpc, Method::PATCH, path, body, field);
     let get = |rpc, path, field| (rpc, Method::GET, path, Value::Null, field);
     vec![
@@ -24,7 +24,6 @@ fn wrong() -> Vec<(&'static str, Method, &'static str, Value, &'static str)> {
         patch("UpdateProfile", profile, json!({"image_id": "none"}), "image_id"),
         patch("UpdateProfile", "/api/v1/my/profile?update_mask=user_id", json!({"bio": "x"}), "update_mask"),
         patch("UpdateProfile", "/api/v1/my/profile?update_mask=bio,nonsense", json!({"bio": "x"}), "update_mask"),
-        patch("UpdatePreferences", preferences, json!({"language": "de"}), "language"),
         patch("UpdatePreferences", "/api/v1/my/preferences?update_mask=user_id", json!({}), "update_mask"),
         get("ListTimeline", "/api/v1/my/timeline?page_size=201", "page_size"),
         get("ListTimeline", "/api/v1/my/timeline?page_size=-1", "page_size"),
