@@ -175,6 +175,7 @@ fn a_picture_that_is_deleted_while_it_is_chosen_is_none() {
     run(async {
         let slow = mesh().setting("database.lock_timeout_ms", 60_000_i64);
         let slow = slow.setting("database.statement_timeout_ms", 60_000_i64);
+        let slow = slow.setting("gateway.deadline_secs", 110_i64).setting("server.default_deadline_ms", 110_000_i64);
         // Nobody else looks at profiles meanwhile.
         let mesh = slow.setting("my.retell_secs", 3_600_i64).start().await;
         let alice = mesh.persona("alice").await;
