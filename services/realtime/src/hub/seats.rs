@@ -14,9 +14,9 @@ use super::{Hub, lock};
 use crate::log::Log;
 
 /// How long a socket counts after it was last told of.
-pub const COUNTS: Duration = Duration::from_secs(30);
+pub const COUNTS: Duration = Duration::from_secs(45);
 /// Between two rounds.
-const ROUND: Duration = Duration::from_secs(10);
+const ROUND: Duration = Duration::from_secs(15);
 /// Time to give back what is open when the process stops.
 const PARTING: Duration = Duration::from_secs(2);
 /// Questions to Redis that are out at once.

@@ -129,13 +129,10 @@ pub struct Badge {
     pub earned_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// What a user has set.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Preferences {
-    /// Language: `en`, `ko`; empty: as the device says.
-    #[prost(string, tag = "1")]
-    pub language: ::prost::alloc::string::String,
     /// Others see what the user has recycled.
-    #[prost(bool, tag = "2")]
+    #[prost(bool, tag = "1")]
     pub public_figures: bool,
 }
 /// Something that happened to a user.
@@ -390,7 +387,7 @@ pub struct ListBadgesResponse {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetPreferencesRequest {}
 /// What is set.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetPreferencesResponse {
     /// All of it.
     #[prost(message, optional, tag = "1")]
@@ -402,12 +399,12 @@ pub struct UpdatePreferencesRequest {
     /// What it is to be.
     #[prost(message, optional, tag = "1")]
     pub preferences: ::core::option::Option<Preferences>,
-    /// Which fields: `language`, `public_figures`, or `*` for all of them; empty: those that are not empty in `preferences`.
+    /// Which fields: `public_figures`, or `*` for all of them; empty: those that are not empty in `preferences`.
     #[prost(message, optional, tag = "2")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// What is set.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdatePreferencesResponse {
     /// All of it.
     #[prost(message, optional, tag = "1")]
