@@ -120,10 +120,11 @@ fn ids(message: &MessageDescriptor, before: &str, found: &mut Vec<String>) {
                 assert!(path.split('.').count() < 9, "{path} has no end");
                 ids(&inner, &format!("{path}."), found);
             }
-            Kind::String if name.ends_with("_id") || name.ends_with("_ids") || name == "jti" => {
-                if !options::field_rule(&field).server_only {
-                    found.push(path);
-                }
+            Kind::String
+                if (name.ends_with("_id") || name.ends_with("_ids") || name == "jti")
+                    && !options::field_rule(&field).server_only =>
+            {
+                found.push(path);
             }
             _ => {}
         }
@@ -194,7 +195,7 @@ async fn somebody(mesh: &TestMesh, name: &str) -> (Persona, Things) {
     has.insert(Thing::Redemption, text(&redeemed["redemption"]["redemption_id"]));
     let bought = json!({"product_id": "gold-500", "idempotency_key": key(), "payment_handle": "pending"});
     has.insert(Thing::Purchase, text(&made("/api/shop/purchase", bought).await["transaction_id"]));
-    if mesh.modules().iter().any(|module| *module == "chat") {
+    if mesh.modules().contains(&"chat") {
         let begun = made("/api/v1/chat/conversations", json!({"title": "Bottles"})).await;
         let conversation = text(&begun["conversation"]["conversation_id"]);
         let path = format!("/api/v1/chat/conversations/{conversation}/messages");
