@@ -2,6 +2,9 @@
 //!
 //! What is kept is what everybody in the cell is told: which shops there are, and how many people came of late. How far they are and
 //! whether they are open is told anew each time. The search is a little wider than asked, for nobody stands in the middle of their cell.
+//!
+//! **How far is searched is one of a few radii, whatever is asked for** ([`searched`]), and told is what is within what was asked: else
+//! who asks for 2,001 m, 2,002 m and so on would be kept apart each time, and use up the provider's day from one place.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -26,6 +29,8 @@ use crate::{
 pub const RADIUS_M: u32 = 2_000;
 /// Shops of one answer where those that are kept here answer.
 const MOST: usize = 30;
+/// How far is searched, in metres: as few as answers of a cell may be kept.
+const RADII_M: [u32; 12] = [100, 200, 300, 500, 1_000, 1_500, RADIUS_M, 2_500, 3_000, 5_000, 10_000, FARTHEST_M];
 
 /// The shops of a cell, as they are kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,12 +94,18 @@ pub fn radius(asked: i32) -> u32 {
     u32::try_from(asked).ok().filter(|asked| *asked > 0).map_or(RADIUS_M, |asked| asked.min(FARTHEST_M))
 }
 
-/// The shops around the cell of a place.
+/// How far is searched for who asks so far: as far, or a little farther.
+#[must_use]
+pub fn searched(radius_m: u32) -> u32 {
+    RADII_M.into_iter().find(|radius| *radius >= radius_m).unwrap_or(FARTHEST_M)
+}
+
+/// The shops around the cell of a place: all within `radius_m` that were found, and some beyond ([`Around::seen_from`] leaves them out).
 ///
 /// # Errors
 /// When neither the provider nor the database answers.
 pub async fn around(app: &Arc<App>, place: Point, radius_m: u32) -> Result<Around, Error> {
-    let cell = place.cell();
+    let (cell, radius_m) = (place.cell(), searched(radius_m));
     let searching = Arc::clone(app);
     let search = move || async move { search(&searching, cell.center(), radius_m).await };
     app.cached.get("nearby", &cell.key(radius_m), search).await
@@ -196,5 +207,17 @@ mod tests {
     #[test]
     fn how_far_is_two_kilometres_unless_somebody_says() {
         assert_eq!([0, -1, 1, 20_000, 30_000].map(radius), [2_000, 2_000, 1, 20_000, 20_000]);
+    }
+
+    #[test]
+    fn whatever_is_asked_a_cell_is_searched_by_a_few_radii_and_no_nearer() {
+        let all: std::collections::BTreeSet<u32> = (1..=FARTHEST_M)
+            .map(|asked| {
+                assert!(searched(asked) >= asked, "{asked}");
+                searched(asked)
+            })
+            .collect();
+        assert_eq!(all, RADII_M.into());
+        assert_eq!([1, 2_000, 2_001, 20_000].map(searched), [100, 2_000, 2_500, 20_000]);
     }
 }

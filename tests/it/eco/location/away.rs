@@ -47,7 +47,7 @@ fn without_postgres_and_the_provider_nobody_answers() {
         let kept = around(&mesh.rest(), HALL, 1_000).await;
         super::stage::fault(&mesh, json!({"kind": "error", "status": 500})).await;
         mesh.postgres_proxy.as_ref().unwrap().set(Fault::Cut);
-        mesh.rest().get(&path(HALL, 1_001)).send().await.refused(503, AWAY);
+        mesh.rest().get(&path(HALL, 3_000)).send().await.refused(503, AWAY);
         // What is kept is told as long as it is kept.
         let still = mesh.rest().get(&path(HALL, 1_000)).send().await;
         assert!(still.status == 503 || still.json() == kept, "{}", still.text());
@@ -70,9 +70,9 @@ fn without_redis_each_replica_remembers_by_itself_and_visits_are_told_later() {
         mesh.redis.resurrect().await;
         all_told(&mesh, "location").await;
         wait_until("what is found is kept again", LONG, async || {
-            around(&mesh.rest(), HALL, 2_001).await;
+            around(&mesh.rest(), HALL, 3_000).await;
             let mut command = redis::cmd("EXISTS");
-            command.arg(HALL.cell().key(2_001));
+            command.arg(HALL.cell().key(3_000));
             let kept: i64 = command.query_async(&mut mesh.redis.connect().await).await.unwrap();
             kept == 1
         })

@@ -5,19 +5,20 @@ use std::time::Duration;
 use coreloop_testkit::{TestMesh, run, wait::wait_for};
 use serde_json::{Value, json};
 
-use super::stage::{HALL, LONG, NOWON, around, asked, counts, fault, ids, mended, mesh, there};
+use super::stage::{HALL, LONG, NOWON, around, asked, counts, fault, ids, mended, mesh, north, there};
 
 /// The seeded shops around a place: all of them, whatever a search would find.
 fn seeded(place: coreloop_location::globe::Point, radius_m: f64) -> Vec<&'static str> {
     there(place, radius_m, |_| true)
 }
 
-/// Each time another radius, of which nothing is kept.
-async fn falls_back(mesh: &TestMesh, radius: u32, change: Value, reason: &str) {
+/// Each time another cell, of which nothing is kept.
+async fn falls_back(mesh: &TestMesh, cell: u32, change: Value, reason: &str) {
     fault(mesh, change.clone()).await;
-    let answer = around(&mesh.rest(), HALL, radius).await;
+    let place = north(HALL, f64::from(cell) * 100.0);
+    let answer = around(&mesh.rest(), place, 2_000).await;
     assert_eq!(answer["source"], "FALLBACK", "{change}");
-    assert_eq!(ids(&answer), seeded(HALL, f64::from(radius)), "{change}");
+    assert_eq!(ids(&answer), seeded(place, 2_000.0), "{change}");
     let line = format!("location_fallback_total{{reason=\"{reason}\"}} ");
     let metrics = mesh.node(0, "location").running().metrics.encode();
     assert!(metrics.lines().any(|counted| counted.starts_with(&line)), "{reason} is not in {metrics}");
@@ -29,18 +30,18 @@ fn whatever_is_wrong_with_the_provider_somebody_is_answered() {
     run(async {
         let builder = mesh().setting("location.kakao_timeout_ms", 4_000_i64);
         let mesh = builder.setting("location.breaker_failures", 1_000_000_i64).start().await;
-        falls_back(&mesh, 2_001, json!({"kind": "error", "status": 429}), "rate_limited").await;
-        falls_back(&mesh, 2_002, json!({"kind": "quota"}), "rate_limited").await;
-        falls_back(&mesh, 2_003, json!({"kind": "error", "status": 500}), "failed").await;
-        falls_back(&mesh, 2_004, json!({"kind": "error", "status": 503}), "failed").await;
-        falls_back(&mesh, 2_005, json!({"kind": "error", "status": 401}), "refused").await;
-        falls_back(&mesh, 2_006, json!({"kind": "garbage"}), "nonsense").await;
-        falls_back(&mesh, 2_007, json!({"kind": "cut"}), "nonsense").await;
-        falls_back(&mesh, 2_008, json!({"kind": "reset"}), "unavailable").await;
-        falls_back(&mesh, 2_009, json!({"kind": "timeout", "ms": 60_000}), "timeout").await;
+        falls_back(&mesh, 1, json!({"kind": "error", "status": 429}), "rate_limited").await;
+        falls_back(&mesh, 2, json!({"kind": "quota"}), "rate_limited").await;
+        falls_back(&mesh, 3, json!({"kind": "error", "status": 500}), "failed").await;
+        falls_back(&mesh, 4, json!({"kind": "error", "status": 503}), "failed").await;
+        falls_back(&mesh, 5, json!({"kind": "error", "status": 401}), "refused").await;
+        falls_back(&mesh, 6, json!({"kind": "garbage"}), "nonsense").await;
+        falls_back(&mesh, 7, json!({"kind": "cut"}), "nonsense").await;
+        falls_back(&mesh, 8, json!({"kind": "reset"}), "unavailable").await;
+        falls_back(&mesh, 9, json!({"kind": "timeout", "ms": 60_000}), "timeout").await;
         // Half of it is not enough: what would be missing nobody could tell.
-        falls_back(&mesh, 2_010, json!({"kind": "error", "status": 429, "endpoint": "category"}), "rate_limited").await;
-        falls_back(&mesh, 2_011, json!({"kind": "error", "status": 500, "endpoint": "keyword"}), "failed").await;
+        falls_back(&mesh, 10, json!({"kind": "error", "status": 429, "endpoint": "category"}), "rate_limited").await;
+        falls_back(&mesh, 11, json!({"kind": "error", "status": 500, "endpoint": "keyword"}), "failed").await;
     });
 }
 
@@ -64,8 +65,9 @@ fn one_that_goes_on_failing_is_left_alone_and_tried_again() {
         let builder = mesh().setting("location.breaker_failures", 2_i64).setting("location.breaker_secs", 3_600_i64);
         let mesh = builder.start().await;
         fault(&mesh, json!({"kind": "error", "status": 500})).await;
-        for radius in 1_000..1_010 {
-            assert_eq!(around(&mesh.rest(), HALL, radius).await["source"], "FALLBACK");
+        for cell in 0..10 {
+            let place = north(HALL, f64::from(cell) * 100.0);
+            assert_eq!(around(&mesh.rest(), place, 1_000).await["source"], "FALLBACK");
         }
         assert_eq!(asked(&mesh).await, [("category", 2), ("keyword", 2)].into(), "nobody asked any more");
         assert!(counts(&mesh, "location_breaker_open 1"));

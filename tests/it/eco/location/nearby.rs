@@ -63,6 +63,19 @@ fn how_far_is_two_kilometres_and_twenty_at_most() {
     });
 }
 
+/// Who asks for each metre by itself would use up the provider's day from one place.
+#[test]
+fn however_many_radii_are_asked_for_few_are_searched_and_what_was_asked_is_told() {
+    run(async {
+        let mesh = mesh().start().await;
+        for radius in [1_600, 1_700, 1_801, 1_999, 2_000] {
+            let answer = around(&mesh.rest(), HALL, radius).await;
+            assert_eq!(ids(&answer), there(HALL, f64::from(radius), Shop::is_searched), "{radius}");
+        }
+        assert_eq!(asked(&mesh).await, [("category", 1), ("keyword", 1)].into(), "one search serves them all");
+    });
+}
+
 #[test]
 fn the_poles_and_the_date_line_are_places() {
     run(async {
@@ -111,16 +124,17 @@ fn a_shop_is_as_crowded_as_people_of_late_say() {
     run(async {
         let mesh = mesh().start().await;
         let shop = open("1-7 00:00-24:00");
+        // Each time another search, of which nothing is kept.
         let crowd = async |radius| state(&around(&mesh.rest(), shop.place, radius).await, shop, "crowd");
         assert_eq!(crowd(300).await, "CROWD_LEVEL_QUIET");
         for name in ["alice", "bob", "carol"] {
             visit(&mesh.persona(name).await, &shop.id, north(shop.place, 20.0)).await.expect(200);
         }
-        assert_eq!(crowd(301).await, "CROWD_LEVEL_NORMAL");
+        assert_eq!(crowd(500).await, "CROWD_LEVEL_NORMAL");
         let details = format!("/api/v1/location/shops/{}", shop.id);
         assert_eq!(mesh.rest().get(&details).send().await.expect(200)["crowd"], "CROWD_LEVEL_NORMAL");
         // An hour later they have gone.
         mesh.clock.advance(SignedDuration::from_secs(3_601));
-        assert_eq!(crowd(302).await, "CROWD_LEVEL_QUIET");
+        assert_eq!(crowd(1_000).await, "CROWD_LEVEL_QUIET");
     });
 }
