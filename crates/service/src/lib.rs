@@ -14,6 +14,7 @@ pub mod module;
 pub mod readiness;
 pub mod spans;
 pub mod upgrade;
+pub mod words;
 pub mod worker;
 
 pub use call::{Call, Target, Trace};
@@ -23,4 +24,5 @@ pub use local::{Answering, Local, Rpcs};
 pub use module::{BuildError, Built, Check, Module, RouteName};
 pub use readiness::{Component, Readiness};
 pub use spans::{Ended, Span, Spans};
+pub use words::Words;
 pub use worker::Worker;

@@ -1,9 +1,10 @@
 //! The loop that hears what is new of conversations, and wakes who follows them here.
+//!
+//! While nobody follows anything here it hears nothing, and asks Redis nothing. Words are taken whatever else is waited for ([`Words`]).
 
 use std::{sync::Arc, time::Duration};
 
-use coreloop_service::Worker;
-use futures::StreamExt as _;
+use coreloop_service::{Words, Worker};
 use redis::aio::{PubSubSink, PubSubStream};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,7 @@ pub fn worker(app: &Arc<App>, redis: Option<redis::Client>) -> Worker {
 /// The channel, joined.
 struct Joined {
     sink: PubSubSink,
-    words: PubSubStream,
+    words: Words<PubSubStream>,
 }
 
 async fn listen(hub: Arc<Hub>, redis: Option<redis::Client>, stop: CancellationToken) {
@@ -51,9 +52,14 @@ async fn listen(hub: Arc<Hub>, redis: Option<redis::Client>, stop: CancellationT
                 None => joined = None,
             },
             () = hub.first() => {}
-            _ = looks.tick() => {
+            _ = looks.tick(), if joined.is_some() || hub.any() => {
+                if !hub.any() {
+                    // Whoever comes next is not held to the time between two tries.
+                    (joined, tried, looked) = (None, None, 0);
+                    continue;
+                }
                 looked += 1;
-                if !answers(&mut joined).await || looked >= LOOKS_OF_A_ROUND {
+                if !answers(&hub, &mut joined).await || looked >= LOOKS_OF_A_ROUND {
                     looked = 0;
                     hub.doubt_all();
                 }
@@ -68,7 +74,7 @@ async fn join(redis: Option<&redis::Client>) -> Option<Joined> {
     let joining = async {
         let (mut sink, words) = redis.get_async_pubsub().await?.split();
         sink.subscribe(CHANNEL).await?;
-        Ok::<_, redis::RedisError>(Joined { sink, words })
+        Ok::<_, redis::RedisError>(Joined { sink, words: Words::of(words) })
     };
     match tokio::time::timeout(PATIENCE, joining).await {
         Ok(Ok(joined)) => Some(joined),
@@ -88,9 +94,10 @@ async fn next(joined: &mut Option<Joined>) -> Option<Vec<u8>> {
 }
 
 /// The channel is joined and alive; what is not is given up.
-async fn answers(joined: &mut Option<Joined>) -> bool {
-    let Some(channel) = joined else { return false };
-    let alive = matches!(tokio::time::timeout(PATIENCE, channel.sink.ping::<redis::Value>()).await, Ok(Ok(_)));
+async fn answers(hub: &Hub, joined: &mut Option<Joined>) -> bool {
+    let Some(Joined { sink, words }) = joined else { return false };
+    let asked = sink.ping::<redis::Value>();
+    let alive = words.heard_while(PATIENCE, asked, |word| take(hub, word.get_payload_bytes())).await.is_some();
     if !alive {
         *joined = None;
     }

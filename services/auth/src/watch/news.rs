@@ -3,8 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use coreloop_core::UserId;
-use coreloop_service::Worker;
-use futures::StreamExt as _;
+use coreloop_service::{Words, Worker};
 use redis::aio::{PubSubSink, PubSubStream};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +31,7 @@ pub fn worker(app: &Arc<App>, redis: redis::Client) -> Worker {
 /// The channel, joined.
 struct Joined {
     sink: PubSubSink,
-    words: PubSubStream,
+    words: Words<PubSubStream>,
 }
 
 async fn listen(app: Arc<App>, redis: redis::Client, stop: CancellationToken) {
@@ -62,7 +61,7 @@ async fn listen(app: Arc<App>, redis: redis::Client, stop: CancellationToken) {
             () = app.watches.waiting.notified() => say(&app, own, app.watches.take_words()).await,
             _ = looks.tick() => {
                 looked += 1;
-                if !answers(&mut joined).await || looked >= LOOKS_OF_A_ROUND {
+                if !answers(&app.watches, own, &mut joined).await || looked >= LOOKS_OF_A_ROUND {
                     looked = 0;
                     app.watches.doubt_all();
                 }
@@ -76,7 +75,7 @@ async fn join(redis: &redis::Client) -> Option<Joined> {
     let joining = async {
         let (mut sink, words) = redis.get_async_pubsub().await?.split();
         sink.subscribe(CHANNEL).await?;
-        Ok::<_, redis::RedisError>(Joined { sink, words })
+        Ok::<_, redis::RedisError>(Joined { sink, words: Words::of(words) })
     };
     match tokio::time::timeout(PATIENCE, joining).await {
         Ok(Ok(joined)) => Some(joined),
@@ -97,9 +96,11 @@ async fn next(joined: &mut Option<Joined>) -> Option<Vec<u8>> {
 }
 
 /// The channel is joined and alive; what is not is given up.
-async fn answers(joined: &mut Option<Joined>) -> bool {
-    let Some(channel) = joined else { return false };
-    let alive = matches!(tokio::time::timeout(PATIENCE, channel.sink.ping::<redis::Value>()).await, Ok(Ok(_)));
+async fn answers(watches: &Watches, own: Uuid, joined: &mut Option<Joined>) -> bool {
+    let Some(Joined { sink, words }) = joined else { return false };
+    // Words are taken meanwhile: the driver keeps what is not, without a bound.
+    let asked = sink.ping::<redis::Value>();
+    let alive = words.heard_while(PATIENCE, asked, |word| take(watches, own, word.get_payload_bytes())).await.is_some();
     if !alive {
         *joined = None;
     }

@@ -3,21 +3,14 @@
 //! A connection of its own, pinged every two seconds, for a cut leaves no trace in one that only hears. While it is gone
 //! sockets stay open and hear nothing; joined again, each reads in the log what it missed. While nobody is here there is none.
 //!
-//! **Words are taken whatever else is waited for**, for the driver keeps what is not taken, without a bound. Who falls behind all
-//! the same drops the connection with all that waits in it: the logs have it, and they are bounded.
+//! **Words are taken whatever else is waited for** ([`Words`]). Who falls behind all the same drops the connection with all that waits
+//! in it: the logs have it, and they are bounded.
 
 use std::{sync::Arc, time::Duration};
 
-use coreloop_service::Worker;
-use futures::{FutureExt as _, Stream, StreamExt as _};
-use redis::{
-    RedisResult,
-    aio::{PubSubSink, PubSubStream},
-};
-use tokio::{
-    task::coop,
-    time::{Instant, MissedTickBehavior},
-};
+use coreloop_service::{Words, Worker};
+use redis::aio::{PubSubSink, PubSubStream};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
@@ -31,8 +24,6 @@ const LOOK: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Channels joined or left at once.
 const BATCH: usize = 500;
-/// Words that are taken in a row while more wait.
-const MOST_BEHIND: usize = 50_000;
 
 /// The loop.
 #[must_use]
@@ -48,13 +39,6 @@ pub fn worker(hub: &Arc<Hub>, redis: redis::Client) -> Worker {
 struct Joined {
     sink: PubSubSink,
     words: Words<PubSubStream>,
-}
-
-/// What is said, and how far behind it we are.
-struct Words<S> {
-    stream: S,
-    /// Taken since none waited.
-    behind: usize,
 }
 
 async fn listen(hub: &Hub, redis: &redis::Client, stop: &CancellationToken) {
@@ -120,7 +104,8 @@ impl Joined {
                 break;
             }
             let channels: Vec<_> = users.iter().map(|user| channel(*user)).collect();
-            if self.words.heard_while(hub, self.sink.subscribe(channels)).await.is_none() {
+            if self.words.heard_while(PATIENCE, self.sink.subscribe(channels), |word| take(hub, &word)).await.is_none()
+            {
                 return false;
             }
             hub.joined(&users);
@@ -131,54 +116,19 @@ impl Joined {
                 return true;
             }
             let channels: Vec<_> = users.iter().map(|user| channel(*user)).collect();
-            if self.words.heard_while(hub, self.sink.unsubscribe(channels)).await.is_none() {
+            if self
+                .words
+                .heard_while(PATIENCE, self.sink.unsubscribe(channels), |word| take(hub, &word))
+                .await
+                .is_none()
+            {
                 return false;
             }
         }
     }
 
     async fn answers(&mut self, hub: &Hub) -> bool {
-        self.words.heard_while(hub, self.sink.ping::<redis::Value>()).await.is_some()
-    }
-}
-
-impl Words<PubSubStream> {
-    /// Takes words until Redis has answered; none when it does not in time, or the connection is lost.
-    async fn heard_while<T>(&mut self, hub: &Hub, asked: impl Future<Output = RedisResult<T>>) -> Option<T> {
-        let mut asked = std::pin::pin!(tokio::time::timeout(PATIENCE, asked));
-        loop {
-            tokio::select! {
-                answer = &mut asked => return answer.ok()?.ok(),
-                word = self.next() => take(hub, &word?),
-            }
-        }
-    }
-}
-
-impl<S: Stream + Unpin> Words<S> {
-    fn of(stream: S) -> Self {
-        Self { stream, behind: 0 }
-    }
-
-    /// The next; none when the connection is lost, or is to be dropped. Dropping the future loses nothing.
-    async fn next(&mut self) -> Option<S::Item> {
-        coop::consume_budget().await;
-        // Without the budget of the task: out of it, what waits seems not to be there.
-        let word = match coop::unconstrained(self.stream.next()).now_or_never() {
-            Some(word) => {
-                self.behind += 1;
-                word
-            }
-            None => {
-                self.behind = 0;
-                self.stream.next().await
-            }
-        };
-        if self.behind > MOST_BEHIND {
-            tracing::warn!("words come faster than they are taken: the channels are joined anew");
-            return None;
-        }
-        word
+        self.words.heard_while(PATIENCE, self.sink.ping::<redis::Value>(), |word| take(hub, &word)).await.is_some()
     }
 }
 
@@ -197,41 +147,5 @@ fn take(hub: &Hub, word: &redis::Msg) {
         (Some(user), Some(word)) => hub.heard(user, &word),
         (None, _) if channel == ACTS => hub.acted(payload),
         _ => tracing::warn!("a word on a channel of users cannot be read"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::Poll;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn who_never_catches_up_is_told_and_who_does_goes_on_for_ever() {
-        let (say, mut said) = tokio::sync::mpsc::unbounded_channel();
-        let mut words = Words::of(futures::stream::poll_fn(move |cx| said.poll_recv(cx)));
-        for _ in 0..2 {
-            // All that may wait at once, and then none does.
-            assert!((0..MOST_BEHIND).all(|word| say.send(word).is_ok()));
-            for expected in 0..MOST_BEHIND {
-                assert_eq!(words.next().await, Some(expected));
-            }
-            let mut none = std::pin::pin!(coop::unconstrained(words.next()));
-            assert!(futures::poll!(&mut none).is_pending());
-        }
-        assert!((0..=MOST_BEHIND).all(|word| say.send(word).is_ok()));
-        for expected in 0..MOST_BEHIND {
-            assert_eq!(words.next().await, Some(expected));
-        }
-        assert_eq!(words.next().await, None, "one too many without a breath");
-    }
-
-    #[tokio::test]
-    async fn others_have_their_turn_while_words_come_without_end() {
-        let mut words = Words::of(futures::stream::poll_fn(|_| Poll::Ready(Some(()))));
-        let others = tokio::spawn(async {});
-        while !others.is_finished() {
-            assert_eq!(words.next().await, Some(()), "nobody else had a turn");
-        }
     }
 }
