@@ -20,6 +20,7 @@ use crate::{
     model::Outcome,
     neighbours::Around,
     pieces::Voice,
+    said::Took,
     sending::{Ask, Kind},
     store::messages::{self, Message, State},
 };
@@ -43,6 +44,9 @@ enum Came {
     Failed {
         /// Why.
         reason: String,
+        /// What the model read and said all the same.
+        #[serde(default)]
+        took: Took,
         /// The image that was asked about, where it is found gone.
         without: Option<Uuid>,
     },
@@ -62,24 +66,25 @@ impl CommandHandler for Answering {
         let id = command.idempotency_key;
         let (ended, without) = match came {
             Came::Over => return Ok(()),
-            Came::Failed { reason, without } => (Ended::Failed(reason), without),
+            Came::Failed { reason, took, without } => (Ended::Failed { reason, took }, without),
             Came::Answered { without } => match self.0.said.find(id) {
                 Some(said) => (Ended::Answered(said), without),
                 // Too many others have answered since: it is asked again.
                 None => return Err(Failure::Transient("what was said is forgotten".to_owned())),
             },
         };
+        let written = end(&self.0, tx, (ask.message_id, id), &ended).await?;
+        // Behind the lock of the conversation, as whoever deletes one takes its messages.
         if let Some(image) = without {
             messages::without_image(tx, image).await?;
         }
-        let written = end(&self.0, tx, (ask.message_id, id), &ended).await?;
         self.count(&ended, written);
         Ok(())
     }
 
     async fn died(&self, tx: &mut Transaction, command: &Command, failure: &Failure) -> Result<(), Failure> {
         let ask: Ask = command.decode()?;
-        let ended = Ended::Failed(failure.reason().to_owned());
+        let ended = Ended::Failed { reason: failure.reason().to_owned(), took: Took::default() };
         let written = end(&self.0, tx, (ask.message_id, command.idempotency_key), &ended).await?;
         self.count(&ended, written);
         Ok(())
@@ -104,7 +109,7 @@ impl Answering {
         };
         let without = question.image_id.filter(|_| around.image_gone);
         if question.text.trim().is_empty() && (around.image_gone || question.image_gone) {
-            return Ok(Came::Failed { reason: "IMAGE_GONE".to_owned(), without });
+            return Ok(Came::Failed { reason: "IMAGE_GONE".to_owned(), took: Took::default(), without });
         }
         let prompt = prompt(app, &question, around).await?;
         let voice = Voice { pieces: &app.pieces, conversation: ask.conversation_id, message: ask.message_id };
@@ -113,7 +118,7 @@ impl Answering {
 
     async fn asked(&self, command: Uuid, prompt: Prompt, voice: &Voice<'_>, without: Option<Uuid>) -> Came {
         let (app, began) = (&self.0, Instant::now());
-        let told = app.model.answer(prompt, voice, &*app.ids).await;
+        let (told, took) = app.model.answer(prompt, voice, &*app.ids).await;
         let reason = match &told {
             Ok(Outcome::Said(..)) => "ANSWERED".to_owned(),
             Ok(Outcome::Nonsense) => "MODEL_NONSENSE".to_owned(),
@@ -127,10 +132,10 @@ impl Answering {
                 app.said.keep(command, said);
                 Came::Answered { without }
             }
-            Ok(Outcome::Nonsense | Outcome::Filtered) => Came::Failed { reason, without },
+            Ok(Outcome::Nonsense | Outcome::Filtered) => Came::Failed { reason, took, without },
             Err(away) => {
                 tracing::warn!(error = %away, reason, "the model does not answer");
-                Came::Failed { reason, without }
+                Came::Failed { reason, took, without }
             }
         }
     }
@@ -139,10 +144,13 @@ impl Answering {
     fn count(&self, ended: &Ended, written: bool) {
         match ended {
             _ if !written => {}
-            Ended::Failed(reason) => self.0.metrics.ended(reason),
+            Ended::Failed { reason, took } => {
+                self.0.metrics.ended(reason);
+                self.0.metrics.took(*took);
+            }
             Ended::Answered(said) => {
                 self.0.metrics.ended("answered");
-                self.0.metrics.took(said.prompt_tokens, said.answer_tokens);
+                self.0.metrics.took(said.took);
             }
         }
     }
@@ -175,7 +183,11 @@ mod tests {
     #[test]
     fn what_is_kept_of_a_command_is_what_it_came_to() {
         let without = Some(Uuid::from_u128(3));
-        let failed = |reason: &str| Came::Failed { reason: reason.to_owned(), without: None };
+        let took = Took { prompt: 7, answer: 2 };
+        let failed = |reason: &str| Came::Failed { reason: reason.to_owned(), took, without: None };
+        // As it was kept before it was known what it took.
+        let before = serde_json::json!({"failed": {"reason": "MODEL_TIMEOUT", "without": null}});
+        assert!(matches!(Came::deserialize(&before), Ok(Came::Failed { took, .. }) if took == Took::default()));
         for came in [Came::Over, Came::Answered { without }, failed("MODEL_TIMEOUT")] {
             let kept = serde_json::to_value(came.clone()).unwrap();
             assert_eq!(Came::deserialize(&kept).unwrap(), came);

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     App, Error,
     history::{Happened, note},
-    said::Said,
+    said::{Said, Took},
     store::{
         answers::{self, Given},
         conversations,
@@ -25,8 +25,13 @@ use crate::{
 pub enum Ended {
     /// It is there.
     Answered(Said),
-    /// It came to nothing: a constant says why.
-    Failed(String),
+    /// It came to nothing.
+    Failed {
+        /// A constant says why.
+        reason: String,
+        /// What the model read and said all the same.
+        took: Took,
+    },
 }
 
 /// Writes what an answer came to that `command` asked for, in the transaction of `connection`; `false` when it is gone, was asked for
@@ -64,7 +69,7 @@ pub async fn end(
 fn is_open(answer: &Message, ended: &Ended) -> bool {
     match ended {
         Ended::Answered(_) => answer.state != State::Done,
-        Ended::Failed(_) => answer.state == State::Pending,
+        Ended::Failed { .. } => answer.state == State::Pending,
     }
 }
 
@@ -77,15 +82,16 @@ async fn write(
 ) -> Result<i64, sqlx::Error> {
     match ended {
         Ended::Answered(said) => {
-            let Said { text, truncated, prompt_tokens, answer_tokens } = said;
-            let (prompt_tokens, answer_tokens) = (*prompt_tokens, *answer_tokens);
-            let given = Given { text, truncated: *truncated, prompt_tokens, answer_tokens };
+            let Said { text, truncated, took } = said;
+            let given = Given { text, truncated: *truncated, took: *took };
             answers::give(connection, answer.id, given, now).await?;
-            Ok(prompt_tokens.saturating_add(answer_tokens))
+            Ok(took.total())
         }
-        Ended::Failed(reason) => {
-            answers::fail(connection, answer.id, reason, now).await?;
-            Ok(0)
+        Ended::Failed { reason, took } => {
+            // Who has nothing of it pays no more than they were told; who makes it fail does not go free.
+            let took = took.at_most(answer.reserved);
+            answers::fail(connection, answer.id, (reason.as_str(), took), now).await?;
+            Ok(took.total())
         }
     }
 }
@@ -103,11 +109,11 @@ fn happened(answer: &Message, ended: &Ended, now: Timestamp) -> Happened {
             question_id,
             message_id,
             truncated: said.truncated,
-            prompt_tokens: said.prompt_tokens,
-            answer_tokens: said.answer_tokens,
+            prompt_tokens: said.took.prompt,
+            answer_tokens: said.took.answer,
             occurred_at,
         }),
-        Ended::Failed(reason) => Happened::Failed(ChatMessageFailed {
+        Ended::Failed { reason, .. } => Happened::Failed(ChatMessageFailed {
             conversation_id,
             user_id,
             question_id,

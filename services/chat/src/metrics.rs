@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::said::Took;
+
 /// What became of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabels {
@@ -91,8 +93,8 @@ impl Metrics {
     }
 
     /// Counts what the model read and said.
-    pub fn took(&self, prompt: i64, answer: i64) {
-        for (side, tokens) in [("prompt", prompt), ("answer", answer)] {
+    pub fn took(&self, took: Took) {
+        for (side, tokens) in [("prompt", took.prompt), ("answer", took.answer)] {
             self.tokens.get_or_create(&SideLabels { side }).inc_by(u64::try_from(tokens).unwrap_or_default());
         }
     }

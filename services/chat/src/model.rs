@@ -3,6 +3,9 @@
 //! One answer has a time of its own, and all that is asked for it shares that. A refusal for the moment (429, 5xx, a connection or a
 //! stream that breaks) is asked again after what `Retry-After` says, or a growing pause; then the answer begins anew, and whoever
 //! listens is told so. A model that falls silent is not waited for. Neither the key nor the address of an image is in any error.
+//!
+//! **What it read and said is paid for, whatever came of it**: an answer that is begun and breaks off, is filtered or empty counts as what
+//! was heard of it, and as what it was told.
 
 pub mod events;
 pub mod wire;
@@ -20,7 +23,7 @@ use crate::{
     Options,
     context::Prompt,
     pieces::{Voice, Writer},
-    said::Said,
+    said::{Said, Took},
 };
 
 /// Largest refusal that is read, in bytes.
@@ -96,16 +99,25 @@ impl Model {
         self.party.breaker.is_open()
     }
 
-    /// Has it answer, and gives its pieces to `voice` as they come.
-    ///
-    /// # Errors
-    /// When there is no answer in time.
-    pub async fn answer(&self, mut prompt: Prompt, voice: &Voice<'_>, ids: &dyn Ids) -> Result<Outcome, Away> {
+    /// Has it answer, and gives its pieces to `voice` as they come; and what all that was asked for it took.
+    pub async fn answer(&self, prompt: Prompt, voice: &Voice<'_>, ids: &dyn Ids) -> (Result<Outcome, Away>, Took) {
+        let mut took = Took::default();
+        let outcome = self.answer_at_last(prompt, voice, ids, &mut took).await;
+        (outcome, took)
+    }
+
+    async fn answer_at_last(
+        &self,
+        mut prompt: Prompt,
+        voice: &Voice<'_>,
+        ids: &dyn Ids,
+        took: &mut Took,
+    ) -> Result<Outcome, Away> {
         let until = Instant::now() + self.patience;
         let (mut failures, mut mute) = (0, false);
         loop {
             let mut writer = voice.begin(ids).await;
-            match self.ask(&prompt, until, &mut writer).await {
+            match self.ask(&prompt, until, &mut writer, took).await {
                 Ok(Told::Said(heard)) if heard.finish.as_deref() == Some("content_filter") => {
                     return Ok(Outcome::Filtered);
                 }
@@ -115,7 +127,7 @@ impl Model {
                     }
                     mute = true;
                 }
-                Ok(Told::Said(heard)) => return Ok(heard.whole(&prompt)),
+                Ok(Told::Said(heard)) => return Ok(heard.whole(*took)),
                 Ok(Told::Unseen) => {
                     if !prompt.drop_picture() {
                         return Err(Away::Refused(StatusCode::BAD_REQUEST));
@@ -131,14 +143,26 @@ impl Model {
     }
 
     /// Asks once, and tells the breaker.
-    async fn ask(&self, prompt: &Prompt, until: Instant, writer: &mut Writer<'_>) -> Result<Told, Away> {
+    async fn ask(
+        &self,
+        prompt: &Prompt,
+        until: Instant,
+        writer: &mut Writer<'_>,
+        took: &mut Took,
+    ) -> Result<Told, Away> {
         let left = self.party.admit(until)?;
-        let told = self.send(prompt, left, writer).await;
+        let told = self.send(prompt, left, writer, took).await;
         self.party.hear(&told);
         told
     }
 
-    async fn send(&self, prompt: &Prompt, within: Duration, writer: &mut Writer<'_>) -> Result<Told, Away> {
+    async fn send(
+        &self,
+        prompt: &Prompt,
+        within: Duration,
+        writer: &mut Writer<'_>,
+        took: &mut Took,
+    ) -> Result<Told, Away> {
         let (began, until) = (Instant::now(), Instant::now() + within);
         let question = wire::question(&self.name, prompt, self.tokens);
         let mut asked = self.party.client()?.post(&self.address).timeout(within).json(&question);
@@ -150,7 +174,10 @@ impl Model {
         let response = response.map_err(Away::of)?;
         let (status, after) = (response.status(), retry_after(&response));
         if status.is_success() {
-            return self.hear_out(response, (began, until), writer).await.map(Told::Said);
+            let mut heard = Heard::default();
+            let whole = self.hear_out(response, (began, until), writer, &mut heard).await;
+            *took = took.and(heard.took(prompt));
+            return whole.map(|()| Told::Said(heard));
         }
         let refused = Away::by_status(status, after);
         let unseen = matches!(refused, Away::Refused(_)) && wire::could_not_see(&read(response, MOST_REFUSAL).await?);
@@ -162,8 +189,9 @@ impl Model {
         mut response: Response,
         (began, until): (Instant, Instant),
         writer: &mut Writer<'_>,
-    ) -> Result<Heard, Away> {
-        let (mut events, mut heard) = (Events::default(), Heard::default());
+        heard: &mut Heard,
+    ) -> Result<(), Away> {
+        let mut events = Events::default();
         let mut silent_at = (began + self.silence).min(until);
         loop {
             let bytes = tokio::select! {
@@ -178,13 +206,13 @@ impl Model {
             let Some(bytes) = bytes else {
                 writer.flush().await;
                 // Some end without a word when they have said why.
-                return if heard.finish.is_some() { Ok(heard) } else { Err(Away::Broken) };
+                return if heard.finish.is_some() { Ok(()) } else { Err(Away::Broken) };
             };
             for data in events.take(&bytes)? {
                 let piece = wire::piece(&data)?;
                 if piece.last || !heard.take(&piece, began, writer).await {
                     writer.flush().await;
-                    return Ok(heard);
+                    return Ok(());
                 }
             }
         }
@@ -211,11 +239,17 @@ impl Heard {
         true
     }
 
-    fn whole(self, prompt: &Prompt) -> Outcome {
-        let truncated = self.cut || self.finish.as_deref() == Some("length");
+    /// What it took: as the model says, or as is reckoned where it does not, or broke off before.
+    fn took(&self, prompt: &Prompt) -> Took {
         let reckoned = |chars: usize| i64::try_from(chars.div_ceil(CHARS_PER_TOKEN)).unwrap_or(i64::MAX);
-        let (prompt_tokens, answer_tokens) =
+        let (prompt, answer) =
             self.usage.unwrap_or_else(|| (reckoned(prompt.chars()), reckoned(self.text.chars().count())));
-        Outcome::Said(Said { text: self.text, truncated, prompt_tokens, answer_tokens }, self.first)
+        Took { prompt, answer }
+    }
+
+    /// The answer, for which so much was taken in all.
+    fn whole(self, took: Took) -> Outcome {
+        let truncated = self.cut || self.finish.as_deref() == Some("length");
+        Outcome::Said(Said { text: self.text, truncated, took }, self.first)
     }
 }

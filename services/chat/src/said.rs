@@ -8,7 +8,38 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+/// What the model read and said, in tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Took {
+    /// What it read.
+    pub prompt: i64,
+    /// What it said.
+    pub answer: i64,
+}
+
+impl Took {
+    /// All of it.
+    #[must_use]
+    pub fn total(self) -> i64 {
+        self.prompt.saturating_add(self.answer)
+    }
+
+    /// This and `more`.
+    #[must_use]
+    pub fn and(self, more: Self) -> Self {
+        Self { prompt: self.prompt.saturating_add(more.prompt), answer: self.answer.saturating_add(more.answer) }
+    }
+
+    /// As much of it as `most`.
+    #[must_use]
+    pub fn at_most(self, most: i64) -> Self {
+        let prompt = self.prompt.min(most);
+        Self { prompt, answer: self.answer.min(most.saturating_sub(prompt)) }
+    }
+}
 
 /// An answer of the model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,10 +48,8 @@ pub struct Said {
     pub text: String,
     /// It ends before its end.
     pub truncated: bool,
-    /// What the model read, in tokens.
-    pub prompt_tokens: i64,
-    /// What it said, in tokens.
-    pub answer_tokens: i64,
+    /// What that took, with all that was asked for it and came to nothing.
+    pub took: Took,
 }
 
 /// The last answers, by the commands that asked for them.
@@ -64,6 +93,16 @@ mod tests {
 
     fn said(text: &str) -> Said {
         Said { text: text.to_owned(), ..Said::default() }
+    }
+
+    #[test]
+    fn what_was_taken_is_cut_to_what_may_be() {
+        let took = Took { prompt: 30, answer: 20 };
+        assert_eq!((took.at_most(50), took.at_most(i64::MAX)), (took, took));
+        for most in 0..50 {
+            assert_eq!(took.at_most(most).total(), most);
+        }
+        assert_eq!(took.and(took), Took { prompt: 60, answer: 40 });
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     App, Error,
     ending::{Ended, end},
+    said::Took,
     store::{answers, usage},
     times::day_of,
 };
@@ -52,7 +53,7 @@ async fn once(app: &App) -> Result<(), Error> {
     let since = now.saturating_sub(SignedDuration::from_secs(life)).unwrap_or(now);
     for lost in answers::lost(&app.db, since, MOST).await? {
         let mut tx = coreloop_db::begin(&app.db).await?;
-        let ended = Ended::Failed("LOST".to_owned());
+        let ended = Ended::Failed { reason: "LOST".to_owned(), took: Took::default() };
         if end(app, &mut tx, (lost.id, lost.command_id), &ended).await? {
             tx.commit().await?;
             app.metrics.ended("lost");

@@ -5,6 +5,8 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use crate::said::Took;
+
 /// An answer that is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
@@ -128,13 +130,11 @@ pub struct Given<'a> {
     pub text: &'a str,
     /// It ends before its end.
     pub truncated: bool,
-    /// What the model read, in tokens.
-    pub prompt_tokens: i64,
-    /// What it said, in tokens.
-    pub answer_tokens: i64,
+    /// What that took.
+    pub took: Took,
 }
 
-/// Writes what an answer of a conversation that is locked is.
+/// Writes what an answer of a conversation that is locked is. What it took is added to what it had taken when it came to nothing.
 ///
 /// # Errors
 /// When the database fails.
@@ -146,14 +146,14 @@ pub async fn give(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update chat.messages
-            set state = 2, text = $2, truncated = $3, prompt_tokens = $4, answer_tokens = $5, failure = '', done_at = $6,
-                reserved = 0
+            set state = 2, text = $2, truncated = $3, prompt_tokens = prompt_tokens + $4, answer_tokens = answer_tokens + $5,
+                failure = '', done_at = $6, reserved = 0
           where id = $1",
         id,
         given.text,
         given.truncated,
-        given.prompt_tokens,
-        given.answer_tokens,
+        given.took.prompt,
+        given.took.answer,
         now.to_sqlx() as _,
     )
     .execute(connection)
@@ -161,16 +161,26 @@ pub async fn give(
     Ok(())
 }
 
-/// Writes why an answer of a conversation that is locked came to nothing.
+/// Writes why an answer of a conversation that is locked came to nothing, and what it took all the same.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn fail(connection: &mut PgConnection, id: Uuid, failure: &str, now: Timestamp) -> Result<(), sqlx::Error> {
+pub async fn fail(
+    connection: &mut PgConnection,
+    id: Uuid,
+    (failure, took): (&str, Took),
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update chat.messages set state = 3, failure = $2, done_at = $3, reserved = 0 where id = $1",
+        "update chat.messages
+            set state = 3, failure = $2, done_at = $3, reserved = 0, prompt_tokens = prompt_tokens + $4,
+                answer_tokens = answer_tokens + $5
+          where id = $1",
         id,
         failure,
         now.to_sqlx() as _,
+        took.prompt,
+        took.answer,
     )
     .execute(connection)
     .await?;

@@ -115,6 +115,30 @@ fn what_makes_no_sense_is_no_answer() {
     });
 }
 
+/// What somebody asks for on purpose, knowing that it fails, is not asked for free.
+#[test]
+fn what_the_model_read_and_said_is_paid_for_though_it_came_to_nothing() {
+    run(async {
+        let (mesh, alice, talk) = begun(mesh().setting("chat.reserve_tokens", 100_i64)).await;
+        let paid =
+            format!("select coalesce(sum(tokens), 0)::bigint from chat.usage where user_id = '{}'", alice.user_id);
+        // Nobody began an answer.
+        fault(&mesh, json!({"kind": "error", "status": 500})).await;
+        talk.failed("Hello.", "MODEL_UNAVAILABLE").await;
+        mended(&mesh).await;
+        assert_eq!(mesh.db.count(&paid).await, 0);
+        talk.failed("Say what must not be said.", "CONTENT_FILTERED").await;
+        let once = mesh.db.count(&paid).await;
+        assert!((1..=100).contains(&once), "{once}: what it was told, and no more than was reckoned");
+        // Asked for again it takes more, and what all of it took is known of each answer.
+        talk.failed("Say what must not be said.", "CONTENT_FILTERED").await;
+        assert!(mesh.db.count(&paid).await > once);
+        assert_eq!(owed(&mesh, &alice).await, 0);
+        talk.answered("Hello.").await;
+        assert_eq!(owed(&mesh, &alice).await, 0);
+    });
+}
+
 #[test]
 fn an_answer_is_as_long_as_one_may_be() {
     run(async {
