@@ -53,7 +53,8 @@ impl App {
         let metrics = Metrics::default();
         ctx.metrics.with(|registry| metrics.register(registry));
         let (db, clock, redis) = (ctx.require_db()?, Arc::clone(&ctx.clock), ctx.redis.clone());
-        let quota = Quota::of(&options, db.clone(), redis.clone(), Arc::clone(&clock), metrics.clone());
+        let quota =
+            Quota::of(&options, db.clone(), redis.clone(), (Arc::clone(&clock), Arc::clone(&ctx.ids)), metrics.clone());
         let patience = Duration::from_millis(options.redis_timeout_ms);
         let search = Duration::from_millis(options.kakao_timeout_ms + options.database_timeout_ms) + BESIDE;
         Ok(Self {
