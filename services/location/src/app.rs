@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use coreloop_core::{Clock, Ids};
 use coreloop_eventing::Outbox;
+use coreloop_limit::Limiter;
 use coreloop_service::{BuildError, Ctx};
 use redis::aio::ConnectionManager;
 use sqlx::PgPool;
@@ -33,6 +34,8 @@ pub struct App {
     pub cached: Cached,
     /// Live maps that are open.
     pub tracks: Tracks,
+    /// How often somebody may search.
+    pub limiter: Arc<Limiter>,
     /// Metrics.
     pub metrics: Metrics,
 }
@@ -61,6 +64,7 @@ impl App {
             kakao: Kakao::of(&options, quota, metrics.clone()),
             cached: Cached::new(redis.clone(), Arc::clone(&ctx.ids), (patience, search), metrics.clone()),
             tracks: Tracks::new(options.tracks_per_user, metrics.tracks.clone()),
+            limiter: Arc::clone(&ctx.limiter),
             outbox: Outbox::new("location")?,
             ids: Arc::clone(&ctx.ids),
             options,

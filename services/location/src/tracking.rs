@@ -2,7 +2,8 @@
 //!
 //! A map is loaded for a place and half a kilometre more than asked, and serves until its owner has gone four hundred metres, or it
 //! is five minutes old: who walks through a hundred cells of the grid costs the provider two searches and not a hundred. All that a fix
-//! needs beside is arithmetic.
+//! needs beside is arithmetic. A map that is loaded counts as a search of its owner ([`SEARCH`]): else who says that they are elsewhere
+//! twice a second would use up the provider's day.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -10,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-use coreloop_core::UserId;
+use coreloop_core::{Problem, UserId};
+use coreloop_limit::Subject;
 use coreloop_location_api::v1::{LocationReason, NearbyShop, OpenState, ShopDistance};
 use jiff::Timestamp;
 use prometheus_client::metrics::gauge::Gauge;
@@ -26,6 +28,8 @@ use crate::{
     shop::FALLBACK,
 };
 
+/// What loading a map counts as, in the limits of its owner.
+pub const SEARCH: &str = "/coreloop.location.v1.LocationService/ListShops";
 /// A map is loaded so much wider than asked, and serves until somebody has gone so far.
 const WIDER_M: u32 = 500;
 const GONE_M: f64 = 400.0;
@@ -82,6 +86,14 @@ pub struct Seat {
     of: Tracks,
 }
 
+impl Seat {
+    /// Whose.
+    #[must_use]
+    pub fn user(&self) -> UserId {
+        self.user
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut by_user = self.of.0.lock();
@@ -96,8 +108,9 @@ impl Drop for Seat {
 }
 
 /// What somebody sees around.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Map {
+    owner: UserId,
     loaded: Option<Loaded>,
     /// What is in reach, as it was told last.
     inside: BTreeMap<Uuid, OpenState>,
@@ -127,11 +140,17 @@ pub struct Step {
 }
 
 impl Map {
+    /// Nothing yet.
+    #[must_use]
+    pub fn of(owner: UserId) -> Self {
+        Self { owner, loaded: None, inside: BTreeMap::new() }
+    }
+
     /// Where somebody is now; none where nothing is known of shops around.
     pub async fn step(&mut self, app: &Arc<App>, place: Point, radius_m: u32) -> Option<Step> {
         let now = Instant::now();
         if self.loaded.as_ref().is_none_or(|loaded| !loaded.serves(place, radius_m, now)) {
-            match nearby::around(app, place, wider(radius_m)).await {
+            match self.load(app, place, radius_m).await {
                 Ok(around) => {
                     self.loaded = Some(Loaded { center: place, radius_m: wider(radius_m), around, at: now });
                 }
@@ -146,6 +165,13 @@ impl Map {
         let (step, inside) = step(&loaded.around.seen_from(place, radius_m), &self.inside, app, app.clock.now());
         self.inside = inside;
         Some(Step { source: loaded.around.source.clone(), ..step })
+    }
+
+    /// The shops around a place, if its owner may search.
+    async fn load(&self, app: &Arc<App>, place: Point, radius_m: u32) -> Result<Around, Error> {
+        let owner = Subject { user: Some(self.owner), ..Subject::default() };
+        app.limiter.check(SEARCH, &owner).await.map_err(Problem::from)?;
+        nearby::around(app, place, wider(radius_m)).await
     }
 }
 

@@ -88,10 +88,10 @@ struct Tracking {
 impl Tracking {
     fn new(app: &Arc<App>, seat: Seat, fixes: BoxStream<'static, Result<TrackRequest, Status>>) -> Self {
         Self {
+            map: Map::of(seat.user()),
             _seat: seat,
             fixes,
             waiting: Waiting::default(),
-            map: Map::default(),
             at: None,
             radius_m: RADIUS_M,
             opened: false,

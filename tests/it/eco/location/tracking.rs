@@ -3,6 +3,7 @@
 use coreloop_location::globe::Point;
 use coreloop_location_api::v1::{TrackRequest, TrackResponse, location_service_client::LocationServiceClient};
 use coreloop_testkit::{Persona, TestMesh, rpc, run, wait::within, wait_until};
+use futures::future::join_all;
 use serde_json::json;
 use tokio::{
     sync::mpsc::{Sender, channel},
@@ -11,7 +12,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
-use super::stage::{HALL, LONG, MESH, SEA, Shop, asked, counts, fault, mesh, north, there};
+use super::stage::{HALL, LONG, MESH, NOWON, SEA, Shop, asked, counts, fault, mesh, north, path, there};
 
 /// A live map of somebody.
 struct Track {
@@ -185,6 +186,29 @@ fn what_is_no_message_ends_it_with_its_reason() {
             .await;
             assert_eq!(rpc::reason(&refused), reason, "{refused}");
         }
+    });
+}
+
+/// Who says that they are elsewhere twice a second would use up the provider's day.
+#[test]
+fn a_map_that_is_loaded_counts_as_a_search_of_its_owner() {
+    run(async {
+        let limited = mesh().setting("limit.enabled", true).setting("limit.redis_timeout_ms", 10_000_i64);
+        let mesh = limited.start().await;
+        let (alice, bob) = (mesh.persona("alice").await, mesh.persona("bob").await);
+        let mut track = Track::of(&mesh, &alice).await;
+        let near = path(HALL, 2_500);
+        let all = join_all((0..130).map(|_| alice.get(&near))).await;
+        assert!(all.iter().any(|answer| answer.status == 429), "alice may search no more for a while");
+        let before = asked(&mesh).await;
+        track.is_at(1, NOWON).await;
+        let message = track.answer().await;
+        assert_eq!((message.r#type.as_str(), message.reason.as_str()), ("position", "SHOPS_UNAVAILABLE"));
+        assert_eq!(asked(&mesh).await, before, "nobody was asked");
+        // Nobody else pays for it.
+        let mut bobs = Track::of(&mesh, &bob).await;
+        bobs.is_at(1, NOWON).await;
+        assert_eq!(bobs.answer().await.source, "KAKAO");
     });
 }
 
