@@ -143,6 +143,24 @@ fn without_its_neighbours_it_answers_all_the_same() {
     });
 }
 
+/// A photo was taken in, and nobody says where it is when it is to be answered.
+#[test]
+fn a_photo_that_cannot_be_asked_for_is_answered_without_being_shown() {
+    run(async {
+        let mut mesh = mesh().setting("chat.neighbour_timeout_ms", 2_000_i64).split().start().await;
+        let alice = mesh.persona("alice").await;
+        let (talk, taken) = (Talk::of(&alice).await, seen(&alice, "bottle.jpg").await);
+        fault(&mesh, json!({"kind": "stall", "ms": 30_000, "times": 1})).await;
+        let long = talk.said("Tell me all of it.").await;
+        let waits = talk.say(&json!({"image_id": taken.id(), "text": "This?"})).await.expect(202)["answer"].clone();
+        mesh.node_mut(0, "image").kill().await;
+        talk.ended(&long).await;
+        let answer = talk.ended(&waits).await;
+        assert!(text(&answer).starts_with("I have read "), "{answer}");
+        is_once(&mesh, &answer, 1).await;
+    });
+}
+
 /// A photo that the model cannot load is told of, and not shown.
 #[test]
 fn a_photo_that_the_model_cannot_have_costs_no_answer() {

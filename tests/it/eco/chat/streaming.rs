@@ -29,6 +29,30 @@ fn an_answer_is_heard_as_it_is_given() {
 }
 
 #[test]
+fn nothing_is_listened_to_while_nobody_follows() {
+    run(async {
+        let mesh = mesh().start().await;
+        let talk = Talk::of(&mesh.persona("alice").await).await;
+        let redis = mesh.redis.connect().await;
+        let listeners = async || {
+            let mut command = redis::cmd("PUBSUB");
+            command.arg("NUMSUB").arg("chat:changed");
+            let (_channel, listeners): (String, i64) = command.query_async(&mut redis.clone()).await.unwrap();
+            listeners
+        };
+        assert_eq!(listeners().await, 0);
+        fault(&mesh, json!({"kind": "stall", "ms": FOREVER_MS, "times": 1})).await;
+        let pending = talk.said(QUESTION).await;
+        for _ in 0..2 {
+            let listener = talk.follow(&pending).await;
+            wait_until("it is listened to", LONG, async || listeners().await == 1).await;
+            drop(listener);
+            wait_until("it is left", LONG, async || listeners().await == 0).await;
+        }
+    });
+}
+
+#[test]
 fn a_stream_goes_on_where_it_broke_off_on_another_replica() {
     run(async {
         let mesh = mesh().replicas(2).split().start().await;

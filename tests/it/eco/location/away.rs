@@ -79,3 +79,19 @@ fn without_redis_each_replica_remembers_by_itself_and_visits_are_told_later() {
         .await;
     });
 }
+
+#[test]
+fn without_auth_whoever_has_a_token_is_served() {
+    run(async {
+        let mut mesh = mesh().split().start().await;
+        let (alice, shop) = (mesh.persona("alice").await, &SHOPS[0]);
+        mesh.node_mut(0, "auth").kill().await;
+        assert_eq!(around(&mesh.rest(), HALL, 2_000).await["source"], "KAKAO");
+        alice.get("/api/v1/location/geocode?query=zzzz").await.expect(200);
+        let favorite = json!({"shop_id": shop.id});
+        alice.post("/api/v1/location/favorites", &favorite).await.expect(200);
+        assert_eq!(visit(&alice, &shop.id, shop.place).await.expect(200)["counted"], true);
+        let kept = alice.get("/api/v1/location/favorites").await.expect(200);
+        assert_eq!(kept["favorites"][0]["shop"]["shop_id"], shop.id.as_str());
+    });
+}
