@@ -67,7 +67,6 @@ impl<S: Stream + Unpin> Words<S> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::task::Poll;
 
