@@ -101,6 +101,7 @@ impl Running {
         summary::prepare(private)?;
         println!("{}", summary::table(&ports, &urls, options.envoy));
         println!("{}", summary::tour(private, &ports));
+        println!("{}", summary::story(&binary, &settings));
         println!("ready after {}; Ctrl-C stops everything started here", seconds(begin.elapsed()));
         Ok(())
     }

@@ -121,9 +121,16 @@ fn chosen(mine: &Value, name: Option<&str>) -> anyhow::Result<&'static Photo> {
     }
     let full = number(mine, "/owned_count").zip(number(mine, "/max_owned")).is_some_and(|(owned, most)| owned >= most);
     ensure!(!full, "the account has as many characters as one may: leave --token out, and another is made");
+    // Others count scans of any category, or days in a row: one photo more is nothing to them.
+    let by_one = |one: &Value| {
+        let threshold = number(one, "/character/unlock/threshold");
+        text(one, "/character/unlock/condition_type") == "category_count"
+            && threshold.is_some_and(|threshold| threshold <= 1.0)
+    };
     let grants = |photo: &&Photo| {
         let shows = |one: &Value| list(one, "/character/categories").any(|category| *category == photo.category);
-        photo.sure && list(mine, "/characters").any(|one| shows(one) && text(one, "/owned/code").is_empty())
+        let is_missing = |one: &Value| by_one(one) && shows(one) && text(one, "/owned/code").is_empty();
+        photo.sure && list(mine, "/characters").any(is_missing)
     };
     let found = PHOTOS.iter().find(grants);
     found
@@ -221,10 +228,24 @@ mod tests {
 
     fn mine(owned: &[&str], most: usize) -> Value {
         let all = [("CHR002", "paper"), ("CHR005", "pet"), ("CHR008", "glass"), ("CHR009", "can")];
-        let characters = all.map(|(code, category)| {
-            let owned = owned.contains(&code).then(|| json!({"code": code}));
-            json!({"character": {"code": code, "categories": [category]}, "owned": owned})
-        });
+        let categories = all.map(|(_, category)| category);
+        let unlock = |kind: &str, threshold: i64| json!({"condition_type": kind, "threshold": threshold});
+        let mut characters = all
+            .map(|(code, category)| {
+                let owned = owned.contains(&code).then(|| json!({"code": code}));
+                let unlock = unlock("category_count", 1);
+                json!({"character": {"code": code, "categories": [category], "unlock": unlock}, "owned": owned})
+            })
+            .to_vec();
+        // As in the catalogue: a scan of any category counts for these, and grants none of them yet.
+        for (code, unlock) in [
+            ("CHR014", unlock("streak_days", 7)),
+            ("CHR015", unlock("variety", 5)),
+            ("CHR016", unlock("category_count", 9)),
+        ] {
+            characters
+                .push(json!({"character": {"code": code, "categories": categories, "unlock": unlock}, "owned": null}));
+        }
         json!({"characters": characters, "owned_count": owned.len(), "max_owned": most})
     }
 

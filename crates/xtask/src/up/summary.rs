@@ -60,6 +60,12 @@ pub(super) fn tour(private: &Path, ports: &Ports) -> String {
     .join("\n")
 }
 
+/// The command that lives a whole story, for who wants to see one.
+pub(super) fn story(binary: &Path, settings: &Path) -> String {
+    let (binary, settings) = (quoted(binary), quoted(settings));
+    format!("# see a photo become a character, live on a socket and in one trace\n{binary} --config {settings} demo eco\n")
+}
+
 /// A path as one word of a shell, also within double quotes.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
@@ -97,6 +103,12 @@ mod tests {
             assert!(table.contains(row), "{table}");
         }
         assert!(!super::table(&ports(), &urls, false).contains("envoy"));
+    }
+
+    #[test]
+    fn the_story_is_one_command_of_the_binary_that_serves() {
+        let story = story(Path::new("/a folder/coreloop"), Path::new("/b/coreloop.toml"));
+        assert_eq!(story.lines().nth(1), Some("'/a folder/coreloop' --config /b/coreloop.toml demo eco"), "{story}");
     }
 
     /// The commands run as pasted, twice, against a curl that records what it is asked: a function of the shell, for a program
