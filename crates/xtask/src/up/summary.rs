@@ -63,7 +63,9 @@ pub(super) fn tour(private: &Path, ports: &Ports) -> String {
 /// The command that lives a whole story, for who wants to see one.
 pub(super) fn story(binary: &Path, settings: &Path) -> String {
     let (binary, settings) = (quoted(binary), quoted(settings));
-    format!("# see a photo become a character, live on a socket and in one trace\n{binary} --config {settings} demo eco\n")
+    format!(
+        "# see a photo become a character, live on a socket and in one trace\n{binary} --config {settings} demo eco\n"
+    )
 }
 
 /// A path as one word of a shell, also within double quotes.
