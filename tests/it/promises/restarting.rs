@@ -72,7 +72,7 @@ impl Load {
 
     /// One GOLD after the other, told each once, in order, on whichever socket: one that is told to come back comes back.
     async fn over_socket(&self, alice: Persona, shop: &Shop) -> Vec<String> {
-        let (room, all) = (Semaphore::new(AHEAD), AtomicI64::new(i64::MAX));
+        let (room, all) = (Semaphore::new(0), AtomicI64::new(i64::MAX));
         let (given, mut failed) =
             tokio::join!(self.give(&alice, shop, (&room, &all)), self.hear(&alice, (&room, &all)));
         failed.extend(given);
@@ -100,6 +100,8 @@ impl Load {
     async fn hear(&self, alice: &Persona, (room, all): (&Semaphore, &AtomicI64)) -> Vec<String> {
         let (begin, mut failed) = (Instant::now(), Vec::new());
         let (mut socket, mut last, mut seq) = (alice.socket().await, 0, 0);
+        // Of what is given before somebody listens a socket begins with the sum.
+        room.add_permits(AHEAD);
         while last < all.load(Ordering::SeqCst) {
             let mut wrong = |what: &str| failed.push(format!("{:?} after {last}: {what}", begin.elapsed()));
             match socket.next(PATIENCE).await {

@@ -215,15 +215,18 @@ fn photos_and_their_rewards_that_come_late_backwards_and_twice_have_their_effect
         broker.turn(TOLD).await;
         broker.turn(MOVED).await;
         mesh.node_mut(0, "realtime").start().await;
+        let wanted = [("scan_update", 4), ("reward_granted", 3), ("notification", 4), ("stats_delta", 4)];
+        for who in &people {
+            for (name, times) in wanted {
+                wait_until(format!("{name} is said"), LONG, async || said(who, name).await >= times).await;
+            }
+        }
+        // What was told twice has been heard twice by then.
         wait_until("all of it was heard", LONG, async || Broker::of(&mesh).await.is_quiet().await).await;
         for who in &people {
-            let counted = [
-                said(who, "scan_update").await,
-                said(who, "reward_granted").await,
-                said(who, "notification").await,
-                said(who, "stats_delta").await,
-            ];
-            assert_eq!(counted, [4, 3, 4, 4], "{}", who.user_id);
+            for (name, times) in wanted {
+                assert_eq!(said(who, name).await, times, "{name} of {}", who.user_id);
+            }
         }
         once(&mesh, &owed).await;
     });

@@ -121,7 +121,7 @@ impl Steps {
                     else number not in (select objid::bigint {WAITING}) end"
         );
         let (mut session, mut least) = (mesh.db.connect().await, vec!["all".to_owned(); 1_000]);
-        let waiting = wait_for("every step is reached", PATIENCE * 4, async || {
+        let waiting = wait_for("every step is reached", PATIENCE * 8, async || {
             let missing = sqlx::query_scalar::<_, Vec<String>>(sqlx::AssertSqlSafe(missing.as_str()));
             let missing = missing.fetch_one(&mut session).await.unwrap();
             if missing.len() < least.len() {
@@ -129,7 +129,7 @@ impl Steps {
             }
             least.is_empty().then_some(())
         });
-        let reached = tokio::time::timeout(PATIENCE * 2, waiting).await;
+        let reached = tokio::time::timeout(PATIENCE * 4, waiting).await;
         assert!(reached.is_ok(), "these were not reached, or not while the others were held: {least:?}");
     }
 
