@@ -176,6 +176,7 @@ fn tries_that_are_used_up_are_noted_and_other_phones_ring_meanwhile() {
         registered(&bob, &his).await;
         tell(&mesh, &bob, &acquired(&bob, "CHR001")).await;
         pushed(&mesh, &his, 1).await;
+        wait_for_end(&mesh, &bob, TAKEN, "").await;
         let metrics = mesh.node(0, "notification").running().metrics.encode();
         let counted = |name: &str| metrics.lines().any(|line| line.starts_with(name));
         assert!(counted("notification_push_total{outcome=\"taken\"} 1"), "{metrics}");
