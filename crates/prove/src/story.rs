@@ -134,12 +134,14 @@ pub(crate) async fn run(ground: &mut Ground, build: &Build, plan: &Plan) -> Resu
     let mut database = world.ground.postgres.connect(&world.database).await?;
     wait_for_ends(&mut database, &users, plan.patience).await?;
     let caught_up = healed.elapsed();
+    ears.settle(if plan.over == Over::Redis { STILL } else { STILL_OVER_KAFKA }).await;
+    let mut heard = Vec::new();
     if plan.tell_again {
+        // Whoever begins anew behind what is told again has heard nothing of it: what was said before is looked at as well.
+        heard = ears.caught_up().await;
         tell_again(&mut world, &journal, plan, &mut done).await?;
-    } else {
-        ears.settle(if plan.over == Over::Redis { STILL } else { STILL_OVER_KAFKA }).await;
     }
-    let heard = ears.end().await;
+    heard.extend(ears.end().await);
     if plan.as_others {
         journal.blow("scans and photos are told as other events");
         let mut streams = Streams::of(&world.ground.redis).await?;

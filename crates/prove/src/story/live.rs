@@ -112,12 +112,19 @@ impl Ears {
         }
     }
 
-    /// Waits until everybody has heard all that the log has, and ends.
-    pub(crate) async fn end(mut self) -> Vec<Heard> {
+    /// Waits until everybody has heard all that the log has; what they have, from which they go on.
+    pub(crate) async fn caught_up(&self) -> Vec<Heard> {
         let end = Instant::now() + CATCH_UP;
         for ear in &self.ears {
             ear.catch_up(end).await;
         }
+        // Each end and each begin of a socket is counted when all is over.
+        self.ears.iter().map(|ear| Heard { resumed: 0, anew: 0, ..ear.heard().clone() }).collect()
+    }
+
+    /// Waits until everybody has heard all that the log has, and ends.
+    pub(crate) async fn end(mut self) -> Vec<Heard> {
+        let _before_the_last = self.caught_up().await;
         self.stop.store(true, Ordering::SeqCst);
         while let Some(ended) = self.listening.join_next().await {
             ended.expect("a listener does not panic");
