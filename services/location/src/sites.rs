@@ -220,7 +220,10 @@ pub async fn refresh(db: &PgPool, redis: &ConnectionManager, who: Uuid) -> Resul
     // Loaded anew meanwhile: of which loading each page was nobody knows. The next look makes it anew, as it does when two are swapped
     // in the wrong order.
     if store::sites::version(db).await? != version {
-        return Ok(true);
+        let mut unlink = redis::cmd("UNLINK");
+        unlink.arg(&new);
+        asked(unlink.query_async::<()>(&mut connection)).await?;
+        return Ok(false);
     }
     let mut swap = SWAP.prepare_invoke();
     swap.key(INDEX).key(VERSION).key(&new).arg(version);
