@@ -10,6 +10,15 @@ pub fn methods() -> impl Iterator<Item = MethodDescriptor> {
     descriptor::pool().services().filter(ours).flat_map(|service| service.methods().collect::<Vec<_>>())
 }
 
+/// The lines of an RPC's comment.
+pub fn lines(method: &MethodDescriptor) -> Vec<String> {
+    let file = method.parent_file();
+    let path = method.path();
+    let locations = &file.file_descriptor_proto().source_code_info.as_ref().unwrap().location;
+    let comment = locations.iter().find(|location| location.path == path).map(|l| l.leading_comments()).unwrap_or("");
+    comment.trim_end().lines().map(|line| line.trim().to_owned()).collect()
+}
+
 #[test]
 fn every_rpc_states_who_may_call_it() {
     let mut seen = 0;
@@ -25,13 +34,8 @@ fn every_rpc_states_who_may_call_it() {
 #[test]
 fn every_rpc_has_the_five_lines() {
     for method in methods() {
-        let file = method.parent_file();
-        let path = method.path();
-        let locations = &file.file_descriptor_proto().source_code_info.as_ref().unwrap().location;
-        let comment =
-            locations.iter().find(|location| location.path == path).map(|l| l.leading_comments()).unwrap_or("");
-        let lines: Vec<&str> = comment.trim_end().lines().map(str::trim).collect();
-        assert_eq!(lines.len(), 5, "{}: {comment}", method.full_name());
+        let lines = lines(&method);
+        assert_eq!(lines.len(), 5, "{}: {lines:?}", method.full_name());
         for (line, begins) in lines[1..].iter().zip(["Permission:", "Idempotency:", "Emits:", "Reasons:"]) {
             assert!(line.starts_with(begins), "{}: {line}", method.full_name());
         }
