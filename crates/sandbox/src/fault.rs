@@ -51,7 +51,7 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fault {
-    /// `google`, `kakao`, `kakao_local`, `naver`, `sendgrid`, `age`, `vendor`, `payment`, `s3`, `openai`, `fcm`, or `*`.
+    /// `google`, `kakao`, `kakao_local`, `naver`, `sendgrid`, `age`, `vendor`, `payment`, `s3`, `cdn`, `openai`, `fcm`, or `*`.
     pub(crate) provider: String,
     /// `authorize`, `token`, `userinfo`, `discovery`, `jwks`, `send`, `order`, `cancel`, `pay`, `look`, `void`, `put`, `get`,
     /// `head`, `delete`, `list`, `vision`, `chat`, `classify`, `keyword`, `category`, `address`, `coord2address`; absent: any.

@@ -1,9 +1,9 @@
 //! Local stand-ins for third parties on the internet: true wire formats, switchable faults.
 //!
 //! The mesh signs people in with Google, Kakao and Naver, sends mail through a SendGrid-compatible API and hears of
-//! verified ages by webhook; photos go to an S3 store and are looked at by a model behind OpenAI's wire; what people are told
-//! is pushed through FCM; shops and addresses are looked up at Kakao Local. Tests, demos and a developer's machine need all
-//! of these offline, and attacks on them need
+//! verified ages by webhook; photos go to an S3 store, which a CDN stands in front of, and are looked at by a model behind
+//! OpenAI's wire; what people are told is pushed through FCM; shops and addresses are looked up at Kakao Local. Tests, demos
+//! and a developer's machine need all of these offline, and attacks on them need
 //! a provider that enforces what a real one enforces. So the sandbox speaks what the real ones speak, quirks included
 //! (Kakao's `KOE` codes, Naver's errors with status 200 and its `expires_in` as text), and is strict where they are:
 //! **a code is good once, expires, and is bound to its client, its redirect URI and its PKCE challenge.**
@@ -19,6 +19,7 @@
 //! Rejected: mocks inside the services. A mock agrees with its author; a wire does not.
 
 mod age;
+mod cdn;
 mod chooser;
 mod control;
 mod fault;
@@ -93,7 +94,7 @@ impl Sandbox {
     }
 
     /// Every stand-in under one router: `/google`, `/kakao`, `/naver`, `/v3/mail/send`, `/age`, `/payment`, `/vendor`,
-    /// `/fcm`, `/v1/chat/completions`, `/classify`, `/v2/local`, `/{bucket}`, and `/_sandbox` to steer them.
+    /// `/fcm`, `/v1/chat/completions`, `/classify`, `/v2/local`, `/{bucket}`, `/cdn/{bucket}`, and `/_sandbox` to steer them.
     pub fn router(&self) -> Router {
         let state = &self.state;
         Router::new()
@@ -108,6 +109,7 @@ impl Sandbox {
             .merge(fcm::routes(state))
             .merge(openai::routes(state))
             .merge(s3::routes(state))
+            .merge(cdn::routes(state))
             .merge(traces::routes(state))
             .merge(control::routes())
             .with_state(Arc::clone(state))

@@ -3,8 +3,9 @@
 //! The protocol is somebody else's work (`s3s`, `s3s-fs`), which checks Signature V4 in the header and in presigned addresses as
 //! S3 does: the signature over method, path, query and every signed header, the credential's date, the expiry, and 15 minutes
 //! of difference between the clocks (the machine's clock: a mesh whose clock a test has moved signs addresses that are expired
-//! or too early here). What is not signed is refused. PUT keeps type, cache control and `x-amz-meta-…`; HEAD and GET answer
-//! them, and an ETag that is the MD5 of the bytes. `s3s-fs` calls itself experimental: rely on PUT, HEAD, GET, DELETE and lists.
+//! or too early here). What is not signed is refused: people load objects from what stands in front (`cdn.rs`). PUT keeps type,
+//! cache control and `x-amz-meta-…`; HEAD and GET answer them, and an ETag that is the MD5 of the bytes. `s3s-fs` calls itself
+//! experimental: rely on PUT, HEAD, GET, DELETE and lists.
 //!
 //! Objects live in a folder of their own below the system's temporary one, removed when the sandbox ends. One is at most 64 MiB
 //! and says its length; 4 GiB are taken in all.
@@ -44,11 +45,13 @@ const LARGEST: u64 = 64 << 20;
 const MOST: u64 = 4 << 30;
 /// First segments of what else the sandbox serves.
 const TAKEN: &[&str] =
-    &["_sandbox", "age", "classify", "fcm", "google", "kakao", "naver", "payment", "vendor", "v1", "v3"];
+    &["_sandbox", "age", "cdn", "classify", "fcm", "google", "kakao", "naver", "payment", "vendor", "v1", "v3"];
 
 /// The store.
 pub(crate) struct Storage {
     service: S3Service,
+    /// The same objects for who reads them without a signature.
+    open: S3Service,
     taken: AtomicU64,
     /// Removed with the store.
     _folder: TempDir,
@@ -71,11 +74,17 @@ impl Storage {
             std::fs::create_dir_all(folder.path().join(bucket)).map_err(Error::Storage)?;
         }
         let files =
-            FileSystem::new(folder.path()).map_err(|error| Error::Storage(io::Error::other(format!("{error:?}"))))?;
-        let mut service = S3ServiceBuilder::new(files);
+            || FileSystem::new(folder.path()).map_err(|error| Error::Storage(io::Error::other(format!("{error:?}"))));
+        let open = S3ServiceBuilder::new(files()?).build();
+        let mut service = S3ServiceBuilder::new(files()?);
         let (id, secret) = (options.s3_access_key_id.as_str(), options.s3_access_key_secret.as_str());
         service.set_auth(SimpleAuth::from_single(id, secret));
-        Ok(Self { service: service.build(), taken: AtomicU64::new(0), _folder: folder })
+        Ok(Self { service: service.build(), open, taken: AtomicU64::new(0), _folder: folder })
+    }
+
+    /// What a GET or HEAD of an object is answered, whoever asks.
+    pub(crate) async fn shown(&self, request: s3s::HttpRequest) -> Response {
+        answered(self.open.call(request).await)
     }
 
     /// Makes room for what a PUT brings.
@@ -132,13 +141,18 @@ async fn serve(Shared(state): Shared<Arc<State>>, request: Request) -> Response 
     if let Err(refused) = state.storage.admit(request.method(), request.headers()) {
         return refused;
     }
-    match state.storage.service.call(request.map(s3s::Body::http_body_unsync)).await {
+    answered(state.storage.service.call(request.map(s3s::Body::http_body_unsync)).await)
+}
+
+fn answered(response: Result<s3s::HttpResponse, s3s::HttpError>) -> Response {
+    match response {
         Ok(response) => response.map(Body::new),
         Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
     }
 }
 
-fn refuse(status: StatusCode, code: &str) -> Response {
+/// A refusal as S3 words it.
+pub(crate) fn refuse(status: StatusCode, code: &str) -> Response {
     let body = format!("<Error><Code>{code}</Code></Error>");
     (status, [(header::CONTENT_TYPE, "application/xml")], body).into_response()
 }

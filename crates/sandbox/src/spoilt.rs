@@ -23,10 +23,12 @@ const THROTTLED: &str = r#"{"errorType":"RequestThrottled","message":"API limit 
 pub(crate) fn failure(at: At, status: Option<u16>) -> Response {
     let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let body = match (at.provider, at.endpoint) {
-        ("s3", _) if status == StatusCode::SERVICE_UNAVAILABLE => {
+        ("s3" | "cdn", _) if status == StatusCode::SERVICE_UNAVAILABLE => {
             "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
         }
-        ("s3", _) => "<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>",
+        ("s3" | "cdn", _) => {
+            "<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>"
+        }
         ("openai", _) if status == StatusCode::TOO_MANY_REQUESTS => {
             r#"{"error":{"message":"Rate limit reached for requests","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#
         }
@@ -48,7 +50,9 @@ pub(crate) fn failure(at: At, status: Option<u16>) -> Response {
 /// A quota that is used up, as the provider words it.
 pub(crate) fn over_quota(at: At, status: Option<u16>) -> Response {
     let (usual, body) = match at.provider {
-        "s3" => (503, "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"),
+        "s3" | "cdn" => {
+            (503, "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>")
+        }
         "openai" => (
             429,
             r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
@@ -63,7 +67,7 @@ pub(crate) fn over_quota(at: At, status: Option<u16>) -> Response {
 }
 
 fn worded(at: At, status: StatusCode, body: &'static str) -> Response {
-    let kind = if at.provider == "s3" { "application/xml" } else { "application/json;charset=UTF-8" };
+    let kind = if ["s3", "cdn"].contains(&at.provider) { "application/xml" } else { "application/json;charset=UTF-8" };
     let mut response = (status, [(header::CONTENT_TYPE, kind)], body).into_response();
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static(RETRY_AFTER_SECS));

@@ -91,11 +91,13 @@ impl StandIns {
         )
     }
 
-    /// What image must know of the S3 store.
+    /// What image must know of the S3 store, and of what stands in front of it.
     #[must_use]
     pub fn storage_settings(&self) -> String {
-        let Options { s3_access_key_id: id, s3_access_key_secret: secret, .. } = Options::default();
-        format!("s3_endpoint = \"{}\"\ns3_access_key_id = \"{id}\"\ns3_access_key_secret = \"{secret}\"\n", self.base)
+        let (base, Options { s3_access_key_id: id, s3_access_key_secret: secret, .. }) =
+            (&self.base, Options::default());
+        let keys = format!("s3_access_key_id = \"{id}\"\ns3_access_key_secret = \"{secret}\"\n");
+        format!("s3_endpoint = \"{base}\"\ncdn_base_url = \"{base}/cdn/coreloop-images\"\n{keys}")
     }
 
     /// What scan and chat must know of the model.

@@ -57,6 +57,24 @@ fn a_photo_goes_straight_to_storage_and_is_registered_once() {
 }
 
 #[test]
+fn people_load_a_photo_without_a_signature_from_the_cdn_alone() {
+    run(async {
+        let mesh = MESH.get().await;
+        let alice = mesh.persona("alice").await;
+        let taken = Taken::by(&alice, "bottle.jpg").await;
+        let shown = load(taken.image["cdn_url"].as_str().unwrap()).await;
+        assert_eq!((shown.status.as_u16(), shown.header("content-type")), (200, "image/jpeg"));
+        assert_eq!(shown.header("cache-control"), "public,max-age=3600");
+        assert_eq!(shown.body, photo("bottle.jpg").bytes);
+        let (bare, _) = taken.loadable().split_once('?').unwrap();
+        assert_eq!(load(bare).await.status, 403, "storage itself shows nothing to whoever does not sign");
+        alice.delete(&taken.path()).await.expect(200);
+        taken.is_gone(mesh).await;
+        assert_eq!(load(taken.image["cdn_url"].as_str().unwrap()).await.status, 404);
+    });
+}
+
+#[test]
 fn storage_takes_nothing_but_what_was_signed() {
     run(async {
         let mesh = MESH.get().await;

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use image::ImageFormat;
 use serde_json::{Value, json};
 
-use super::stage::{LONG, MESH, Taken, copy, mesh, photo, place, registered, send, sent, told};
+use super::stage::{LONG, MESH, Taken, copy, load, mesh, photo, place, registered, send, sent, told};
 
 /// No picture at all.
 static NOISE: Photo =
@@ -51,6 +51,12 @@ fn a_photo_has_smaller_copies_a_moment_later() {
                 assert!(thumbnail["url"].as_str().unwrap().ends_with(&format!("/{}/{px}.jpg", taken.id())), "{seen}");
                 let loaded = copy(mesh, &seen, px).await;
                 assert_eq!((loaded.status.as_u16(), loaded.header("content-type")), (200, "image/jpeg"));
+                let shown = load(thumbnail["url"].as_str().unwrap()).await;
+                assert_eq!(
+                    (shown.status.as_u16(), &shown.body),
+                    (200, &loaded.body),
+                    "anybody loads it from its address"
+                );
                 let picture = image::load_from_memory_with_format(&loaded.body, ImageFormat::Jpeg).unwrap();
                 let longest = whole.width().max(whole.height()).min(px);
                 assert_eq!(picture.width().max(picture.height()), longest, "{name}, {px}");

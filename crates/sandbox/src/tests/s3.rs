@@ -176,6 +176,52 @@ async fn what_was_not_signed_so_is_refused() {
 }
 
 #[tokio::test]
+async fn the_cdn_shows_what_people_load_and_the_store_nothing() {
+    let played = Played::start().await;
+    upload(&played).await;
+    let hidden = "reports/2026.csv";
+    let url = Signer::of(&played).sign(&Method::PUT, hidden, &[("content-length", "5")]);
+    assert_eq!(send(&played, Method::PUT, url, &[("content-length", "5")], "hello").await.status(), StatusCode::OK);
+    let at = |path: &str| -> Url { format!("{}{path}", played.base).parse().unwrap() };
+    let key = encoded(KEY, true);
+    let shown = send(&played, Method::GET, at(&format!("/cdn/{BUCKET}/{key}")), &[], "").await;
+    assert_eq!((shown.status(), &shown.headers()["etag"]), (StatusCode::OK, &HELLO.parse().unwrap()));
+    assert_eq!(shown.headers()["cache-control"], "public,max-age=3600");
+    assert_eq!(shown.text().await.unwrap(), "hello");
+    let head = send(&played, Method::HEAD, at(&format!("/cdn/{BUCKET}/{key}")), &[], "").await;
+    assert_eq!((head.status(), &head.headers()["content-length"]), (StatusCode::OK, &"5".parse().unwrap()));
+    // Neither what is not for people, by whichever way, nor a list, nor anything but reading.
+    for path in [hidden, "uploads/..%2freports/2026.csv"] {
+        let refused = send(&played, Method::GET, at(&format!("/cdn/{BUCKET}/{path}")), &[], "").await;
+        assert_eq!(
+            (refused.status(), code(refused).await),
+            (StatusCode::FORBIDDEN, "AccessDenied".to_owned()),
+            "{path}"
+        );
+    }
+    for path in ["uploads/none.jpg", "?list-type=2&prefix=uploads/"] {
+        let none = send(&played, Method::GET, at(&format!("/cdn/{BUCKET}/{path}")), &[], "").await;
+        assert_eq!(none.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    for method in [Method::PUT, Method::DELETE, Method::POST] {
+        let refused = send(&played, method.clone(), at(&format!("/cdn/{BUCKET}/{key}")), &[], "").await;
+        assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
+    }
+    // The store itself is as closed as before.
+    for path in [format!("/{BUCKET}/{key}"), format!("/{BUCKET}"), format!("/{BUCKET}?list-type=2")] {
+        let refused = send(&played, Method::GET, at(&path), &[], "").await;
+        assert_eq!(
+            (refused.status(), code(refused).await),
+            (StatusCode::FORBIDDEN, "AccessDenied".to_owned()),
+            "{path}"
+        );
+    }
+    assert_eq!(simply(&played, Method::DELETE).await.status(), StatusCode::NO_CONTENT);
+    let gone = send(&played, Method::GET, at(&format!("/cdn/{BUCKET}/{key}")), &[], "").await;
+    assert_eq!(gone.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn a_store_fails_slows_and_is_counted() {
     let played = Played::start().await;
     upload(&played).await;
@@ -228,7 +274,7 @@ async fn an_object_says_its_length() {
 
 #[tokio::test]
 async fn a_bucket_is_called_as_nothing_else_is() {
-    for name in ["google", "v1", "_sandbox", "a", "Images", "a/b", "{key}"] {
+    for name in ["google", "v1", "cdn", "_sandbox", "a", "Images", "a/b", "{key}"] {
         let options = Options { s3_buckets: vec![name.to_owned()], ..Options::default() };
         assert!(Sandbox::new(options).is_err(), "{name}");
     }

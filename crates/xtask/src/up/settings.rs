@@ -66,7 +66,8 @@ fn render(ports: &Ports, urls: &Urls, password: &str, keys: &Path) -> Result<Str
     writeln!(text, "data_dir = \"{}\"", keys.display())?;
     writeln!(text, "age_webhook_secret = \"sandbox-age-webhook-secret\"\n")?;
     writeln!(text, "[image]\ns3_endpoint = \"http://127.0.0.1:{}\"", ports.sandbox)?;
-    writeln!(text, "s3_access_key_id = \"sandbox-s3-key\"\ns3_access_key_secret = \"sandbox-s3-secret\"\n")?;
+    writeln!(text, "s3_access_key_id = \"sandbox-s3-key\"\ns3_access_key_secret = \"sandbox-s3-secret\"")?;
+    writeln!(text, "cdn_base_url = \"http://127.0.0.1:{}/cdn/coreloop-images\"\n", ports.sandbox)?;
     writeln!(text, "[chat]\nmodel_url = \"http://127.0.0.1:{}\"\napi_key = \"sandbox-openai-key\"\n", ports.sandbox)?;
     writeln!(text, "[location]\nkakao_url = \"http://127.0.0.1:{}\"", ports.sandbox)?;
     writeln!(text, "kakao_key = \"sandbox-kakao-local-key\"\n")?;
