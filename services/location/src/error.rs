@@ -70,6 +70,16 @@ impl Error {
     }
 }
 
+/// A shop was forgotten between two looks at it.
+#[must_use]
+pub fn forgotten(error: sqlx::Error) -> Error {
+    let of_shop = ["favorites_shop_id_fkey", "visits_shop_id_fkey"];
+    match coreloop_db::violation(&error) {
+        Some(violated) if of_shop.contains(&violated.name.as_str()) => LocationReason::ShopNotFound.into(),
+        _ => error.into(),
+    }
+}
+
 /// Nobody knows the address at the moment.
 #[must_use]
 pub fn unanswered(away: Away) -> Problem {

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     App, Error,
+    error::forgotten,
     store::{
         favorites::{self, Favorite},
         owners, shops,
@@ -17,14 +18,14 @@ use crate::{
 /// # Errors
 /// `SHOP_NOT_FOUND`, `TOO_MANY_FAVORITES`, `USER_WITHDRAWN`.
 pub async fn keep(app: &App, user: Uuid, shop: Uuid) -> Result<Favorite, Error> {
-    // A shop that was there stays.
     shops::by_id(&app.db, shop).await?.ok_or(LocationReason::ShopNotFound)?;
     let most = i64::from(app.options.favorites_per_user);
     let mut tx = coreloop_db::begin(&app.db).await?;
     if !owners::hold(&mut tx, user).await? {
         return Err(LocationReason::UserWithdrawn.into());
     }
-    if !favorites::keep(&mut tx, (user, shop), most, micros(app.clock.now())).await? {
+    let kept = favorites::keep(&mut tx, (user, shop), most, micros(app.clock.now())).await;
+    if !kept.map_err(forgotten)? {
         return Err(LocationReason::TooManyFavorites.into());
     }
     let kept = favorites::one(&mut *tx, user, shop).await?;

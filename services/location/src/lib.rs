@@ -37,6 +37,7 @@ pub mod quota;
 pub mod shop;
 pub mod sites;
 pub mod store;
+pub mod sweeping;
 pub mod times;
 pub mod tracking;
 pub mod visiting;

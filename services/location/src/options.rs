@@ -39,6 +39,8 @@ pub struct Options {
     pub redis_timeout_ms: u64,
     /// The database gets this long for what only we know of shops that the provider found, in milliseconds; then they are told without.
     pub database_timeout_ms: u64,
+    /// A shop that no search finds and nobody keeps is forgotten after so many days.
+    pub shop_keep_days: u32,
     /// How near one must be for a visit, in metres.
     pub visit_m: u32,
     /// Visits of this long ago count for how crowded a shop is, in seconds.
@@ -75,6 +77,7 @@ impl Default for Options {
             geocode_cache_secs: 86_400,
             redis_timeout_ms: 100,
             database_timeout_ms: 1_000,
+            shop_keep_days: 90,
             visit_m: 100,
             crowd_secs: 3_600,
             crowd_normal: 3,
@@ -105,6 +108,8 @@ impl Options {
             report.within("geocode_cache_secs", options.geocode_cache_secs, 1, 2_592_000);
             report.within("redis_timeout_ms", options.redis_timeout_ms, 1, 10_000);
             report.within("database_timeout_ms", options.database_timeout_ms, 1, 20_000);
+            // That it was met is known to the day, and what was found is answered from a cache for a day more at most.
+            report.within("shop_keep_days", options.shop_keep_days, 3, 3_650);
             report.within("visit_m", options.visit_m, 1, 10_000);
             report.within("crowd_secs", options.crowd_secs, 60, 86_400);
             report.within("crowd_normal", options.crowd_normal, 1, options.crowd_busy.max(1));

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     App, Error,
+    error::forgotten,
     globe::Point,
     store::{owners, shops, visits},
     times::{day_of, micros, proto_time},
@@ -42,7 +43,7 @@ pub async fn visit(app: &App, user: Uuid, shop: Uuid, place: Point) -> Result<Vi
     if !owners::hold(&mut tx, user).await? {
         return Err(LocationReason::UserWithdrawn.into());
     }
-    if !visits::insert(&mut tx, id, (user, shop, day), now).await? {
+    if !visits::insert(&mut tx, id, (user, shop, day), now).await.map_err(forgotten)? {
         let first = visits::of_day(&mut *tx, (user, shop, day)).await?;
         let first = first.ok_or(Error::Corrupt("a visit that is there and is not"))?;
         return Ok(Visited { id: first.id, day, at: first.at.to_jiff(), counted: false });

@@ -1,11 +1,11 @@
-//! One loop: the index of sites is of the loading that the database has.
+//! Loops: the index of sites is of the loading that the database has; shops that nobody keeps go.
 
 use std::{sync::Arc, time::Duration};
 
 use coreloop_service::Worker;
 use tokio_util::sync::CancellationToken;
 
-use crate::{App, Error, sites};
+use crate::{App, Error, sites, sweeping};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 #[must_use]
 pub fn all(app: &Arc<App>) -> Vec<Worker> {
     let indexing = Arc::clone(app);
-    vec![Worker::new("location.sites", move |stop| index(Arc::clone(&indexing), stop))]
+    vec![Worker::new("location.sites", move |stop| index(Arc::clone(&indexing), stop)), sweeping::worker(app)]
 }
 
 /// Replicas may do the same at once: each makes an index of its own, and the last one stays.

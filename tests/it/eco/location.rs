@@ -4,6 +4,7 @@ mod away;
 mod coalescing;
 mod falling;
 mod favorites;
+mod forgetting;
 mod leaving;
 mod looking;
 mod nearby;

@@ -1,8 +1,8 @@
 //! `location.shops`.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::{
@@ -12,6 +12,8 @@ use crate::{
 
 /// Rows of one look around a place.
 const MOST: i64 = 1_000;
+/// That a shop was met is written down this long after it was the last time.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What only we know of a shop that a provider found.
 #[derive(Debug, Clone)]
@@ -24,8 +26,17 @@ pub struct Ours {
     pub tags: Vec<String>,
 }
 
-/// Keeps what a provider says of shops, those that are as they were untouched; answers what only we know of those that we knew. Rows
-/// are written in the order of their ids, so that two who meet the same do not wait for each other.
+/// A shop that no search has met for long.
+#[derive(Debug, Clone, Copy)]
+pub struct Unmet {
+    /// Which.
+    pub id: Uuid,
+    /// When it was, to the day.
+    pub updated_at: jiff_sqlx::Timestamp,
+}
+
+/// Keeps what a provider says of shops, those that are as they were untouched, but for once a day that they were met; answers what only
+/// we know of those that we knew. Rows are written in the order of their ids, so that two who meet the same do not wait for each other.
 ///
 /// # Errors
 /// When the database fails.
@@ -42,6 +53,7 @@ pub async fn meet(
     let ids: Vec<Uuid> = places.iter().map(|place| place.shop.id).collect();
     let lats: Vec<f64> = places.iter().map(|place| place.shop.lat).collect();
     let lngs: Vec<f64> = places.iter().map(|place| place.shop.lng).collect();
+    let a_day_ago = now.saturating_sub(DAY).unwrap_or(now);
     sqlx::query_as!(
         Ours,
         r#"with met as (
@@ -59,6 +71,7 @@ pub async fn meet(
                 where (s.name, s.category, s.phone, s.address, s.road_address, s.url, s.lat, s.lng)
                       is distinct from (excluded.name, excluded.category, excluded.phone, excluded.address,
                                         excluded.road_address, excluded.url, excluded.lat, excluded.lng)
+                      or (not s.seeded and s.updated_at < $13)
            )
            select id, hours, tags from location.shops where id = any($2)"#,
         provider,
@@ -73,6 +86,7 @@ pub async fn meet(
         &lats[..],
         &lngs[..],
         now.to_sqlx() as _,
+        a_day_ago.to_sqlx() as _,
     )
     .fetch_all(db)
     .await
@@ -129,4 +143,47 @@ pub async fn by_id(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Shop>, sq
     )
     .fetch_optional(db)
     .await
+}
+
+/// Shops of which a provider alone knows and that were not met since a time, from behind a place on, the oldest first: held to the end
+/// of the transaction, so that nobody begins to keep one meanwhile. Who is met, kept or visited just now is left out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unmet(
+    connection: &mut PgConnection,
+    since: Timestamp,
+    after: Option<(Timestamp, Uuid)>,
+    most: i64,
+) -> Result<Vec<Unmet>, sqlx::Error> {
+    let (after_at, after_id) = after.unzip();
+    sqlx::query_as!(
+        Unmet,
+        r#"select id, updated_at as "updated_at: jiff_sqlx::Timestamp" from location.shops
+            where not seeded and hours = '' and tags = '{}' and updated_at < $1
+              and ($2::timestamptz is null or (updated_at, id) > ($2, $3::uuid))
+            order by updated_at, id limit $4 for update skip locked"#,
+        since.to_sqlx() as _,
+        after_at.map(|at| at.to_sqlx()) as _,
+        after_id,
+        most,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Deletes those of these shops, which are held, that nobody keeps and nobody was at; answers how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(connection: &mut PgConnection, ids: &[Uuid]) -> Result<u64, sqlx::Error> {
+    let deleted = sqlx::query!(
+        "delete from location.shops s
+          where s.id = any($1) and not exists (select from location.favorites f where f.shop_id = s.id)
+            and not exists (select from location.visits v where v.shop_id = s.id)",
+        ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(deleted.rows_affected())
 }

@@ -17,7 +17,7 @@ pub struct Visit {
 /// Notes that a user was at a shop on a day; `false` when that is noted already, and nothing was written.
 ///
 /// # Errors
-/// When the database fails.
+/// When the database fails; `visits_shop_id_fkey` for a shop that is none.
 pub async fn insert(
     connection: &mut PgConnection,
     id: Uuid,
