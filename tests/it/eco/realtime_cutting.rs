@@ -2,12 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use coreloop_core::Clock as _;
 use coreloop_testkit::{
     Before, Fault, TestMesh, run,
+    socket::SYNC_PATH,
     wait::{PATIENCE, wait_for},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::{
+    realtime_lasting::{badge, tell},
+    stage::LONG,
+};
 use crate::wallet::stage::Shop;
 
 /// A2, with pub/sub cut.
@@ -70,6 +76,45 @@ fn a_redis_that_lost_its_data_is_a_new_beginning() {
             told.push(gold(&message));
         }
         assert!(told == [2] || told == [1, 2], "{told:?}");
+    });
+}
+
+#[test]
+fn without_postgres_sockets_stay_and_resume_and_what_happened_comes_when_it_is_back() {
+    run(async {
+        let mesh = TestMesh::builder().modules(MODULES).split().proxy(Before::Postgres).setting("limit.enabled", false);
+        let mesh = mesh.setting("database.acquire_timeout_ms", 2_000_i64).start().await;
+        let (shop, alice) = (Shop::of(&mesh).await, mesh.persona("alice").await);
+        let mut stays = alice.socket().await;
+        shop.grant(&alice.user_id, 1).await.unwrap();
+        let last = stays.of_type("profile_update").await["seq"].as_i64().unwrap();
+        shop.grant(&alice.user_id, 1).await.unwrap();
+        assert_eq!(gold(&stays.of_type("profile_update").await), 2);
+        let postgres = mesh.postgres_proxy.as_ref().unwrap();
+        postgres.set(Fault::Cut);
+        wait_for("the wallet is away", PATIENCE, async || shop.balances(&alice.user_id).await.err()).await;
+
+        let (connected, mut resumed) = alice.socket_since(last).await;
+        assert_eq!(connected["data"]["resumed"], true);
+        assert_eq!(gold(&resumed.message().await), 2);
+        let log = async || {
+            let log = alice.get("/api/realtime/replay?since=0").await.expect(200);
+            log["messages"].as_array().cloned().unwrap_or_default()
+        };
+        assert_eq!(log().await.iter().map(gold).collect::<Vec<_>>(), [1, 2]);
+        let mut fresh = alice.ask_for_socket(SYNC_PATH).await.unwrap();
+        assert_eq!(fresh.message().await["type"], "sync_connected");
+        let state = fresh.message().await;
+        assert_eq!(state["data"]["missing"], json!(["wallet", "summary", "notifications"]), "{state}");
+
+        // Written past the cut, as by a service whose database is another.
+        tell(&mesh, &alice, &badge(&alice, "FIRST_SCAN"), mesh.clock.now()).await;
+        postgres.heal();
+        wait_for("it is said", LONG, async || (log().await.len() == 3).then_some(())).await;
+        for socket in [&mut stays, &mut resumed, &mut fresh] {
+            let message = socket.message().await;
+            assert_eq!(message["data"]["achievement_code"], "FIRST_SCAN", "and nothing before it: {message}");
+        }
     });
 }
 

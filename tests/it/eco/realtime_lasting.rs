@@ -31,13 +31,14 @@ async fn asked<T: FromRedisValue>(redis: &mut MultiplexedConnection, line: &str)
 }
 
 /// Tells of `who` what somebody else would, as if at `at`.
-async fn tell<F: Fact>(mesh: &TestMesh, who: &Persona, fact: &F, at: Timestamp) {
+pub(super) async fn tell<F: Fact>(mesh: &TestMesh, who: &Persona, fact: &F, at: Timestamp) {
     let mut facts = Facts::new();
     facts.add(&SystemIds, &who.user_id, fact).unwrap();
     Outbox::new("auth").unwrap().write(&mut mesh.db.connect().await, &facts, at).await.unwrap();
 }
 
-fn badge(who: &Persona, code: &str) -> MyBadgeEarned {
+/// What `my` tells of a badge.
+pub(super) fn badge(who: &Persona, code: &str) -> MyBadgeEarned {
     MyBadgeEarned { user_id: who.user_id.clone(), code: code.to_owned(), ..MyBadgeEarned::default() }
 }
 
