@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use coreloop_testkit::{
     Heard, Persona, TestMesh, Watcher, Way, figure, rpc, run,
+    wait::PATIENCE,
+    wait_until,
     watcher::{WATCH, WATCH_PATH},
 };
 use http::Method;
@@ -231,6 +233,28 @@ fn more_streams_than_a_service_admits_are_refused_and_calls_go_on() {
         let refused = Watcher::open_with(&alice, &mesh.front(), Way::Events, &[]).await.next(SOON).await;
         assert!(matches!(&refused, Heard::Failed { reason, retry: true, .. } if reason == "OVERLOADED"), "{refused:?}");
         alice.get("/api/v1/auth/me").await.expect(200);
+    });
+}
+
+#[test]
+fn nothing_is_listened_to_while_nobody_watches() {
+    run(async {
+        let mesh = TestMesh::start().await;
+        let alice = mesh.persona("alice").await;
+        let redis = mesh.redis.connect().await;
+        let listeners = async || {
+            let mut command = redis::cmd("PUBSUB");
+            command.arg("NUMSUB").arg("auth:user_changed");
+            let (_channel, listeners): (String, i64) = command.query_async(&mut redis.clone()).await.unwrap();
+            listeners
+        };
+        assert_eq!(listeners().await, 0);
+        for _ in 0..2 {
+            let watcher = Watcher::open(&alice, &mesh.front(), Way::Lines).await;
+            wait_until("it is listened to", PATIENCE, async || listeners().await == 1).await;
+            drop(watcher);
+            wait_until("it is left", PATIENCE, async || listeners().await == 0).await;
+        }
     });
 }
 

@@ -1,4 +1,4 @@
-//! The loop that hears of changes, says them, and reads them.
+//! The loop that hears of changes, says them, and reads them. While nobody watches here it hears nothing, and asks Redis nothing.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -59,7 +59,12 @@ async fn listen(app: Arc<App>, redis: redis::Client, stop: CancellationToken) {
                 None => joined = None,
             },
             () = app.watches.waiting.notified() => say(&app, own, app.watches.take_words()).await,
-            _ = looks.tick() => {
+            _ = looks.tick(), if joined.is_some() || app.watches.any() => {
+                if !app.watches.any() {
+                    // Whoever comes next is not held to the time between two tries.
+                    (joined, tried, looked) = (None, None, 0);
+                    continue;
+                }
                 looked += 1;
                 if !answers(&app.watches, own, &mut joined).await || looked >= LOOKS_OF_A_ROUND {
                     looked = 0;
