@@ -27,7 +27,7 @@ use crate::{
     inbound::Origin,
     metrics::Families,
     request_id, rest, rpc,
-    socket::Sockets,
+    socket::{Sockets, Texts},
     table::Table,
 };
 
@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) cors: Cors,
     pub(crate) sockets: Sockets,
+    pub(crate) texts: Texts,
     limiter: Arc<Limiter>,
     room: Room,
     ids: Arc<dyn Ids>,
@@ -89,6 +90,7 @@ impl Edge {
             ids: on.ids,
             cors: Cors::new(&options.cors),
             sockets: Sockets::new(options.sockets.max_open),
+            texts: Texts::default(),
             options,
         })))
     }

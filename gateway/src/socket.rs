@@ -18,6 +18,7 @@ mod incoming;
 mod outgoing;
 mod session;
 mod sockets;
+mod texts;
 mod upstream;
 mod wire;
 
@@ -27,7 +28,7 @@ use coreloop_service::Call;
 use http::{HeaderMap, HeaderValue, Response, header, request::Parts};
 use tonic::body::Body;
 
-pub(crate) use self::{handshake::asked, sockets::Sockets};
+pub(crate) use self::{handshake::asked, sockets::Sockets, texts::Texts};
 use self::{
     handshake::{Handshake, hint, required},
     session::{Begun, Session},

@@ -8,7 +8,7 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 /// First size of the buffer a message is written to. tonic takes 8 KiB, and an open stream keeps them for as long as it
 /// lives; nearly every message of ours fits in this, and a larger one grows it.
-const WRITTEN: usize = 1024;
+const WRITTEN: usize = 512;
 /// Bytes after which a burst of messages is handed on, as tonic has it.
 const BURST: usize = 32 * 1024;
 

@@ -204,7 +204,7 @@ impl Session {
     ) -> Result<(), Leave> {
         loop {
             match next {
-                Ok(Some(message)) => match self.shared.encoder.stream_json(self.route, &message) {
+                Ok(Some(message)) => match self.shared.texts.of(&self.shared.encoder, self.route, &message) {
                     Ok(json) => wire.send(json),
                     Err(problem) => return Err(self.told(&problem.into())),
                 },

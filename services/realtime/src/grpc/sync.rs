@@ -103,6 +103,10 @@ impl Syncing {
     async fn next(&mut self) -> Option<Result<v1::SyncMessage, Status>> {
         loop {
             if let Some(message) = self.ready.pop_front() {
+                if self.ready.is_empty() {
+                    // An idle socket holds no room.
+                    self.ready = VecDeque::new();
+                }
                 self.app.metrics.delivered.inc();
                 return Some(Ok(message));
             }
@@ -114,7 +118,8 @@ impl Syncing {
                 Next::Message(message) if message.seq <= self.last => {}
                 Next::Message(message) if message.prev == self.last => self.tell(&message),
                 // Something between was not heard.
-                Next::Message(_) | Next::Doubt => self.recover().await,
+                // Boxed: it asks the neighbours, and an idle socket has no room for that.
+                Next::Message(_) | Next::Doubt => Box::pin(self.recover()).await,
                 Next::Full => {
                     self.ended = true;
                     return Some(Err(Error::from(RealtimeReason::SlowConsumer).into()));
