@@ -219,7 +219,7 @@ pub fn request_id(headers: &HeaderMap, fresh: impl FnOnce() -> Uuid) -> HeaderVa
         let id = id.as_bytes();
         (8..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
     };
-    headers.get(REQUEST_ID).filter(plain).cloned().unwrap_or_else(|| {
+    headers.get(REQUEST_ID).filter(plain).map(detached).unwrap_or_else(|| {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = fresh().hyphenated().encode_lower(&mut text);
         HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"))
@@ -234,10 +234,32 @@ pub fn once(mut value: HeaderValue) -> HeaderValue {
     value
 }
 
+/// A copy for what lives longer than its request, as a stream does: a value that was read is a part of the block that its whole
+/// request was read into, and sixteen kilobytes stay for as long as it does.
+#[must_use]
+pub fn detached(value: &HeaderValue) -> HeaderValue {
+    // A value is a value.
+    let mut copy = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+    copy.set_sensitive(value.is_sensitive());
+    copy
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_id_holds_nothing_of_its_request() {
+        let block = bytes::Bytes::from(vec![b'a'; 16 * 1024]);
+        let mut sent = HeaderValue::from_maybe_shared(block.slice(100..120)).unwrap();
+        sent.set_sensitive(true);
+        let headers = HeaderMap::from_iter([(REQUEST_ID, sent)]);
+        let id = request_id(&headers, Uuid::nil);
+        assert!(id == "a".repeat(20).as_str() && id.is_sensitive());
+        drop(headers);
+        assert!(block.is_unique(), "the block stays");
+    }
 
     #[test]
     fn traceparent_goes_round() {

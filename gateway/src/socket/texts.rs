@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     fn route(template: &str) -> &'static Route {
-        router().routes().iter().find(|route| route.template == template).unwrap()
+        router().routes().iter().find(|route| route.template.to_string() == template).unwrap()
     }
 
     /// A `SyncMessage`, so long, at so many seconds since 1970.

@@ -9,18 +9,16 @@ use coreloop_db::deadline;
 use coreloop_my_api::v1::{GetSummaryRequest, my_service_client::MyServiceClient};
 use coreloop_notification_api::v1::{GetUnreadCountRequest, notification_service_client::NotificationServiceClient};
 use coreloop_wallet_api::v1::{ListBalancesRequest, wallet_service_client::WalletServiceClient};
+use http::{HeaderValue, header::AUTHORIZATION};
 use prost::Message;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
-use tonic::{
-    Request, Response, Status,
-    metadata::{Ascii, MetadataValue},
-};
+use tonic::{Request, Response, Status};
 
 use crate::App;
 
 /// The caller's token, as it came.
-pub type Bearer = MetadataValue<Ascii>;
+pub type Bearer = HeaderValue;
 
 /// A part as JSON, or that it could not be had.
 type Part = (&'static str, Option<Value>);
@@ -72,7 +70,7 @@ fn gathered(parts: impl IntoIterator<Item = Part>) -> Map<String, Value> {
 
 fn asked<T>(message: T, bearer: &Bearer) -> Request<T> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", bearer.clone());
+    request.metadata_mut().as_mut().insert(AUTHORIZATION, bearer.clone());
     request
 }
 

@@ -5,7 +5,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use coreloop_access::Caller;
 use coreloop_core::{Problem, Reason, UserId};
 use coreloop_realtime_api::v1::{self, RealtimeReason};
+use coreloop_service::call::detached;
 use futures::stream::BoxStream;
+use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tonic::{Request, Status};
@@ -42,7 +44,7 @@ pub async fn open<T>(
     only: fn(Kind) -> bool,
 ) -> Result<Messages, Error> {
     let user = Caller::of(request)?.require_user()?.user_id;
-    let bearer = request.metadata().get("authorization").cloned();
+    let bearer = request.metadata().as_ref().get(AUTHORIZATION).map(detached);
     let bearer = bearer.ok_or_else(|| Problem::common(Reason::TokenMissing, "sign in first"))?;
     let id = app.ids.uuid();
     if !app.log.open(user, id, COUNTS).await? {
