@@ -125,6 +125,14 @@ pub(crate) fn write_duration(out: &mut impl Write, (secs, nanos): Parts) -> Opti
     out.write_char('s').ok()
 }
 
+/// A FieldMask path that can be written as it was read: `userName` or `user_name`. `USER_NAME`, `user__name`, `_name` and `name_1` are
+/// other paths once they went to lowerCamel and back (ProtoJSON), and no field of ours has such a name.
+pub(crate) fn is_mask_path(json: &str) -> bool {
+    let lower = |word: &str| word.starts_with(|c: char| c.is_ascii_lowercase());
+    let whole = json.split('.').all(|name| !name.starts_with('_') && name.split('_').skip(1).all(lower));
+    whole && !(json.contains('_') && json.contains(|c: char| c.is_ascii_uppercase()))
+}
+
 /// Proto path of a FieldMask path: `userName` becomes `user_name`, `user_name` stays.
 pub(crate) fn mask_path(json: &str) -> String {
     let mut out = String::with_capacity(json.len() + 4);

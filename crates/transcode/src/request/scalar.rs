@@ -151,7 +151,8 @@ fn message_text(
         Some(WellKnown::Duration) => seconds(out, time::parse_duration(value).ok_or(fault)?),
         Some(WellKnown::FieldMask) => {
             for path in value.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-                if !path.chars().all(|c| c.is_ascii_alphanumeric() || "_.*".contains(c)) {
+                let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "_.*".contains(c));
+                if !plain || !(parameter || time::is_mask_path(path)) {
                     return Err(fault);
                 }
                 // Parameters are documented as proto paths; JSON has lowerCamel, ours also snake_case.

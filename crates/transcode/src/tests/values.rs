@@ -155,6 +155,8 @@ fn well_known_types_have_their_own_json() {
         (r#"{"a_time":{"seconds":5}}"#, "VALIDATION_FAILED a_time: must be an RFC 3339 time"),
         (r#"{"a_duration":"1h"}"#, "VALIDATION_FAILED a_duration: must be a duration in seconds"),
         (r#"{"a_mask":"a b"}"#, "VALIDATION_FAILED a_mask: must be field paths"),
+        (r#"{"a_mask":"A_STRING"}"#, "VALIDATION_FAILED a_mask: must be field paths"),
+        (r#"{"a_mask":"a__string"}"#, "VALIDATION_FAILED a_mask: must be field paths"),
         (r#"{"a_struct":[]}"#, "VALIDATION_FAILED a_struct: must be an object"),
         (r#"{"a_list":{}}"#, "VALIDATION_FAILED a_list: must be an array"),
         (r#"{"an_int64_value":"x"}"#, "VALIDATION_FAILED an_int64_value: must be a 64-bit integer"),
