@@ -81,7 +81,12 @@ impl Saga {
             // A handle of its own: what it is paid with is counted under a lock.
             What::Conversion(handle) => buy("gold-500", &format!("{handle}-{}", buyer.id)),
             What::ChargeBack => {
-                let bought = buyer.convert(&key, "card").await.expect(200);
+                // Whoever is told that it goes on asks again, as any client does.
+                let bought = wait_for("a conversion that is charged back", PATIENCE, async || {
+                    let answer = buyer.convert(&key, "card").await;
+                    (answer.reason() != "IN_PROGRESS").then_some(answer)
+                });
+                let bought = bought.await.expect(200);
                 let paid = buyer.transaction(bought["transaction_id"].as_str().unwrap()).await;
                 let path = format!("/_sandbox/payments/{}", paid["payment_id"].as_str().unwrap());
                 let webhook = format!("{}/api/shop/webhook", mesh.gateway());
