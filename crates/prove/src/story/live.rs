@@ -28,6 +28,8 @@ const SOON: Duration = Duration::from_millis(100);
 /// In the end a socket hears all that was said within so long: whoever was frozen is given up only then.
 const CATCH_UP: Duration = Duration::from_secs(40);
 
+/// Messages after which a client hangs up and comes back, as phones do: sockets go on also where no blow falls on them.
+const STAYS: u32 = 8;
 /// What somebody has heard.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Heard {
@@ -154,11 +156,15 @@ impl Ear {
         }
     }
 
-    /// Until it ends.
+    /// Until it ends, or the client goes away for a moment.
     async fn read(&self, mut socket: Socket, stop: &AtomicBool) {
-        while !stop.load(Ordering::SeqCst) {
+        let mut left = STAYS;
+        while left > 0 && !stop.load(Ordering::SeqCst) {
             match socket.try_next(TICK).await {
-                Some(SocketHeard::Message(message)) => self.heard().note(message, SystemClock.now()),
+                Some(SocketHeard::Message(message)) => {
+                    self.heard().note(message, SystemClock.now());
+                    left -= 1;
+                }
                 Some(SocketHeard::Closed { .. } | SocketHeard::Broken(_)) => return,
                 None => {}
             }
