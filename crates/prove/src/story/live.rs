@@ -27,9 +27,9 @@ const TICK: Duration = Duration::from_millis(300);
 const SOON: Duration = Duration::from_millis(100);
 /// In the end a socket hears all that was said within so long: whoever was frozen is given up only then.
 const CATCH_UP: Duration = Duration::from_secs(40);
-
 /// Messages after which a client hangs up and comes back, as phones do: sockets go on also where no blow falls on them.
 const STAYS: u32 = 8;
+
 /// What somebody has heard.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Heard {
