@@ -78,6 +78,11 @@ impl Child {
         let _ = self.process.wait();
     }
 
+    /// Waits for its end; answers whether it ended well.
+    pub fn wait(&mut self) -> bool {
+        self.process.wait().is_ok_and(|status| status.success())
+    }
+
     /// It has not ended.
     pub fn runs(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))

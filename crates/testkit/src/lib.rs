@@ -17,6 +17,7 @@
     reason = "a fixture that cannot be made fails the test that asked for it, with its reason"
 )]
 
+pub mod alone;
 pub mod apicurio;
 pub mod balancer;
 pub mod child;
@@ -47,6 +48,7 @@ pub mod surroundings;
 pub mod wait;
 pub mod watcher;
 
+pub use alone::alone;
 pub use apicurio::TestRegistry;
 pub use balancer::Balancer;
 pub use database::TestDb;

@@ -1,4 +1,4 @@
-//! Memory of the whole test process: of the test that asks and of those beside it.
+//! Memory of the whole test process: of the test that asks and of those beside it, if it is not [`crate::alone()`].
 
 /// What it holds now, in KiB.
 ///

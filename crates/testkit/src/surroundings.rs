@@ -42,6 +42,15 @@ pub fn registry_jar() -> String {
     required("CORELOOP_TEST_REGISTRY")
 }
 
+/// Says to a process of this program that it is one test's own ([`crate::alone()`]).
+pub(crate) const ALONE: &str = "CORELOOP_TEST_ALONE";
+
+/// Whether this process is one test's own.
+#[allow(clippy::disallowed_methods, reason = "said by ourselves, to ourselves")]
+pub(crate) fn alone() -> bool {
+    std::env::var_os(ALONE).is_some()
+}
+
 #[allow(clippy::disallowed_methods, reason = "the one place where tests read their environment")]
 fn required(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coreloop_auth_api::v1::LoginRequest;
-use coreloop_testkit::{raw, rpc, run, wait::PATIENCE, wait_until};
+use coreloop_testkit::{alone, raw, rpc, wait::PATIENCE, wait_until};
 use futures::{StreamExt as _, future::join_all, stream};
 use prost::Message as _;
 use tonic::{Code, Status, body::Body, transport::Channel};
@@ -20,40 +20,43 @@ const LOGIN: &str = "/coreloop.auth.v1.AuthService/Login";
 /// How long a crowd stays.
 const STAY: Duration = Duration::from_secs(6);
 
-/// Signs in as somebody who does not exist until the crowd goes; answers how often it was heard and how often sent away.
-async fn sign_in(channel: &Channel, number: usize) -> (u32, u32) {
-    let (began, mut heard, mut shed) = (Instant::now(), 0, 0);
+/// Signs in as somebody who does not exist.
+async fn try_as_nobody(channel: &Channel, number: usize) -> Status {
+    let email = format!("crowd-{number}@example.com");
+    let login = LoginRequest { email, password: "correct horse".to_owned(), ..LoginRequest::default() };
+    rpc::call(channel, LOGIN, &login.encode_to_vec(), &[]).await.expect_err("nobody is called so")
+}
+
+/// Signs in until the crowd goes; answers how often it was sent away.
+async fn sign_in(channel: &Channel, number: usize) -> u32 {
+    let (began, mut shed) = (Instant::now(), 0);
     // Who is sent away is told to come again in a second, and is less polite than that.
     let mut pace = tokio::time::interval(Duration::from_millis(100));
     while began.elapsed() < STAY {
         pace.tick().await;
-        let email = format!("crowd-{number}@example.com");
-        let login = LoginRequest { email, password: "correct horse".to_owned(), ..LoginRequest::default() };
-        match rpc::call(channel, LOGIN, &login.encode_to_vec(), &[]).await {
-            Err(status) if status.code() == Code::Unavailable => shed += 1,
-            Err(status) => {
-                assert_eq!(status.code(), Code::Unauthenticated, "{status}");
-                heard += 1;
-            }
-            Ok(_) => panic!("nobody is called so"),
+        let status = try_as_nobody(channel, number).await;
+        match status.code() {
+            Code::Unavailable => shed += 1,
+            // Passwords are hashed where nothing else runs: a machine that is busy throughout lets a sign-in be too late.
+            Code::Unauthenticated | Code::DeadlineExceeded => {}
+            _ => panic!("{status}"),
         }
     }
-    (heard, shed)
+    shed
 }
 
 #[test]
 fn a_storm_of_sign_ins_takes_nothing_from_who_is_signed_in() {
-    run(async {
+    alone(async {
         let stage = Stage::with(PLACES).await;
         let [envoy, _, auth] = stage.fronts.each_ref().map(|front| rpc::channel(&format!("http://{front}")));
         let crowd = (0..128).map(|number| sign_in(if number % 2 == 0 { &envoy } else { &auth }, number));
-        let (heard, shed) = stage
-            .goes_on(join_all(crowd))
-            .await
-            .into_iter()
-            .fold((0, 0), |(heard, shed), (more, away)| (heard + more, shed + away));
-        println!("{heard} sign-ins were heard, {shed} were sent away");
-        assert!(heard > 0 && shed > 0, "{heard} heard, {shed} sent away: this was no storm");
+        let shed: u32 = stage.goes_on(join_all(crowd)).await.into_iter().sum();
+        assert!(shed > 0, "nobody was sent away: this was no storm");
+        wait_until("a sign-in is heard after the storm", PATIENCE, || async {
+            try_as_nobody(&envoy, 0).await.code() == Code::Unauthenticated
+        })
+        .await;
     });
 }
 
@@ -75,7 +78,7 @@ async fn unfinished(channel: Channel) -> (Option<Code>, Duration) {
 
 #[test]
 fn messages_that_never_end_take_no_place() {
-    run(async {
+    alone(async {
         let stage = Stage::with(PLACES).await;
         let crowd = (0..16).flat_map(|number| {
             let front = &stage.fronts[if number % 2 == 0 { 0 } else { 2 }];
@@ -98,7 +101,7 @@ fn messages_that_never_end_take_no_place() {
 
 #[test]
 fn watches_of_health_are_counted_and_bounded() {
-    run(async {
+    alone(async {
         let stage = Stage::with("[server]\nmax_open_streams = 40\n").await;
         let mut client = HealthClient::new(rpc::channel(&format!("http://{}", stage.fronts[0])));
         let mut watches = Vec::new();

@@ -10,14 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coreloop_testkit::{Answer, TestMesh, memory::resident_kib, raw, run, wait::PATIENCE, wait_until};
+use coreloop_testkit::{Answer, TestMesh, alone, memory::resident_kib, raw, wait::PATIENCE, wait_until};
 use futures::future::join_all;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-/// What may be added to the memory of the whole test process by any of these, in KiB.
+/// What may be added to the memory of the test's process by any of these, attackers and all, in KiB.
 const MEMORY_KIB: u64 = 300_000;
 /// Good calls made beside each, at the least.
 const LEAST: u64 = 1_000;
@@ -101,7 +101,7 @@ async fn trickle(front: &str, first: &[u8], drop: &[u8], patience: Duration) -> 
 /// Slow heads and bodies, and connections on which nothing comes at all.
 #[test]
 fn slow_clients_are_let_go() {
-    run(async {
+    alone(async {
         let stage = Stage::set().await;
         let [envoy, edge, auth] = &stage.fronts;
         let patience = Duration::from_secs(25);
@@ -185,7 +185,7 @@ async fn everywhere(stage: &Stage, reads: bool, count: u32, next: impl Fn(u32) -
 
 #[test]
 fn rapid_resets_are_survived() {
-    run(async {
+    alone(async {
         let stage = Stage::set().await;
         everywhere(&stage, true, 3_000, |number| {
             let stream = 2 * number + 1;
@@ -197,7 +197,7 @@ fn rapid_resets_are_survived() {
 
 #[test]
 fn floods_of_pings_settings_and_empty_data_are_survived() {
-    run(async {
+    alone(async {
         let stage = Stage::set().await;
         // The answers are not read: a peer that queues them without bound would grow.
         everywhere(&stage, false, 50_000, |number| match number % 2 {
@@ -215,7 +215,7 @@ fn floods_of_pings_settings_and_empty_data_are_survived() {
 
 #[test]
 fn a_head_without_end_is_cut_off() {
-    run(async {
+    alone(async {
         let stage = Stage::set().await;
         // 16 KiB each: no front reads a gigabyte of one head.
         let piece = [&[0x00, 1][..], b"x", &[0x7f, 0x80, 0x7e], &vec![b'a'; 16_000]].concat();
@@ -244,7 +244,7 @@ async fn asked(front: &str, head: &str, body: &[u8]) -> (u16, Duration) {
 
 #[test]
 fn what_is_too_large_or_too_deep_is_refused_cheaply() {
-    run(async {
+    alone(async {
         let stage = Stage::set().await;
         let post = "POST /api/v1/auth/login HTTP/1.1\r\ncontent-type: application/json";
         let many: String = (0..300).map(|number| format!("\r\nx-{number}: y")).collect();
@@ -279,7 +279,7 @@ fn what_is_too_large_or_too_deep_is_refused_cheaply() {
 
 #[test]
 fn a_body_that_does_not_end_is_cut_off_at_the_limit() {
-    run(async {
+    alone(async {
         let stage = Stage::set().await;
         let chunk = format!("10000\r\n{}\r\n", " ".repeat(65_536));
         let head = "POST /api/v1/auth/login HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -293,7 +293,7 @@ fn a_body_that_does_not_end_is_cut_off_at_the_limit() {
 
 #[test]
 fn idle_connections_take_nothing_from_others() {
-    run(async {
+    alone(async {
         let stage = Stage::set().await;
         let attack = async {
             let mut open = Vec::new();
