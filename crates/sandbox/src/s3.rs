@@ -53,8 +53,8 @@ pub(crate) struct Storage {
     /// The same objects for who reads them without a signature.
     open: S3Service,
     taken: AtomicU64,
-    /// Removed with the store.
-    _folder: TempDir,
+    /// Where objects are; removed with the store.
+    folder: TempDir,
 }
 
 impl fmt::Debug for Storage {
@@ -79,12 +79,22 @@ impl Storage {
         let mut service = S3ServiceBuilder::new(files()?);
         let (id, secret) = (options.s3_access_key_id.as_str(), options.s3_access_key_secret.as_str());
         service.set_auth(SimpleAuth::from_single(id, secret));
-        Ok(Self { service: service.build(), open, taken: AtomicU64::new(0), _folder: folder })
+        Ok(Self { service: service.build(), open, taken: AtomicU64::new(0), folder })
     }
 
     /// What a GET or HEAD of an object is answered, whoever asks.
     pub(crate) async fn shown(&self, request: s3s::HttpRequest) -> Response {
-        answered(self.open.call(request).await)
+        self.answer(&self.open, request).await
+    }
+
+    /// What a service answers. To S3 a key that others begin with is no object of its own; `s3s-fs` finds a folder and fails.
+    async fn answer(&self, service: &S3Service, request: s3s::HttpRequest) -> Response {
+        let folder = self.folder.path().join(request.uri().path().trim_start_matches('/')).is_dir();
+        match service.call(request).await {
+            Ok(response) if folder && response.status().is_server_error() => refuse(StatusCode::NOT_FOUND, "NoSuchKey"),
+            Ok(response) => response.map(Body::new),
+            Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+        }
     }
 
     /// Makes room for what a PUT brings.
@@ -141,14 +151,7 @@ async fn serve(Shared(state): Shared<Arc<State>>, request: Request) -> Response 
     if let Err(refused) = state.storage.admit(request.method(), request.headers()) {
         return refused;
     }
-    answered(state.storage.service.call(request.map(s3s::Body::http_body_unsync)).await)
-}
-
-fn answered(response: Result<s3s::HttpResponse, s3s::HttpError>) -> Response {
-    match response {
-        Ok(response) => response.map(Body::new),
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
-    }
+    state.storage.answer(&state.storage.service, request.map(s3s::Body::http_body_unsync)).await
 }
 
 /// A refusal as S3 words it.

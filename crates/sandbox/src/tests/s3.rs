@@ -199,7 +199,7 @@ async fn the_cdn_shows_what_people_load_and_the_store_nothing() {
             "{path}"
         );
     }
-    for path in ["uploads/none.jpg", "?list-type=2&prefix=uploads/"] {
+    for path in ["uploads/none.jpg", "uploads/", "uploads/2026", "?list-type=2&prefix=uploads/"] {
         let none = send(&played, Method::GET, at(&format!("/cdn/{BUCKET}/{path}")), &[], "").await;
         assert_eq!(none.status(), StatusCode::NOT_FOUND, "{path}");
     }
