@@ -3,18 +3,20 @@
 use std::{
     collections::HashSet,
     future::Future,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
-use tokio::sync::Mutex;
 
 use crate::{runtime, surroundings};
 
 /// Makers of databases take turns, also across test processes (advisory lock of the maintenance database).
 const LOCK: i64 = 0x636f_7265_6c6f_6f70;
 
-static MADE: Mutex<Option<HashSet<String>>> = Mutex::const_new(None);
+static MADE: tokio::sync::Mutex<Option<HashSet<String>>> = tokio::sync::Mutex::const_new(None);
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A database of one test's own. Dropped with the value, unless the test fails: then it is kept and its address printed.
@@ -22,6 +24,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub struct TestDb {
     name: String,
     server: url::Url,
+    /// Connections that questions were asked on, for the next ones: tests ask again and again until something is so.
+    asked_on: Mutex<Vec<PgConnection>>,
 }
 
 impl TestDb {
@@ -50,7 +54,7 @@ impl TestDb {
         }
         run(&mut admin, &format!("create database {name} template {template}")).await;
         let _ = admin.close().await;
-        Self { name, server }
+        Self { name, server, asked_on: Mutex::default() }
     }
 
     /// Runs `work` while nobody makes a database: roles are the cluster's, and a new template gives its own their passwords.
@@ -91,16 +95,39 @@ impl TestDb {
 
     /// One number by SQL, as `select count(*) from auth.users`.
     pub async fn count(&self, sql: &str) -> i64 {
-        let mut connection = self.connect().await;
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .fetch_one(&mut connection)
-            .await
-            .unwrap_or_else(|e| panic!("{sql}: {e}"))
+        let mut connection = self.asking().await;
+        // What is not kept is planned for the tables as they are.
+        let answer = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_one(&mut connection).await;
+        self.asked(connection);
+        answer.unwrap_or_else(|e| panic!("{sql}: {e}"))
     }
 
-    /// Runs SQL, as the arrangement of a test.
+    /// Runs SQL, as the arrangement of a test: what it sets for its session may be there for the next.
     pub async fn execute(&self, sql: &str) {
-        run(&mut self.connect().await, sql).await;
+        let mut connection = self.asking().await;
+        run(&mut connection, sql).await;
+        self.asked(connection);
+    }
+
+    /// A connection that answers.
+    async fn asking(&self) -> PgConnection {
+        loop {
+            let kept = self.kept().pop();
+            match kept {
+                Some(mut kept) if kept.ping().await.is_ok() => return kept,
+                // It was cut off with the others of a test that does so.
+                Some(_) => {}
+                None => return self.connect().await,
+            }
+        }
+    }
+
+    fn asked(&self, connection: PgConnection) {
+        self.kept().push(connection);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<PgConnection>> {
+        self.asked_on.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
