@@ -25,6 +25,7 @@ use crate::{
     cors::Cors,
     fail::Failure,
     inbound::Origin,
+    linger::lingering,
     metrics::Families,
     request_id, rest, rpc,
     socket::{Sockets, Texts},
@@ -124,6 +125,7 @@ where
 impl Shared {
     async fn serve(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
+        let body = lingering(parts.version, &parts.headers, body);
         let call = Call::current();
         let id = request_id::of(call.as_deref(), &parts.headers, &*self.ids);
         let host = host(&parts);

@@ -28,6 +28,7 @@ pub mod envoy;
 mod etag;
 mod fail;
 mod inbound;
+mod linger;
 mod metrics;
 mod module;
 mod notice;

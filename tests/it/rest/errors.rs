@@ -3,6 +3,10 @@
 use coreloop_testkit::{Answer, Persona, TestMesh, raw};
 use http::Method;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 struct Bad {
     what: &'static str,
@@ -241,6 +245,31 @@ fn broken_http_is_refused_and_the_next_request_is_served() {
             let answer = raw::send(address, huge.as_bytes()).await;
             assert!([0, 400, 431].contains(&answer.status), "{}", answer.head);
             assert_eq!(coreloop_testkit::Rest::to(&base).get("/healthz").send().await.status, 200);
+        }
+    });
+}
+
+/// Whoever still writes would find the connection reset, and perhaps never the answer.
+#[test]
+fn who_sends_too_much_may_end_before_reading_the_answer() {
+    coreloop_testkit::run(async {
+        let mesh = crate::meshes::TOGETHER.get().await;
+        let address = mesh.gateway().trim_start_matches("http://").to_owned();
+        for (path, length, status) in [("/api/v1/auth/login", 400_000, "413"), ("/nowhere", 400_000, "404")] {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&vec![b' '; 1_000]).await.unwrap();
+            // The answer is here, and not read.
+            stream.peek(&mut [0]).await.unwrap();
+            for piece in vec![b' '; length - 1_000].chunks(20_000) {
+                stream.write_all(piece).await.unwrap();
+            }
+            let mut answer = vec![0; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"), "{path}");
         }
     });
 }
