@@ -85,8 +85,8 @@ pub(crate) struct Done {
     pub(crate) kills: u32,
     /// What else.
     pub(crate) others: u32,
-    /// Times that a process ended by itself.
-    pub(crate) ended: u32,
+    /// What processes said last that ended by themselves (a supervisor would start them again, and so do we).
+    pub(crate) ended: Vec<String>,
     /// Times that a broker or Postgres were away.
     pub(crate) outages: Vec<Outage>,
 }

@@ -8,6 +8,7 @@ use coreloop_planted::Bug;
 use crate::{
     bugs,
     carried::Over,
+    chaos::Done,
     check::Findings,
     journal::{self, Deed, Said},
     run::Outcome,
@@ -48,7 +49,7 @@ impl Report {
             findings.commands,
             outcome.caught_up.as_secs_f64(),
         );
-        println!("  {} times a process ended by itself", outcome.done.ended);
+        ended(&outcome.done);
         for what in ["redis", "kafka", "rabbitmq", "postgres"] {
             if outcome.over == Over::Brokers || matches!(what, "redis" | "postgres") {
                 println!("{}", while_away(outcome, what));
@@ -76,7 +77,7 @@ impl Report {
             findings.compared,
             outcome.caught_up.as_secs_f64(),
         );
-        println!("  {} times a process ended by itself", done.ended);
+        ended(done);
         show(findings, &outcome.deeds);
         println!("{}", findings.of_stories(findings.stories, done.kills));
         self.told = (self.told.0 + findings.stories, self.told.1 + done.kills);
@@ -149,6 +150,13 @@ fn show(findings: &Findings, deeds: &[Deed]) {
 fn of(violation: &crate::check::Violation, deeds: &[Deed]) -> String {
     let line = violation.deed.map(|number| format!("\n    {}", journal::line(number, &deeds[number])));
     format!("{:?}: {}{}", violation.kind, violation.what, line.unwrap_or_default())
+}
+
+fn ended(done: &Done) {
+    println!("  {} times a process ended by itself", done.ended.len());
+    for last in &done.ended {
+        println!("    {last}");
+    }
 }
 
 /// What clients were told of calls that began and ended while a part was away: a cell of the table of what still works.

@@ -110,7 +110,7 @@ pub(crate) async fn run(ground: &mut Ground, build: &Build, plan: &Plan) -> Resu
     if plan.bug.is_none() {
         check::worked(&deeds, &mut findings);
     }
-    done.ended = world.services.iter().map(|service| service.ended).sum();
+    done.ended = world.services.iter().flat_map(|service| service.ended.clone()).collect();
     Ok(Outcome { over: plan.over, done, findings, deeds, took: began.elapsed(), caught_up })
 }
 

@@ -6,6 +6,9 @@ use anyhow::Result;
 use coreloop_testkit::child::Child;
 use rustix::process::Signal;
 
+/// Letters shown of what a process said last.
+const LAST_WORDS: usize = 400;
+
 /// A process that can be killed and comes back as it was.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -16,8 +19,8 @@ pub(crate) struct Service {
     log: PathBuf,
     ready: PathBuf,
     child: Option<Child>,
-    /// Times it ended by itself.
-    pub(crate) ended: u32,
+    /// What it said last, each time that it ended by itself.
+    pub(crate) ended: Vec<String>,
 }
 
 impl Service {
@@ -30,7 +33,7 @@ impl Service {
             log: folder.join(format!("{name}.log")),
             ready: folder.join(format!("{name}.ready")),
             child: None,
-            ended: 0,
+            ended: Vec::new(),
         }
     }
 
@@ -72,10 +75,18 @@ impl Service {
     /// supervisor does.
     pub(crate) fn serves(&mut self) -> Result<bool> {
         if self.child.as_mut().is_some_and(|child| !child.runs()) {
-            self.ended += 1;
+            self.ended.push(format!("{}: {}", self.name, self.last_words()));
             self.start()?;
         }
         Ok(self.child.is_some() && self.ready.exists())
+    }
+
+    /// The last line of its log, which may be cut.
+    fn last_words(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&log);
+        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("(nothing)");
+        last.chars().take(LAST_WORDS).collect()
     }
 
     /// Starts it if it was killed.
