@@ -113,11 +113,10 @@ impl TestDb {
     async fn asking(&self) -> PgConnection {
         loop {
             let kept = self.kept().pop();
-            match kept {
-                Some(mut kept) if kept.ping().await.is_ok() => return kept,
-                // It was cut off with the others of a test that does so.
-                Some(_) => {}
-                None => return self.connect().await,
+            let Some(mut kept) = kept else { return self.connect().await };
+            // It may have been cut off with others, by a test that does so.
+            if kept.ping().await.is_ok() {
+                return kept;
             }
         }
     }
