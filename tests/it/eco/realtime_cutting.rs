@@ -82,8 +82,8 @@ fn a_redis_that_lost_its_data_is_a_new_beginning() {
 #[test]
 fn without_postgres_sockets_stay_and_resume_and_what_happened_comes_when_it_is_back() {
     run(async {
-        let mesh = TestMesh::builder().modules(MODULES).split().proxy(Before::Postgres).setting("limit.enabled", false);
-        let mesh = mesh.setting("database.acquire_timeout_ms", 2_000_i64).start().await;
+        let mesh = TestMesh::builder().modules(MODULES).split().proxy(Before::Postgres);
+        let mesh = mesh.setting("limit.enabled", false).start().await;
         let (shop, alice) = (Shop::of(&mesh).await, mesh.persona("alice").await);
         let mut stays = alice.socket().await;
         shop.grant(&alice.user_id, 1).await.unwrap();

@@ -1,19 +1,11 @@
 //! What the README says of characters without a part of the mesh (O3): what works, what does not, and what comes back.
 
-use coreloop_testkit::{Answer, Fault, Persona, TestMesh, mesh::Before, mesh::Builder, run, wait::wait_for};
+use coreloop_testkit::{Answer, Fault, Persona, TestMesh, mesh::Before, run, wait::wait_for};
 use serde_json::{Value, json};
 
-use super::stage::{LONG, given, happened, mine, of, owned, view, wait_for_view};
+use super::stage::{LONG, given, happened, mesh, mine, of, owned, view, wait_for_view};
 
 const AWAY: &str = "DEPENDENCY_UNAVAILABLE";
-
-/// A mesh that does not wait long for what is away.
-fn hasty() -> Builder {
-    super::stage::mesh()
-        .setting("character.redis_timeout_ms", 300_i64)
-        .setting("character.database_timeout_ms", 300_i64)
-        .setting("database.acquire_timeout_ms", 2_000_i64)
-}
 
 /// What is answered in the end: a busy machine may be a moment late.
 async fn answered(mut ask: impl AsyncFnMut() -> Answer) -> Value {
@@ -30,7 +22,7 @@ async fn owner(mesh: &TestMesh) -> Persona {
 #[test]
 fn without_postgres_what_redis_has_is_shown_and_nothing_changes() {
     run(async {
-        let mut mesh = hasty().split().proxy(Before::Postgres).start().await;
+        let mut mesh = mesh().split().proxy(Before::Postgres).start().await;
         let alice = owner(&mesh).await;
         // The catalogue stands in Redis for who starts without a database.
         let admin = mesh.admin().await;
@@ -69,7 +61,8 @@ fn without_postgres_what_redis_has_is_shown_and_nothing_changes() {
 #[test]
 fn without_redis_the_ranking_alone_is_not_there_and_a_redis_that_forgot_is_told_again() {
     run(async {
-        let mut mesh = hasty().start().await;
+        // A Redis that is gone is looked for again by each call, which does not wait long for that.
+        let mut mesh = mesh().setting("character.redis_timeout_ms", 300_i64).start().await;
         let alice = owner(&mesh).await;
         mesh.redis.kill();
         let seen = answered(async || alice.get("/api/v1/character/me").await).await;

@@ -38,7 +38,7 @@ fn without_redis_what_is_said_waits_and_is_answered_later() {
 #[test]
 fn without_postgres_nothing_is_said_and_nothing_is_lost() {
     run(async {
-        let mesh = mesh().setting("database.acquire_timeout_ms", 2_000_i64).proxy(Before::Postgres).start().await;
+        let mesh = mesh().proxy(Before::Postgres).start().await;
         let alice = mesh.persona("alice").await;
         let talk = Talk::of(&alice).await;
         fault(&mesh, json!({"kind": "latency", "ms": 5_000, "times": 1})).await;

@@ -9,9 +9,8 @@ use crate::shop::away::{AWAY, BLIND, all_told, blindly, untold};
 #[test]
 fn without_postgres_the_provider_answers_with_less() {
     run(async {
-        let builder =
-            mesh().setting("location.database_timeout_ms", 300_i64).setting("database.acquire_timeout_ms", 1_000_i64);
-        let mesh = builder.proxy(Before::Postgres).start().await;
+        // What is cut off says so at once: nobody need be hasty, and before the cut everything has the time that it needs.
+        let mesh = mesh().proxy(Before::Postgres).start().await;
         let (alice, shop) = (mesh.persona("alice").await, open("1-7 00:00-24:00"));
         // Calls of the day are granted.
         around(&mesh.rest(), HALL, 1_000).await;
@@ -41,9 +40,7 @@ fn without_postgres_the_provider_answers_with_less() {
 #[test]
 fn without_postgres_and_the_provider_nobody_answers() {
     run(async {
-        let builder =
-            mesh().setting("location.database_timeout_ms", 300_i64).setting("database.acquire_timeout_ms", 1_000_i64);
-        let mesh = builder.proxy(Before::Postgres).start().await;
+        let mesh = mesh().proxy(Before::Postgres).start().await;
         let kept = around(&mesh.rest(), HALL, 1_000).await;
         super::stage::fault(&mesh, json!({"kind": "error", "status": 500})).await;
         mesh.postgres_proxy.as_ref().unwrap().set(Fault::Cut);

@@ -113,8 +113,7 @@ fn without_redis_the_database_counts_and_a_new_day_has_its_own() {
 #[test]
 fn where_nobody_can_count_nobody_is_asked() {
     run(async {
-        let builder =
-            mesh().setting("location.redis_timeout_ms", 200_i64).setting("database.acquire_timeout_ms", 1_000_i64);
+        let builder = mesh().setting("location.redis_timeout_ms", 200_i64);
         let mut mesh = builder.proxy(Before::Postgres).start().await;
         mesh.redis.kill();
         mesh.postgres_proxy.as_ref().unwrap().set(Fault::Cut);

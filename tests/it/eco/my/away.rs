@@ -52,13 +52,7 @@ fn without_character_a_summary_says_what_was_heard_and_names_it() {
 #[test]
 fn without_postgres_a_summary_is_as_it_was_last_and_nothing_changes() {
     run(async {
-        let mesh = mesh()
-            .setting("my.summary_cache_secs", 0_i64)
-            .setting("my.part_timeout_ms", 1_000_i64)
-            .setting("database.acquire_timeout_ms", 2_000_i64)
-            .proxy(Before::Postgres)
-            .start()
-            .await;
+        let mesh = mesh().setting("my.summary_cache_secs", 0_i64).proxy(Before::Postgres).start().await;
         let (alice, bob) = (somebody(&mesh).await, mesh.persona("bob").await);
         let ask = async || alice.get("/api/v1/my/summary").await;
         let whole = answered(ask, |seen| seen["stale"] == json!([])).await;

@@ -22,8 +22,7 @@ async fn told_in_the_end(who: &Persona, count: usize) {
 #[test]
 fn without_postgres_nothing_is_told_and_all_of_it_later_once() {
     run(async {
-        let builder = mesh().split().proxy(Before::Postgres).setting("database.acquire_timeout_ms", 2_000_i64);
-        let mesh = builder.start().await;
+        let mesh = mesh().split().proxy(Before::Postgres).start().await;
         let (alice, token) = (mesh.persona("alice").await, phone("own"));
         registered(&alice, &token).await;
         tell(&mesh, &alice, &acquired(&alice, "CHR001")).await;
