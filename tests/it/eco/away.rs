@@ -53,7 +53,7 @@ fn without_storage_uploads_are_signed_and_what_is_removed_waits_at_last_as_a_dea
 #[test]
 fn without_redis_photos_come_without_what_the_app_says_of_them_and_go_later() {
     run(async {
-        let mut mesh = mesh().toml(BLIND).start().await;
+        let mut mesh = mesh().toml(BLIND).setting("image.redis_timeout_ms", 300_i64).start().await;
         let (alice, can) = (mesh.persona("alice").await, photo("can.png"));
         let taken = Taken::by(&alice, "box.jpg").await;
         mesh.redis.kill();

@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 
 use super::stage::{self, LONG, Taken, listed};
 
-/// Redis is waited for, however busy the machine is.
-static MESH: Shared<TestMesh> =
-    Shared::new(|| Box::pin(stage::mesh().setting("image.redis_timeout_ms", 10_000_i64).replicas(2).start()));
+/// Two replicas: each test has people of its own.
+static MESH: Shared<TestMesh> = Shared::new(|| Box::pin(stage::mesh().replicas(2).start()));
 
 fn name(who: &Persona) -> String {
     format!("image:recent:{}", who.user_id)

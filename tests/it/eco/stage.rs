@@ -18,6 +18,8 @@ pub static MESH: Shared<TestMesh> = Shared::new(|| Box::pin(mesh().split().repli
 /// What stumbles is tried again soon, and people of tests ask faster than people.
 pub fn mesh() -> Builder {
     let mesh = TestMesh::builder().modules(&["auth", "image"]).stand_ins();
+    // What the app says of a photo waits in Redis, which is given time to answer.
+    let mesh = mesh.setting("image.redis_timeout_ms", 10_000_i64).setting("redis.response_timeout_ms", 10_000_i64);
     mesh.setting("limit.enabled", false).toml("[eventing]\nretry_delays_secs = [1, 1, 1]\n")
 }
 

@@ -243,7 +243,13 @@ impl Builder {
             .with("database.lock_timeout_ms", 20_000_i64)
             .with("database.statement_timeout_ms", 20_000_i64)
             .with("limit.redis_timeout_ms", 500_i64)
-            .with("access.ask_timeout_ms", 500_i64);
+            .with("access.ask_timeout_ms", 500_i64)
+            // Who asks a neighbour or storage does without them for the neighbour's sake, not the machine's.
+            .with("character.database_timeout_ms", 20_000_i64)
+            .with("chat.neighbour_timeout_ms", 10_000_i64)
+            .with("image.s3_timeout_ms", 20_000_i64)
+            .with("my.part_timeout_ms", 10_000_i64)
+            .with("realtime.part_timeout_ms", 10_000_i64);
         if let Some(password) = server.password() {
             settings = settings.with("database.password", password);
         }

@@ -23,7 +23,7 @@ pub fn mesh() -> Builder {
         .modules(&["character"])
         .setting("limit.enabled", false)
         .setting("character.redis_timeout_ms", 10_000_i64)
-        .setting("character.database_timeout_ms", 20_000_i64)
+        .setting("redis.response_timeout_ms", 10_000_i64)
         .toml("[eventing]\nretry_delays_secs = [1, 1, 1]\npoll_ms = 100\nstandby_ms = 100\n")
 }
 

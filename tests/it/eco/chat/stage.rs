@@ -24,7 +24,6 @@ pub fn mesh() -> Builder {
         .setting("chat.model_timeout_ms", 200_000_i64)
         .setting("chat.model_silence_ms", 100_000_i64)
         .setting("chat.redis_timeout_ms", 10_000_i64)
-        .setting("chat.neighbour_timeout_ms", 10_000_i64)
 }
 
 /// A conversation of somebody.

@@ -26,6 +26,8 @@ pub fn mesh() -> Builder {
     let mesh = TestMesh::builder().modules(&["location"]).stand_ins().setting("limit.enabled", false);
     let mesh =
         mesh.setting("location.redis_timeout_ms", 10_000_i64).setting("location.database_timeout_ms", 20_000_i64);
+    // Of the process and of the service: the shorter counts.
+    let mesh = mesh.setting("redis.response_timeout_ms", 10_000_i64);
     mesh.setting("location.kakao_timeout_ms", 10_000_i64).toml("[eventing]\nretry_delays_secs = [1, 1, 1]\n")
 }
 

@@ -23,9 +23,8 @@ pub fn mesh() -> Builder {
         .stand_ins()
         .setting("limit.enabled", false)
         .setting("my.redis_timeout_ms", 10_000_i64)
-        .setting("my.part_timeout_ms", 20_000_i64)
+        .setting("redis.response_timeout_ms", 10_000_i64)
         .setting("character.redis_timeout_ms", 10_000_i64)
-        .setting("character.database_timeout_ms", 20_000_i64)
         .toml("[eventing]\nretry_delays_secs = [1, 1, 1]\npoll_ms = 100\nstandby_ms = 100\n")
 }
 

@@ -21,7 +21,8 @@ fn path(task: &Value) -> String {
 #[test]
 fn without_redis_what_there_is_can_be_read_and_photos_wait() {
     run(async {
-        let mut mesh = mesh().toml(BLIND).start().await;
+        let hasty = mesh().setting("image.redis_timeout_ms", 300_i64).setting("scan.redis_timeout_ms", 300_i64);
+        let mut mesh = hasty.toml(BLIND).start().await;
         let alice = mesh.persona("alice").await;
         let before = scanned(&alice, "box.jpg").await;
         mesh.redis.kill();
@@ -41,7 +42,7 @@ fn without_redis_what_there_is_can_be_read_and_photos_wait() {
 #[test]
 fn without_postgres_a_task_is_as_it_was_answered_last_and_nothing_else_is() {
     run(async {
-        let mesh = mesh().setting("scan.redis_timeout_ms", 10_000_i64).proxy(Before::Postgres).start().await;
+        let mesh = mesh().proxy(Before::Postgres).start().await;
         let alice = mesh.persona("alice").await;
         // One is over, the other is to be rewarded yet; of a third nothing was answered.
         let (dark, bottle) = (scanned(&alice, "night.jpg").await, scanned(&alice, "bottle.jpg").await);

@@ -16,7 +16,7 @@ pub static MESH: Shared<TestMesh> = Shared::new(|| Box::pin(mesh().split().repli
 
 /// As the meshes of images, with scans.
 pub fn mesh() -> Builder {
-    stage::mesh().modules(&["image", "scan"])
+    stage::mesh().modules(&["image", "scan"]).setting("scan.redis_timeout_ms", 10_000_i64)
 }
 
 /// One white pixel, of which the model says nothing that makes sense.

@@ -25,7 +25,8 @@ fn patient() -> Builder {
         .setting("scan.model_tries", 1_i64)
         .setting("scan.breaker_failures", 1_000_000_i64)
         .setting("my.summary_cache_secs", 0_i64)
-        .setting("my.part_timeout_ms", 10_000_i64)
+        .setting("character.redis_timeout_ms", 10_000_i64)
+        .setting("redis.response_timeout_ms", 10_000_i64)
         .setting("notification.push_timeout_ms", 20_000_i64)
         .toml(&format!("[eventing]\nretry_delays_secs = [{tries}]\npoll_ms = 100\nstandby_ms = 100\n"))
 }

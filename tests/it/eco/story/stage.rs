@@ -23,9 +23,7 @@ pub fn mesh() -> Builder {
     stage::mesh()
         .modules(MODULES)
         .setting("my.summary_cache_secs", 0_i64)
-        .setting("my.part_timeout_ms", 10_000_i64)
         .setting("character.redis_timeout_ms", 10_000_i64)
-        .setting("character.database_timeout_ms", 20_000_i64)
 }
 
 /// A trace that nobody else has.
