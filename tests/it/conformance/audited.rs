@@ -1,6 +1,6 @@
 //! What an RPC says that the audit records of it is recorded: who, in a row that stays; and of every service in the audit of ops.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use coreloop_testkit::{Persona, TestMesh, run, wait::wait_until};
 use coreloop_transcode::{
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::policy::methods;
 use crate::{
-    eco::character::stage::given,
+    eco::{character::stage::given, stage::LONG},
     rewards::stage::{Shelf, person_with, redeemed},
     shop::stage::{Buyer, key, mesh},
 };
@@ -306,7 +306,7 @@ fn what_is_said_to_be_audited_is_kept() {
             let call = if act.method == http::Method::GET { call } else { call.json(&act.body) };
             let answer = call.send().await;
             assert!(answer.status.as_u16() < 500, "{act:?}: {}", answer.text());
-            wait_until(format!("{} is kept: {}", act.path, answer.text()), Duration::from_secs(20), async || {
+            wait_until(format!("{} is kept: {}", act.path, answer.text()), LONG, async || {
                 mesh.db.count(&rows).await > before
             })
             .await;
@@ -318,10 +318,7 @@ fn what_is_said_to_be_audited_is_kept() {
             let name = method.full_name();
             let one =
                 format!("select count(*) from ops.audits where actor = '{whose}' and detail ->> 'rpc' = '{name}'");
-            wait_until(format!("ops hears of {name}"), Duration::from_secs(30), async || {
-                mesh.db.count(&one).await == 1
-            })
-            .await;
+            wait_until(format!("ops hears of {name}"), LONG, async || mesh.db.count(&one).await == 1).await;
             told += 1;
         }
         assert!(told >= 16, "ops has heard of {told}");

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use coreloop_testkit::{
-    Answer, Before, Envoy, Fault, Persona, Probe, Rest, TestMesh, mesh::AUTHZ_TIMEOUT_MS, rpc, run, wait_until,
+    Answer, Before, Envoy, Fault, Persona, Probe, Rest, TestMesh, figure, mesh::AUTHZ_TIMEOUT_MS, rpc, run, wait_until,
 };
+
+/// The figure.
+const O1: Duration = Duration::from_secs(2);
 
 /// A mesh whose auth can be made to misbehave, and a backend that tells what reached it.
 struct Stage {
@@ -53,8 +56,8 @@ impl Stage {
     /// Things go on within the time that is promised, and forged callers still do not.
     async fn goes_on(&self, fault: &str) {
         let what = format!("requests pass again after {fault}");
-        let took = wait_until(what, Duration::from_secs(2), async || {
-            let me = self.alice.rest().get("/api/v1/auth/me").within(Duration::from_secs(1)).try_send().await;
+        let took = wait_until(what, figure(O1), async || {
+            let me = self.alice.rest().get("/api/v1/auth/me").within(figure(O1) / 2).try_send().await;
             me.is_ok_and(|answer| answer.status == 200)
         })
         .await;
@@ -119,7 +122,7 @@ fn the_edge_alone_admits_nobody_either() {
         assert_eq!(mesh.rest().get("/healthz").send().await.status, 200, "liveness depends on nobody");
         assert_eq!(mesh.rest().get("/openapi.json").send().await.status, 200, "what is public goes on");
         mesh.node_mut(0, "auth").start().await;
-        wait_until("the edge is back", Duration::from_secs(3), async || {
+        wait_until("the edge is back", figure(Duration::from_secs(3)), async || {
             alice.get("/api/v1/auth/me").await.status == 200
         })
         .await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use coreloop_testkit::{Before, Fault, Persona, TestMesh, run, wait::PATIENCE, wait_until};
+use coreloop_testkit::{Before, Fault, Persona, TestMesh, figure, run, wait::PATIENCE, wait_until};
 use futures::future::join_all;
 use serde_json::json;
 
@@ -32,7 +32,7 @@ fn a_deadline_travels_through_envoy_and_edge_to_the_last_statement() {
         let said: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
         assert!(said.iter().all(|status| [503, 504].contains(status)), "somebody was not late: {said:?}");
         assert!(said.contains(&504), "nobody was told that the deadline passed: {said:?}");
-        assert!(took < Duration::from_secs(8), "the deadline of 4 s ended calls after {took:?}");
+        assert!(took < figure(Duration::from_secs(8)), "the deadline of 4 s ended calls after {took:?}");
         wait_until("the service is well", PATIENCE, async || people[0].get("/api/v1/auth/tokens").await.status == 200)
             .await;
         // What went on after its deadline would now go on to its commit.

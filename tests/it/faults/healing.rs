@@ -3,15 +3,22 @@
 use std::time::Duration;
 
 use coreloop_testkit::{
-    Before, Fault, FaultProxy, Persona, TestMesh, rest::Call, rpc, run, wait::PATIENCE, wait_until,
+    Before, Fault, FaultProxy, Persona, TestMesh, figure, rest::Call, rpc, run, wait::PATIENCE, wait_until,
 };
 use serde_json::json;
 
-/// Reads and writes, and hashes nothing: a hash waits until no other test has anything to do. A call that hangs on what was
-/// broken leaves time for another.
+/// The figure.
+const O5: Duration = Duration::from_secs(3);
+
+/// A call that hangs on what was broken leaves time for another.
+fn hang() -> Duration {
+    figure(O5) / 3
+}
+
+/// Reads and writes, and hashes nothing: a hash waits until no other test has anything to do.
 async fn works(alice: &Persona) -> bool {
     let served = async |call: Call| {
-        let answer = call.within(Duration::from_secs(1)).try_send().await;
+        let answer = call.within(hang()).try_send().await;
         answer.is_ok_and(|answer| answer.status == 200)
     };
     let born = json!({"birth_date": "1990-12-31"});
@@ -29,7 +36,7 @@ async fn heals(before: Before, fault: Fault, proxy: fn(&TestMesh) -> &FaultProxy
     }
     proxy(&mesh).heal();
     let what = format!("{before:?} is reached again");
-    let took = wait_until(what, Duration::from_secs(3), async || works(&alice).await).await;
+    let took = wait_until(what, figure(O5), async || works(&alice).await).await;
     println!("{before:?} was reached again after {took:?}");
 }
 
@@ -70,7 +77,7 @@ async fn heals_behind_envoy(fault: Fault) {
     let envoy = mesh.envoy_before(gateway.address().parse().unwrap()).await;
     let alice = mesh.persona("alice").await.at(&envoy.url());
     let works = async || {
-        let call = alice.rest().get("/api/v1/auth/tokens").within(Duration::from_secs(1));
+        let call = alice.rest().get("/api/v1/auth/tokens").within(hang());
         call.try_send().await.is_ok_and(|answer| answer.status == 200)
     };
     wait_until("it works", PATIENCE, &works).await;
@@ -80,7 +87,7 @@ async fn heals_behind_envoy(fault: Fault) {
         assert!(seen.is_err() || seen.unwrap().status == 503);
     }
     gateway.heal();
-    let took = wait_until("the gateway is reached again", Duration::from_secs(3), &works).await;
+    let took = wait_until("the gateway is reached again", figure(O5), &works).await;
     println!("the gateway was reached again after {took:?}");
 }
 
@@ -102,7 +109,7 @@ async fn heals_for_grpc(fault: Fault) {
     let call = async || {
         let metadata = [("authorization", bearer.as_str())];
         let call = rpc::call(&channel, "/coreloop.auth.v1.AuthService/GetMe", &[], &metadata);
-        tokio::time::timeout(Duration::from_secs(1), call).await.is_ok_and(|answer| answer.is_ok())
+        tokio::time::timeout(hang(), call).await.is_ok_and(|answer| answer.is_ok())
     };
     wait_until("it works", PATIENCE, &call).await;
     mesh.auth_proxy.as_ref().unwrap().set(fault);
@@ -110,7 +117,7 @@ async fn heals_for_grpc(fault: Fault) {
         assert!(!call().await);
     }
     mesh.auth_proxy.as_ref().unwrap().heal();
-    let took = wait_until("the service is reached again", Duration::from_secs(3), &call).await;
+    let took = wait_until("the service is reached again", figure(O5), &call).await;
     println!("the service was reached again after {took:?}");
 }
 
@@ -135,7 +142,7 @@ fn a_revocation_made_while_redis_is_cut_off_is_known_within_five_seconds_after()
         assert!(!alice.is_signed_in().await, "the replica that was told refuses at once ({})", answer.status);
         proxy.heal();
         let other = alice.at(&mesh.gateway_on(1));
-        wait_until("the other replica knows", Duration::from_secs(5), async || {
+        wait_until("the other replica knows", figure(Duration::from_secs(5)), async || {
             other.get("/api/v1/auth/me").await.status == 401
         })
         .await;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use coreloop_testkit::{
-    Persona, TestMesh, run,
+    Persona, TestMesh, figure, run,
     wait::{PATIENCE, wait_for},
     wait_until,
 };
@@ -27,7 +27,7 @@ pub async fn follows(mesh: &TestMesh, alice: &Persona) {
 fn without_redis_what_must_be_fresh_is_refused_first_and_all_else_later() {
     run(async {
         let mut mesh = TestMesh::builder()
-            .toml("[access]\nblind_after_secs = 2\nblind_limit_secs = 6\nask_timeout_ms = 50\n[limit]\nredis_timeout_ms = 50\n")
+            .toml("[access]\nblind_after_secs = 2\nblind_limit_secs = 20\nask_timeout_ms = 50\n[limit]\nredis_timeout_ms = 50\n")
             .start().await;
         let (alice, bob) = (mesh.persona("alice").await, mesh.persona("bob").await);
         bob.logout().await;
@@ -53,7 +53,7 @@ fn without_redis_what_must_be_fresh_is_refused_first_and_all_else_later() {
         assert!(me.headers.contains_key("x-auth-degraded"), "and is marked");
         mesh.rest().get("/api/v1/auth/me").bearer("nonsense").send().await.refused(401, "TOKEN_INVALID");
 
-        let me = wait_for("everybody is refused", PATIENCE, async || {
+        let me = wait_for("everybody is refused", PATIENCE * 2, async || {
             let me = alice.get("/api/v1/auth/me").await;
             (me.status != 200).then_some(me)
         })
@@ -97,14 +97,14 @@ fn a_frozen_redis_is_as_good_as_none() {
             alice
                 .rest()
                 .get("/api/v1/auth/me")
-                .within(Duration::from_secs(1))
+                .within(figure(Duration::from_secs(1)))
                 .try_send()
                 .await
                 .is_ok_and(|a| a.status == 200)
         })
         .await;
         mesh.redis.thaw();
-        wait_until("all is well again", Duration::from_secs(3), async || {
+        wait_until("all is well again", figure(Duration::from_secs(3)), async || {
             let me = alice.get("/api/v1/auth/me").await;
             me.status == 200 && !me.headers.contains_key("x-auth-degraded")
         })
