@@ -60,7 +60,7 @@ impl Envoy {
         let admin = Rest::to(format!("http://127.0.0.1:{}", self.ports.admin));
         wait_for("envoy is ready", PATIENCE, async || {
             assert!(process.runs(), "envoy ended: {}", self.log());
-            let ready = admin.get("/ready").within(Duration::from_secs(1)).try_send().await;
+            let ready = admin.get("/ready").within(Duration::from_secs(5)).try_send().await;
             ready.is_ok_and(|answer| answer.status == 200).then_some(())
         })
         .await;

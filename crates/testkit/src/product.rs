@@ -73,7 +73,7 @@ impl Product {
         arguments.extend(self.modules.iter().map(|module| (*module).to_owned()));
         arguments.extend(["--ready-file".to_owned(), shown(&ready)]);
         let mut process = Child::start("env", &arguments, log);
-        wait_for("the product is ready", PATIENCE, async || {
+        wait_for("the product is ready", PATIENCE * 2, async || {
             assert!(process.runs(), "the product ended: {}", self.said());
             ready.exists().then_some(())
         })

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use coreloop_core::Clock as _;
 use coreloop_testkit::{
-    Before, Fault, TestMesh, run,
+    Before, Fault, TestMesh, figure, run,
     socket::SYNC_PATH,
     wait::{PATIENCE, wait_for},
 };
@@ -134,7 +134,7 @@ fn a_revoked_token_ends_its_sockets_in_time_although_pubsub_is_cut() {
         for socket in &mut sockets {
             assert_eq!(socket.end(PATIENCE).await, (4401, "TOKEN_REVOKED".to_owned()));
         }
-        assert!(since.elapsed() <= REVOKED_WITHIN, "{:?}", since.elapsed());
+        assert!(since.elapsed() <= figure(REVOKED_WITHIN), "{:?}", since.elapsed());
     });
 }
 
@@ -171,7 +171,9 @@ fn a_writer_that_is_killed_says_nothing_twice_and_leaves_nothing_out() {
             mesh.node_mut(replica, "realtime").start().await;
             expected += 5;
             wait_for("all of it is in the log", PATIENCE, async || {
-                let log = alice.at(&mesh.gateway_on(0)).get("/api/realtime/replay?since=0").await.expect(200);
+                let log = alice.at(&mesh.gateway_on(0)).get("/api/realtime/replay?since=0").await;
+                // The edge may have found out a moment later that realtime was killed.
+                let log = (log.status == 200).then(|| log.json())?;
                 let all: Vec<_> = log["messages"].as_array()?.iter().map(gold).collect();
                 assert!(all.is_sorted_by(|a, b| a < b), "one twice or out of order: {all:?}");
                 (all.len() == expected).then_some(())

@@ -158,7 +158,7 @@ fn a_photo_that_is_removed_while_its_copies_are_made_leaves_none() {
         let place = place(&alice, photo("can.png")).await;
         let etag = sent(&place, photo("can.png")).await;
         stand_ins
-            .fault(&json!({"provider": "s3", "endpoint": "put", "kind": "latency", "ms": 5_000, "times": 1}))
+            .fault(&json!({"provider": "s3", "endpoint": "put", "kind": "latency", "ms": 15_000, "times": 1}))
             .await;
         let before = stand_ins.requests("s3/put").await;
         let image = registered(&alice, &place, &etag).await.expect(200)["image"].clone();

@@ -58,9 +58,9 @@ pub async fn blindly(ask: impl AsyncFn() -> Answer) {
     .await;
 }
 
-/// Waits until `ask` is refused for that.
+/// Waits until `ask` is refused for that, half a minute after Redis is gone.
 pub async fn refused_in_the_end(ask: impl AsyncFn() -> Answer) {
-    let refused = wait_for("it is refused", PATIENCE, async || {
+    let refused = wait_for("it is refused", PATIENCE * 2, async || {
         let answer = ask().await;
         (answer.status == 503).then_some(answer)
     });

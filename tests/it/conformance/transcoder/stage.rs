@@ -191,7 +191,7 @@ async fn exchange(front: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>>
     let mut bytes = Vec::new();
     let mut piece = [0_u8; 16_384];
     while !complete(&bytes) {
-        match tokio::time::timeout(Duration::from_secs(5), stream.read(&mut piece)).await {
+        match tokio::time::timeout(Duration::from_secs(20), stream.read(&mut piece)).await {
             Ok(Ok(read)) if read > 0 => bytes.extend_from_slice(&piece[..read]),
             _ => break,
         }

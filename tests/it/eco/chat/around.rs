@@ -127,7 +127,7 @@ fn a_photo_that_is_removed_is_gone_from_what_was_said() {
 #[test]
 fn without_its_neighbours_it_answers_all_the_same() {
     run(async {
-        let mut mesh = mesh().setting("chat.neighbour_timeout_ms", 2_000_i64).split().start().await;
+        let mut mesh = mesh().split().start().await;
         let alice = mesh.persona("alice").await;
         let (talk, taken) = (Talk::of(&alice).await, seen(&alice, "bottle.jpg").await);
         mesh.node_mut(0, "scan").kill().await;
@@ -147,7 +147,7 @@ fn without_its_neighbours_it_answers_all_the_same() {
 #[test]
 fn a_photo_that_cannot_be_asked_for_is_answered_without_being_shown() {
     run(async {
-        let mut mesh = mesh().setting("chat.neighbour_timeout_ms", 2_000_i64).split().start().await;
+        let mut mesh = mesh().split().start().await;
         let alice = mesh.persona("alice").await;
         let (talk, taken) = (Talk::of(&alice).await, seen(&alice, "bottle.jpg").await);
         fault(&mesh, json!({"kind": "stall", "ms": 30_000, "times": 1})).await;

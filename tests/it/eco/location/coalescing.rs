@@ -48,7 +48,7 @@ fn different_cells_do_not_wait_for_each_other() {
 fn who_goes_away_takes_nobodys_answer_along() {
     run(async {
         let mesh = mesh().start().await;
-        fault(&mesh, json!({"kind": "latency", "ms": 5_000, "times": 2})).await;
+        fault(&mesh, json!({"kind": "latency", "ms": 7_000, "times": 2})).await;
         let rest = mesh.rest();
         let ask = || Box::pin(rest.get(&path(HALL, 2_000)).within(LONG).send());
         let joined = "location_cache_total{cache=\"nearby\",result=\"joined\"} 1";
@@ -71,7 +71,7 @@ fn who_goes_away_takes_nobodys_answer_along() {
 #[test]
 fn a_replica_that_dies_while_it_searches_holds_nobody_up_for_long() {
     run(async {
-        let mut mesh = mesh().setting("location.database_timeout_ms", 2_000_i64).split().replicas(2).start().await;
+        let mut mesh = mesh().setting("location.database_timeout_ms", 5_000_i64).split().replicas(2).start().await;
         fault(&mesh, json!({"kind": "timeout", "ms": 60_000, "times": 2})).await;
         let dying = Rest::to(mesh.gateway_on(0));
         let lost = dying.get(&path(HALL, 2_000)).within(LONG).try_send();

@@ -28,8 +28,7 @@ async fn falls_back(mesh: &TestMesh, cell: u32, change: Value, reason: &str) {
 #[test]
 fn whatever_is_wrong_with_the_provider_somebody_is_answered() {
     run(async {
-        let builder = mesh().setting("location.kakao_timeout_ms", 4_000_i64);
-        let mesh = builder.setting("location.breaker_failures", 1_000_000_i64).start().await;
+        let mesh = mesh().setting("location.breaker_failures", 1_000_000_i64).start().await;
         falls_back(&mesh, 1, json!({"kind": "error", "status": 429}), "rate_limited").await;
         falls_back(&mesh, 2, json!({"kind": "quota"}), "rate_limited").await;
         falls_back(&mesh, 3, json!({"kind": "error", "status": 500}), "failed").await;

@@ -58,7 +58,7 @@ fn a_redis_that_forgets_costs_calls_and_gives_none() {
 fn a_block_that_redis_did_not_take_is_handed_to_it_later() {
     run(async {
         let builder = mesh().setting("location.quota_daily", 12_i64).setting("location.quota_block", 6_i64);
-        let builder = builder.setting("location.cache_secs", 3_600_i64).setting("location.redis_timeout_ms", 1_000_i64);
+        let builder = builder.setting("location.cache_secs", 3_600_i64).setting("location.redis_timeout_ms", 3_000_i64);
         let patient = builder.setting("database.lock_timeout_ms", 60_000_i64);
         let mesh = patient.setting("database.statement_timeout_ms", 60_000_i64).proxy(Before::Redis).start().await;
         let place = |n: u32| north(HALL, f64::from(n) * 200.0);

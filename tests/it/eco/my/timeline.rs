@@ -2,12 +2,12 @@
 
 use coreloop_facts::v1::LocationVisited;
 use coreloop_scan_api::v1::Category;
-use coreloop_testkit::{Persona, run};
+use coreloop_testkit::{Persona, run, wait_until};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::stage::{MESH, changed, counted, day, happened, mesh, owns, recycles, scans};
+use super::stage::{LONG, MESH, changed, counted, day, happened, mesh, owns, recycles, scans};
 use crate::eco::character::stage::{given, tell};
 
 const PATH: &str = "/api/v1/my/timeline";
@@ -76,7 +76,7 @@ fn a_visit_is_a_line_once_however_often_it_is_told_and_counts_for_nothing() {
     run(async {
         let mesh = MESH.get().await;
         let (alice, eve) = (mesh.persona("alice").await, mesh.persona("eve").await);
-        let shops = [Uuid::new_v4().to_string(), Uuid::new_v4().to_string()];
+        let shops = [Uuid::new_v4().to_string(), Uuid::new_v4().to_string(), Uuid::new_v4().to_string()];
         let visited = |shop: &str| LocationVisited {
             visit_id: Uuid::new_v4().to_string(),
             user_id: alice.user_id.clone(),
@@ -84,18 +84,20 @@ fn a_visit_is_a_line_once_however_often_it_is_told_and_counts_for_nothing() {
             day: day(mesh, 0),
             occurred_at: None,
         };
-        let (first, second) = (visited(&shops[0]), visited(&shops[1]));
+        let (first, second, last) = (visited(&shops[0]), visited(&shops[1]), visited(&shops[2]));
         // The same visit as three events, and one that makes no sense: it is set aside, with nothing behind it lost.
         for fact in [&first, &first, &LocationVisited { shop_id: "corner".to_owned(), ..visited("") }, &second, &first]
         {
             tell(mesh, &alice.user_id, fact).await;
         }
-        // What comes behind them has seen them pass.
+        // What comes behind them has seen them pass: of its own topic, for those of others may come first.
+        tell(mesh, &alice.user_id, &last).await;
+        wait_until("the last is heard", LONG, async || happened(mesh, "visited", &alice).await == 3).await;
         recycles(mesh, &alice, Category::Pet, &day(mesh, 0)).await;
         counted(mesh, &alice, 1).await;
         let lines: Vec<_> = entries(&alice).await.iter().map(said).filter(|(kind, _)| kind == "VISITED").collect();
-        assert_eq!(lines, [second.shop_id, first.shop_id].map(|shop| ("VISITED".to_owned(), shop)));
-        assert_eq!((happened(mesh, "visited", &alice).await, scans(mesh, &alice).await), (2, 1));
+        assert_eq!(lines, [last.shop_id, second.shop_id, first.shop_id].map(|shop| ("VISITED".to_owned(), shop)));
+        assert_eq!((happened(mesh, "visited", &alice).await, scans(mesh, &alice).await), (3, 1));
         assert!(entries(&eve).await.is_empty());
     });
 }
