@@ -94,7 +94,11 @@ async fn is_read(who: &Persona, image: &Value, said: &[Value]) {
     })
     .await;
     assert_eq!((&task["image_id"], &task["category"]), (&image["image_id"], &json!("CATEGORY_PET")));
-    let seen = who.get(&format!("/api/v1/image/{}", image["image_id"].as_str().unwrap())).await.expect(200);
+    let path = format!("/api/v1/image/{}", image["image_id"].as_str().unwrap());
+    let seen = wait_for("scan is asked in time", LONG, async || {
+        Some(who.get(&path).await.expect(200)).filter(|seen| seen["analysis_stale"] != true)
+    })
+    .await;
     for (name, value) in seen["analysis"].as_object().unwrap() {
         assert_eq!(value, &task[name], "{name}");
     }

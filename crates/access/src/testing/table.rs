@@ -275,8 +275,8 @@ impl<'a> Maker<'a> {
         };
         put("ended a second beyond the leeway", now - 900, now - 900, now - 31, Expect::Expired)?;
         put("ended a day ago", now - 87_000, now - 87_000, now - 86_400, Expect::Expired)?;
-        put("issued in the future", now + 60, now, now + 900, Expect::Invalid)?;
-        put("not valid yet", now, now + 60, now + 900, Expect::Invalid)?;
+        put("issued in the future", now + 120, now, now + 900, Expect::Invalid)?;
+        put("not valid yet", now, now + 120, now + 900, Expect::Invalid)?;
         put("lives a year", now, now, now + 365 * 86_400, Expect::Invalid)?;
         put("issued long ago, ends now", now - 2 * 86_400, now, now + 60, Expect::Invalid)?;
         put("ends before it begins", now, now, now - 10, Expect::Invalid)?;
