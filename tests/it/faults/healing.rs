@@ -26,7 +26,9 @@ async fn works(alice: &Persona) -> bool {
 }
 
 async fn heals(before: Before, fault: Fault, proxy: fn(&TestMesh) -> &FaultProxy) {
-    let mesh = TestMesh::builder().split().proxy(before).toml("[limit]\nscale = 100.0\n").start().await;
+    // Peers notice each other's silence as soon as they do where nobody says otherwise.
+    let mesh = TestMesh::builder().split().proxy(before).setting("server.keepalive_timeout_ms", 1_000_i64);
+    let mesh = mesh.toml("[limit]\nscale = 100.0\n").start().await;
     let alice = mesh.persona("alice").await;
     wait_until("it works", PATIENCE, async || works(&alice).await).await;
     proxy(&mesh).set(fault);
