@@ -42,7 +42,8 @@ pub fn channel_from(source: IpAddr, base: &str) -> Channel {
         .local_address(Some(source))
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(1))
-        .keep_alive_timeout(Duration::from_secs(2))
+        // What does not run for that long on a busy machine is not dead.
+        .keep_alive_timeout(Duration::from_secs(8))
         .keep_alive_while_idle(true)
         .connect_lazy()
 }
