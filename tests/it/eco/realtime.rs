@@ -91,7 +91,9 @@ fn who_comes_back_gets_what_was_missed_in_order_and_once() {
             shop.grant(&alice.user_id, amount).await.unwrap();
         }
         wait_for("both are in the log", PATIENCE, async || {
-            let missed = alice.get(&format!("/api/realtime/replay?since={last}")).await.expect(200);
+            let missed = alice.get(&format!("/api/realtime/replay?since={last}")).await;
+            // The log is given a second, which a busy machine may take for itself.
+            let missed = (missed.status == 200).then(|| missed.json())?;
             let both = missed["messages"].as_array()?.len() == 2;
             (both && missed["complete"] == true).then_some(())
         })

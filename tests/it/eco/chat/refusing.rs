@@ -66,7 +66,7 @@ fn what_is_too_large_or_no_json_is_refused() {
         let alice = mesh.persona("alice").await;
         let talk = Talk::of(&alice).await;
         talk.say(&json!({"text": "x".repeat(65_536)})).await.refused(413, "BODY_TOO_LARGE");
-        // What was refused unread ends its connection, of which the client may hear too late: on by another.
+        // What was refused unread may end its connection, of which the client may hear too late: on by another.
         let alice = alice.at(&mesh.front());
         let broken = alice.call(Method::POST, &talk.path("/messages")).header("content-type", "application/json");
         broken.body("{\"text\": ").send().await.refused(400, "MALFORMED_REQUEST");
