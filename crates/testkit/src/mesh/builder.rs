@@ -237,6 +237,9 @@ impl Builder {
             // run only where nothing else does, come last of all.
             .with("gateway.deadline_secs", 28_i64)
             .with("server.default_deadline_ms", 28_000_i64)
+            // A peer that had no turn for a second is not gone, and what it was asked not lost.
+            .with("server.keepalive_timeout_ms", 5_000_i64)
+            .with("server.peer_connect_timeout_ms", 10_000_i64)
             // Meshes that tests share stay to the end of the run; what they do not use, others need.
             .with("database.idle_timeout_secs", 10_i64)
             .with("database.acquire_timeout_ms", 20_000_i64)
