@@ -199,10 +199,9 @@ fn a_holder_that_says_nothing_loses_its_lease() {
         let (_db, pool) = database().await;
         let mut first = Lease::try_take(&pool, "auth.test").await.unwrap().unwrap();
         first.expire_after(Duration::from_millis(200)).await.unwrap();
-        let second = wait_for("the second takes it", Duration::from_secs(20), async || {
-            Lease::try_take(&pool, "auth.test").await.unwrap()
-        })
-        .await;
+        let second =
+            wait_for("the second takes it", PATIENCE, async || Lease::try_take(&pool, "auth.test").await.unwrap())
+                .await;
         assert!(!first.held().await);
         second.give_up().await;
         pool.close().await;
