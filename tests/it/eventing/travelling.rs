@@ -67,7 +67,7 @@ fn a_request_and_what_it_causes_are_one_trace() {
         let mesh = TestMesh::builder().otlp().start().await;
         let otlp = mesh.otlp.as_ref().unwrap();
         let pool = PgPool::connect(&mesh.db.url()).await.unwrap();
-        let settings = format!("endpoint = \"{}\"\nratio = 1.0", otlp.endpoint());
+        let settings = format!("endpoint = \"{}\"\nratio = 1.0\ntimeout_ms = 30000", otlp.endpoint());
         let options = OtlpOptions::read(&Section::from_toml("otlp", &settings).unwrap()).unwrap();
         let telemetry = Telemetry::exporting(&options).unwrap();
         let parts = Parts { spans: telemetry.spans(), ..parts(&pool, &mesh.redis.url(), &Options::default()).await };

@@ -191,7 +191,7 @@ impl Builder {
         if let Some(otlp) = &otlp {
             settings = settings
                 .with("otlp.endpoint", otlp.endpoint())
-                .with_toml("traces", "[otlp]\nratio = 1.0\n")
+                .with_toml("traces", "[otlp]\nratio = 1.0\ntimeout_ms = 30000\n")
                 .expect("a ratio");
         }
         settings = self.overrides(settings);

@@ -1,6 +1,6 @@
 //! One process of a mesh: it runs inside ours, on ports of its own, and can be killed and started again.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use coreloop_config::Settings;
 use coreloop_core::ManualClock;
@@ -8,7 +8,7 @@ use coreloop_eventing::Brokers;
 use coreloop_server::{OtlpOptions, Running, Server, StartError, Telemetry};
 use coreloop_service::Module;
 
-use crate::child;
+use crate::{child, wait::PATIENCE};
 
 /// The modules of a mesh that was not asked for others ([`Builder::modules`](super::Builder::modules)); the edge comes last,
 /// for it needs the others.
@@ -94,7 +94,7 @@ impl Node {
     /// When it does not start; the panic carries every reason.
     pub async fn start(&mut self) {
         self.start_unready().await;
-        let ready = tokio::time::timeout(Duration::from_secs(30), self.running().ready()).await;
+        let ready = tokio::time::timeout(PATIENCE * 2, self.running().ready()).await;
         assert!(ready.is_ok(), "{:?} is not ready: {:?}", self.modules, self.running().readiness.components().await);
     }
 
