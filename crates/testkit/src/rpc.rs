@@ -43,7 +43,7 @@ pub fn channel_from(source: IpAddr, base: &str) -> Channel {
         .connect_timeout(PATIENCE)
         .http2_keep_alive_interval(Duration::from_secs(1))
         // A process that had no turn for some seconds is not gone.
-        .keep_alive_timeout(PATIENCE)
+        .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true)
         .connect_lazy()
 }
