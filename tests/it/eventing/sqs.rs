@@ -245,7 +245,7 @@ fn what_sqs_takes_too_slowly_is_sent_again_as_less() {
             (0..count).map(|number| Command { queue, ..command(number, now) }).collect()
         });
         bus.send(queue, &of_a_key(1)).await.unwrap();
-        proxy.set(Fault::Delay(Duration::from_millis(450)));
+        proxy.set(Fault::Delay(Duration::from_millis(300)));
         let late = bus.send(queue, &of_a_key(40)).await.unwrap_err();
         assert!(matches!(late.source, Error::Timeout), "{late:?}");
         // They are of one key, so what it has are the first, which need not be sent again.
