@@ -40,10 +40,10 @@ pub fn channel_from(source: IpAddr, base: &str) -> Channel {
     Endpoint::from_shared(base.to_owned())
         .expect("an address")
         .local_address(Some(source))
-        .connect_timeout(PATIENCE)
+        .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(1))
-        // A process that had no turn for some seconds is not gone.
-        .keep_alive_timeout(Duration::from_secs(10))
+        // What does not run for that long on a busy machine is not dead.
+        .keep_alive_timeout(Duration::from_secs(8))
         .keep_alive_while_idle(true)
         .connect_lazy()
 }

@@ -209,7 +209,7 @@ impl StandIns {
 
     /// Mail to `address` that has come, after waiting for the first.
     pub async fn mail_to(&self, address: &str) -> Vec<Value> {
-        let path = format!("/_sandbox/mail?to={}&wait_ms=30000", address.replace('+', "%2B"));
+        let path = format!("/_sandbox/mail?to={}&wait_ms=25000", address.replace('+', "%2B"));
         let mails = self.rest().get(&path).send().await.expect(200);
         mails["mails"].as_array().cloned().unwrap_or_default()
     }

@@ -235,11 +235,11 @@ impl Builder {
             .with("auth.mesh_secret", MESH_SECRET)
             // Two cores run every test at once: everything may answer later than anywhere else and is not away. Hashes, which
             // run only where nothing else does, come last of all.
+            .with("server.peer_connect_timeout_ms", 10_000_i64)
             .with("gateway.deadline_secs", 28_i64)
             .with("server.default_deadline_ms", 28_000_i64)
-            // A peer that had no turn for a second is not gone, and what it was asked not lost.
-            .with("server.keepalive_timeout_ms", 5_000_i64)
-            .with("server.peer_connect_timeout_ms", 10_000_i64)
+            // A connection whose task is not run for that long is closed with all its calls, though the answer to its ping is here.
+            .with("server.keepalive_timeout_ms", 8_000_i64)
             // Meshes that tests share stay to the end of the run; what they do not use, others need.
             .with("database.idle_timeout_secs", 10_i64)
             .with("database.acquire_timeout_ms", 20_000_i64)
