@@ -17,7 +17,7 @@ fn readiness_follows_postgres_and_redis_while_liveness_stays() {
         let mesh = TestMesh::builder().proxy(Before::Postgres).proxy(Before::Redis).start().await;
         for proxy in [&mesh.postgres_proxy, &mesh.redis_proxy] {
             let proxy = proxy.as_ref().unwrap();
-            assert_eq!(mesh.rest().get("/readyz").send().await.status, 200);
+            wait_until("it is ready", PATIENCE, async || mesh.rest().get("/readyz").send().await.status == 200).await;
             proxy.set(Fault::Cut);
             wait_until("it is not ready", PATIENCE, async || mesh.rest().get("/readyz").send().await.status == 503)
                 .await;

@@ -8,7 +8,7 @@ use std::{
 /// Time that the short form of a test of many rounds takes, about.
 const SHORT: Duration = Duration::from_secs(10);
 /// What the other tests may cost this one.
-const NOISE: Duration = Duration::from_secs(4);
+const NOISE: Duration = Duration::from_secs(12);
 /// Most rounds of the short form: what is wrong one time in ten is found by these.
 const SHORT_ROUNDS: usize = 30;
 /// Fewest, however slow the machine is: one is no round after another.

@@ -7,7 +7,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::persona::own_address;
+use crate::{persona::own_address, wait::PATIENCE};
 
 /// What came back: the status, the head as text and the rest.
 #[derive(Debug, Clone)]
@@ -31,11 +31,14 @@ pub async fn send(address: &str, request: &[u8]) -> RawAnswer {
     let _ = stream.write_all(request).await;
     let mut bytes = Vec::new();
     let mut piece = [0_u8; 8192];
-    while let Ok(Ok(read)) = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut piece)).await {
+    // Who has not said anything yet may be waiting for its turn.
+    let mut silence = PATIENCE;
+    while let Ok(Ok(read)) = tokio::time::timeout(silence, stream.read(&mut piece)).await {
         if read == 0 {
             break;
         }
         bytes.extend_from_slice(&piece[..read]);
+        silence = Duration::from_secs(5);
     }
     parse(&bytes)
 }

@@ -12,7 +12,7 @@ use hyper_util::{
 };
 use serde_json::Value;
 
-use crate::persona::own_address;
+use crate::{persona::own_address, wait::PATIENCE};
 
 /// A client of one address.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ impl Rest {
     pub fn from(source: Option<IpAddr>, base: impl Into<String>) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_local_address(source);
-        connector.set_connect_timeout(Some(Duration::from_secs(5)));
+        connector.set_connect_timeout(Some(PATIENCE));
         connector.set_nodelay(true);
         // Servers close what is idle for ten seconds: a call that goes out just then would fail.
         let client = Client::builder(TokioExecutor::new())
@@ -83,7 +83,8 @@ impl Rest {
             uri: format!("{}{path}", self.base),
             headers: HeaderMap::new(),
             body: Bytes::new(),
-            timeout: Duration::from_secs(30),
+            // A little longer than what is asked may take: a late answer says more than none.
+            timeout: PATIENCE * 2,
         };
         match &self.bearer {
             Some(token) => call.bearer(token),

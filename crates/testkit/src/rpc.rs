@@ -19,7 +19,7 @@ use tonic_reflection::pb::v1::{
 };
 use tonic_types::StatusExt as _;
 
-use crate::persona::own_address;
+use crate::{persona::own_address, wait::PATIENCE};
 
 /// A channel to `base` (`http://host:port`), from an address that nobody else calls from, with keepalive; it connects when
 /// first used.
@@ -53,7 +53,7 @@ pub fn channel_from(source: IpAddr, base: &str) -> Channel {
 /// # Errors
 /// The status of the failed call.
 pub async fn call(channel: &Channel, path: &str, message: &[u8], metadata: &[(&str, &str)]) -> Result<Bytes, Status> {
-    call_within(Duration::from_secs(20), channel, path, message, metadata).await
+    call_within(PATIENCE, channel, path, message, metadata).await
 }
 
 /// Calls as [`call`], with a deadline of `limit`, which the server is told.

@@ -75,12 +75,13 @@ impl StandIns {
         &self.base
     }
 
-    /// Settings by which services use them.
+    /// Settings by which services use them. Providers of sign-in answer as late as the machine lets them: nobody is to take them for
+    /// away.
     #[must_use]
     pub fn settings(&self) -> String {
         let (secret, base) = (Options::default().age_webhook_secret, &self.base);
         format!(
-            "[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{base}\"\n[chat]\n{}[image]\n{}[location]\n{}[notification]\n{}[rewards]\n{}[scan]\n{}[shop.payment]\n{}",
+            "[auth]\nage_webhook_secret = \"{secret}\"\n[auth.social]\nsandbox_url = \"{base}\"\nconnect_timeout_ms = 10000\ntimeout_ms = 10000\nexchange_timeout_ms = 25000\n[chat]\n{}[image]\n{}[location]\n{}[notification]\n{}[rewards]\n{}[scan]\n{}[shop.payment]\n{}",
             self.model_settings(),
             self.storage_settings(),
             self.places_settings(),

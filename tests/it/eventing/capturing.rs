@@ -113,7 +113,7 @@ impl Wal {
     /// New rows that the plugin has not told of yet, `count` of them. A commit that is not on disk yet is not told of.
     async fn rows(&mut self, count: usize) -> Vec<Row> {
         let mut rows = Vec::new();
-        wait_for("all are told of", Duration::from_secs(20), async || {
+        wait_for("all are told of", Duration::from_secs(30), async || {
             let changes: Vec<Vec<u8>> = sqlx::query_scalar(
                 "select data from pg_logical_slot_get_binary_changes($1, null, null, 'proto_version', '1', 'publication_names', 'outbox')",
             )
@@ -210,7 +210,7 @@ fn the_wal_tells_the_same_topics_keys_and_payloads_in_the_order_of_commits() {
         let mut wal = Wal::of(&stage).await;
         stage.options.relay = false;
         let worker = stage.relay().await;
-        wait_until("commits wake nobody", Duration::from_secs(10), async || !stage.listening().await).await;
+        wait_until("commits wake nobody", Duration::from_secs(30), async || !stage.listening().await).await;
 
         let late = stage.write("late", &[1, 2]).await;
         stage.tell("early", &[1]).await;
@@ -230,7 +230,7 @@ fn the_wal_tells_the_same_topics_keys_and_payloads_in_the_order_of_commits() {
         worker.stop().await;
         stage.db.execute("update auth.outbox set created_at = created_at - interval '2 hours'").await;
         let _worker = stage.relay().await;
-        wait_until("they are gone", Duration::from_secs(10), async || {
+        wait_until("they are gone", Duration::from_secs(30), async || {
             stage.db.count("select count(*) from auth.outbox").await == 0
         })
         .await;

@@ -103,7 +103,7 @@ impl Stage {
     }
 
     pub async fn wait_for_an_empty_queue(&self) {
-        wait_until("the queue is empty", Duration::from_secs(20), async || self.queued().await == 0).await;
+        wait_until("the queue is empty", Duration::from_secs(30), async || self.queued().await == 0).await;
     }
 }
 
@@ -165,7 +165,7 @@ fn a_worker_killed_before_its_record_is_followed_by_another_with_the_same_key() 
         let stuck = Issuing { answers: Arc::new(Semaphore::new(0)), ..Issuing::new() };
         let first = stage.worker(&stuck).await;
         commands.send(QUEUE, "a", id, &1).await.unwrap();
-        wait_until("the vendor is asked", Duration::from_secs(20), async || !stuck.asked().is_empty()).await;
+        wait_until("the vendor is asked", Duration::from_secs(30), async || !stuck.asked().is_empty()).await;
         assert_eq!(stage.queued().await, 1, "acknowledged before it was done");
         first.kill().await;
         let handler = Issuing { asked: Arc::clone(&stuck.asked), ..Issuing::new() };
@@ -200,7 +200,7 @@ fn what_was_begun_in_time_is_seen_through_after_it() {
             Running::of(Consumer::working(QUEUE, Arc::clone(&bus) as _, parts, stuck.clone()).unwrap().worker());
         let begun = command(1, old);
         bus.send(QUEUE, std::slice::from_ref(&begun)).await.unwrap();
-        wait_until("the vendor is asked", Duration::from_secs(20), async || !stuck.asked().is_empty()).await;
+        wait_until("the vendor is asked", Duration::from_secs(30), async || !stuck.asked().is_empty()).await;
         first.kill().await;
         let handler = Issuing { asked: Arc::clone(&stuck.asked), ..Issuing::new() };
         let _second = stage.worker(&handler).await;

@@ -84,7 +84,7 @@ fn a_consumer_killed_after_its_commit_has_no_second_effect() {
         let _second = stage.consumer(Noting).await;
         stage.tell("a", &[2]).await;
         stage.wait_for_effects(3).await;
-        wait_until("all are acknowledged", Duration::from_secs(10), async || stage.pending().await == 0).await;
+        wait_until("all are acknowledged", Duration::from_secs(30), async || stage.pending().await == 0).await;
         assert_eq!(stage.effects().await, BTreeMap::from([("a".into(), vec![1, 2]), ("b".into(), vec![1])]));
     });
 }
@@ -103,13 +103,13 @@ fn poison_holds_back_its_own_key_only_until_it_is_a_dead_letter_and_can_come_bac
             stage.tell("bad", &[number]).await;
             stage.tell("good", &[number]).await;
         }
-        wait_until("the good key is done", Duration::from_secs(10), async || {
+        wait_until("the good key is done", Duration::from_secs(30), async || {
             stage.effects().await.get("good").is_some_and(|numbers| numbers.len() == 4)
         })
         .await;
         assert_eq!(stage.effects().await["bad"], [1], "what comes after the poison waits");
         let held = "select count(*) from auth.held_events where state = 'retry' or state = 'waiting'";
-        wait_until("the bad key waits", Duration::from_secs(10), async || stage.db.count(held).await == 3).await;
+        wait_until("the bad key waits", Duration::from_secs(30), async || stage.db.count(held).await == 3).await;
         // What waits is not in a process's memory.
         first.kill().await;
         stage.db.execute("update auth.held_events set due_at = now()").await;
@@ -164,7 +164,7 @@ fn what_is_no_event_is_set_aside_and_nothing_stops() {
         stage.wait_for_effects(4).await;
         for reason in ["UNREADABLE", "MALFORMED_EVENT", "UNKNOWN_VERSION"] {
             let dead = format!("select count(*) from auth.held_events where state = 'dead' and reason = '{reason}'");
-            wait_until(reason, Duration::from_secs(10), async || stage.db.count(&dead).await == 1).await;
+            wait_until(reason, Duration::from_secs(30), async || stage.db.count(&dead).await == 1).await;
         }
         assert_eq!(stage.effects().await["a"], [1, 2, 3, 4]);
     });
@@ -190,8 +190,8 @@ fn what_no_database_keeps_is_set_aside_as_what_it_looks_like() {
         stage.tell("good", &[1]).await;
         stage.wait_for_effects(1).await;
         let dead = "select count(*) from auth.held_events where state = 'dead' and reason = 'UNREADABLE' and key = ''";
-        wait_until("all are dead letters", Duration::from_secs(20), async || stage.db.count(dead).await == BAD).await;
-        wait_until("all are acknowledged", Duration::from_secs(10), async || stage.pending().await == 0).await;
+        wait_until("all are dead letters", Duration::from_secs(30), async || stage.db.count(dead).await == BAD).await;
+        wait_until("all are acknowledged", Duration::from_secs(30), async || stage.pending().await == 0).await;
     });
 }
 
@@ -219,7 +219,7 @@ fn a_group_that_lags_is_never_moved_past_what_it_has_not_read() {
         stage.wait_for_effects(1).await;
         first.stop().await;
         let read = stage.newest().await;
-        wait_until("the next is published in another millisecond", Duration::from_secs(10), async || {
+        wait_until("the next is published in another millisecond", Duration::from_secs(30), async || {
             SystemClock.now().as_millisecond() > read
         })
         .await;
@@ -248,7 +248,7 @@ fn a_new_group_begins_where_it_is_told_to() {
         stage.tell("a", &[1]).await;
         stage.wait_for_published(1).await;
         let first = stage.newest().await;
-        wait_until("the next is published in another millisecond", Duration::from_secs(10), async || {
+        wait_until("the next is published in another millisecond", Duration::from_secs(30), async || {
             SystemClock.now().as_millisecond() > first
         })
         .await;
@@ -321,8 +321,8 @@ fn a_consumer_ends_when_it_is_told_to_although_its_database_is_away() {
         own.close().await;
         stage.tell("a", &[2]).await;
         stage.tell("a", &[3]).await;
-        wait_until("it has them in its hands", Duration::from_secs(20), async || stage.pending().await == 2).await;
-        within("its end", Duration::from_secs(20), running.stop()).await;
+        wait_until("it has them in its hands", Duration::from_secs(30), async || stage.pending().await == 2).await;
+        within("its end", Duration::from_secs(30), running.stop()).await;
         let _second = stage.consumer(Noting).await;
         stage.wait_for_effects(3).await;
         assert_eq!(stage.effects().await["a"], [1, 2, 3]);
@@ -351,7 +351,7 @@ fn many_are_acknowledged_together_and_none_before_its_commit() {
         stage.wait_for_effects(EVENTS as usize).await;
         assert_eq!((stage.pending().await, calls.load(Ordering::SeqCst)), (EVENTS, 1));
         permits.add_permits(EVENTS as usize);
-        wait_until("all are acknowledged", Duration::from_secs(10), async || stage.pending().await == 0).await;
+        wait_until("all are acknowledged", Duration::from_secs(30), async || stage.pending().await == 0).await;
         assert!(calls.load(Ordering::SeqCst) <= 10, "{calls:?} round trips");
     });
 }
@@ -374,7 +374,7 @@ fn a_payload_may_travel_as_protobuf_and_is_shown_as_json_when_it_dies() {
         let encodings: Vec<String> = entries.ids.iter().map(|entry| entry.get("encoding").unwrap()).collect();
         assert!(encodings.iter().all(|encoding| encoding == "protobuf"), "{encodings:?}");
         let dead = "select count(*) from auth.held_events where state = 'dead'";
-        wait_until("it is dead", Duration::from_secs(20), async || stage.db.count(dead).await == 1).await;
+        wait_until("it is dead", Duration::from_secs(30), async || stage.db.count(dead).await == 1).await;
         let letters = DeadLetters::new("auth").unwrap();
         let all = Filter { consumer: CONSUMER.into(), reason: None, id: None, after: 0, count: 10 };
         let shown = letters.list(&mut stage.pool.acquire().await.unwrap(), &all).await.unwrap();

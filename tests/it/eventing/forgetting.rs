@@ -69,7 +69,7 @@ fn a_group_that_began_with_what_was_new_misses_nothing_when_the_broker_forgets_i
         };
         let first = latest(&stage).await;
         let began = "select count(*) from auth.processed_events where idempotency_key = 'auth.test:began'";
-        wait_until("it has begun", Duration::from_secs(20), async || stage.db.count(began).await == 1).await;
+        wait_until("it has begun", Duration::from_secs(30), async || stage.db.count(began).await == 1).await;
         first.stop().await;
         stage.tell("a", &[1]).await;
         stage.wait_for_published(1).await;

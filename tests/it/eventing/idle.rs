@@ -28,13 +28,20 @@ fn relay_and_consumer_ask_nothing_while_nothing_happens() {
         }
         stage.wait_for_effects(3).await;
         let done = "select count(*) from auth.outbox_relay where read_to = 3";
-        wait_until("it is recorded", Duration::from_secs(20), async || stage.db.count(done).await == 1).await;
-        wait_until("all is acknowledged", Duration::from_secs(20), async || stage.pending().await == 0).await;
+        wait_until("it is recorded", Duration::from_secs(30), async || stage.db.count(done).await == 1).await;
+        wait_until("all is acknowledged", Duration::from_secs(30), async || stage.pending().await == 0).await;
         // Looking is done from another database.
         let mut url: sqlx::postgres::PgConnectOptions = stage.db.url().parse().unwrap();
         let name = url.get_database().unwrap_or_default().to_owned();
         url = url.database("postgres");
         let mut looker = sqlx::PgConnection::connect_with(&url).await.unwrap();
+        // What was begun before may be asked a little later.
+        let calm = "select coalesce(max(query_start) < clock_timestamp() - interval '1 s', true)
+            from pg_stat_activity where datname = $1 and backend_type = 'client backend'";
+        wait_for("nothing is asked", Duration::from_secs(30), async || {
+            sqlx::query_scalar::<_, bool>(calm).bind(&name).fetch_one(&mut looker).await.unwrap().then_some(())
+        })
+        .await;
         let now = "select extract(epoch from clock_timestamp())::float8";
         let (since, begun): (f64, _) = (sqlx::query_scalar(now).fetch_one(&mut looker).await.unwrap(), Instant::now());
         wait_for("the time is over", Duration::from_secs(60), async || {

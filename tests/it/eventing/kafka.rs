@@ -305,7 +305,7 @@ fn kafka_killed_loses_nothing_and_doubles_nothing() {
         for number in 20..30 {
             stage.tell(&format!("key{}", number % 3), &[number]).await;
         }
-        stage.wait_for_effects_within(30, Duration::from_secs(60)).await;
+        stage.wait_for_effects_within(30, Duration::from_secs(120)).await;
         let effects = stage.effects().await;
         assert_eq!(effects.values().map(Vec::len).sum::<usize>(), 30);
         assert!(effects.values().all(|numbers| numbers.is_sorted()), "{effects:?}");

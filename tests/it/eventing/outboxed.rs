@@ -113,7 +113,7 @@ fn what_follows_from_a_death_is_written_with_it_and_once() {
         stage.wait_for_effects(3).await;
         assert_eq!(stage.effects().await["a"], [3, 4]);
         let noted = "select count(*) from auth.held_events where state = 'dead' and error like '%its hook: GRIEF%'";
-        wait_until("the letter says so", Duration::from_secs(20), async || stage.db.count(noted).await == 1).await;
+        wait_until("the letter says so", Duration::from_secs(30), async || stage.db.count(noted).await == 1).await;
         assert_eq!(stage.effects().await["a died of VENDOR"], [1]);
     });
 }

@@ -98,7 +98,7 @@ fn one_percent_of_poison_delays_nobody_else_and_comes_back_after_the_mending() {
         let all = usize::try_from(KEYS * EACH).unwrap();
         stage.wait_for_effects(all - bad.len()).await;
         let dead = "select count(*) from auth.held_events where state = 'dead' and failures = 4";
-        wait_until("all poison is dead", Duration::from_secs(60), async || stage.db.count(dead).await == 5).await;
+        wait_until("all poison is dead", Duration::from_secs(120), async || stage.db.count(dead).await == 5).await;
         assert_eq!(tries.load(Ordering::SeqCst), 5 * 4, "once, and three times more");
         stage.wait_for_metric("events_dead{consumer=\"auth.test\"} 5").await;
         stage.wait_for_metric("events_held{consumer=\"auth.test\"} 0").await;
@@ -149,9 +149,9 @@ fn the_work_of_a_dead_consumer_is_taken_over_within_thirty_seconds() {
         let _second = stage.consumer(Noting).await;
         let since = Instant::now();
         first.kill().await;
-        stage.wait_for_effects(usize::try_from(KEYS * 3).unwrap()).await;
-        let took = since.elapsed();
-        assert!(took <= Duration::from_secs(30), "{took:?}");
+        stage.wait_for_effects_within(usize::try_from(KEYS * 3).unwrap(), Duration::from_secs(60)).await;
+        let (took, most) = (since.elapsed(), coreloop_testkit::figure(Duration::from_secs(30)));
+        assert!(took <= most, "{took:?}");
         assert!(stage.effects().await.values().all(|numbers| *numbers == [1, 2, 3]));
     });
 }

@@ -283,7 +283,7 @@ fn rabbitmq_killed_loses_nothing_and_doubles_nothing() {
         rabbit.kill();
         futures::join!(send(8..16), rabbit.resurrect());
         send(16..24).await;
-        stage.wait_for_effects_within(24, PATIENCE).await;
+        stage.wait_for_effects_within(24, AWAY).await;
         wait_until("the queue is empty", PATIENCE, async || corner.waiting(QUEUE).await == 0).await;
         let effects = stage.effects().await;
         assert_eq!(effects.values().map(Vec::len).sum::<usize>(), 24);

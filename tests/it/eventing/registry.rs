@@ -306,7 +306,7 @@ fn a_registry_that_is_away_costs_no_publisher() {
 fn who_asks_a_silent_registry_waits_for_no_other_question() {
     run(async {
         let (mut corner, token) = (Corner::set().await, SystemIds.uuid());
-        corner.options.schema_registry.timeout_ms = 3_000;
+        corner.options.schema_registry.timeout_ms = 8_000;
         let (bus, sources) = (corner.bus(), ["one", "two", "three", "four", "five"]);
         for source in sources {
             bus.lead(source, token).await.unwrap();
@@ -315,7 +315,8 @@ fn who_asks_a_silent_registry_waits_for_no_other_question() {
         let since = Instant::now();
         let told = join_all(sources.map(|source| tell(&bus, source, token))).await;
         assert!(told.iter().all(Result::is_err), "{told:?}");
-        assert!(since.elapsed() < Duration::from_secs(9), "{:?}", since.elapsed());
+        // One after the other they would wait for forty seconds.
+        assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
     });
 }
 

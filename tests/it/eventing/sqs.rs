@@ -13,7 +13,7 @@ use axum::{body::Bytes, extract::Request, response::IntoResponse as _};
 use coreloop_core::{Clock as _, Ids as _, SystemClock, id::SystemIds};
 use coreloop_eventing::{Command, CommandBus, Commands, Consumer, Error, Queue};
 use coreloop_eventing_sqs::{Options, SqsBus};
-use coreloop_testkit::{Fault, FaultProxy, TestSqs, run, wait::wait_for, wait_until};
+use coreloop_testkit::{Fault, FaultProxy, TestSqs, figure, run, wait::wait_for, wait_until};
 use http::{StatusCode, header::HOST, request::Parts};
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::Instant};
@@ -153,7 +153,7 @@ fn what_a_killed_process_had_of_sqs_is_anothers_within_thirty_seconds() {
             });
             (given.await.remove(0).again, reader)
         };
-        let (bus, since) = (corner.bus(), Instant::now());
+        let bus = corner.bus();
         let killed = tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let (again, reader) = runtime.block_on(given(bus));
@@ -161,10 +161,10 @@ fn what_a_killed_process_had_of_sqs_is_anothers_within_thirty_seconds() {
             std::mem::forget(reader);
             again
         });
-        assert!(!killed.await.unwrap() && since.elapsed() < Duration::from_secs(10), "it was not given at once");
+        assert!(!killed.await.unwrap(), "it was given before");
         let since = Instant::now();
         let (again, _reader) = given(corner.bus()).await;
-        assert!(again && since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
+        assert!(again && since.elapsed() < figure(Duration::from_secs(30)), "{:?}", since.elapsed());
     });
 }
 
@@ -240,12 +240,12 @@ fn what_sqs_takes_too_slowly_is_sent_again_as_less() {
         let mut corner = Corner::shared().await;
         let (queue, now) = (Queue::CHAT_PIPELINE, SystemClock.now());
         let proxy = FaultProxy::before(corner.0.endpoint.trim_start_matches("http://").to_owned()).await;
-        (corner.0.endpoint, corner.0.timeout_ms) = (format!("http://{}", proxy.address()), 2_000);
+        (corner.0.endpoint, corner.0.timeout_ms) = (format!("http://{}", proxy.address()), 6_000);
         let (bus, of_a_key) = (corner.bus(), |count| -> Vec<Command> {
             (0..count).map(|number| Command { queue, ..command(number, now) }).collect()
         });
         bus.send(queue, &of_a_key(1)).await.unwrap();
-        proxy.set(Fault::Delay(Duration::from_millis(150)));
+        proxy.set(Fault::Delay(Duration::from_millis(300)));
         let late = bus.send(queue, &of_a_key(40)).await.unwrap_err();
         assert!(matches!(late.source, Error::Timeout), "{late:?}");
         // They are of one key, so what it has are the first, which need not be sent again.
@@ -259,15 +259,16 @@ fn what_sqs_takes_too_slowly_is_sent_again_as_less() {
 fn what_takes_long_is_not_given_out_again_meanwhile() {
     run(async {
         let (stage, mut corner) = (Stage::set().await, Corner::shared().await);
-        corner.0.visibility_secs = 3;
+        // Far longer than a busy machine keeps its reader from asking.
+        corner.0.visibility_secs = 10;
         let slow = Issuing { answers: Arc::new(Semaphore::new(0)), ..Issuing::new() };
         let _worker = corner.worker(&stage, &slow).await;
         corner.commands().send(QUEUE, "a", SystemIds.uuid(), &1).await.unwrap();
         wait_until("the vendor is asked", PATIENCE, async || !slow.asked().is_empty()).await;
         let (other, since) = (corner.bus().work(QUEUE, SystemIds.uuid()).await.unwrap(), Instant::now());
-        wait_for("three times as long", PATIENCE, async || {
+        wait_for("twice as long", PATIENCE, async || {
             assert!(other.next(1).await.unwrap().is_empty(), "it was given out again");
-            (since.elapsed() > Duration::from_secs(9)).then_some(())
+            (since.elapsed() > Duration::from_secs(22)).then_some(())
         })
         .await;
         slow.answers.add_permits(1);

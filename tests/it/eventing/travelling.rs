@@ -40,7 +40,7 @@ fn who_signs_up_is_heard_of_with_the_trace_of_their_request() {
         let running = Running::of(consumer.worker());
         let alice = mesh.persona("alice").await;
         let id = alice.user_id.clone();
-        let (event, fact, trace) = within("the event", Duration::from_secs(20), async {
+        let (event, fact, trace) = within("the event", Duration::from_secs(30), async {
             loop {
                 let heard = heard.recv().await.unwrap();
                 if heard.1.user_id == id {
@@ -67,7 +67,7 @@ fn a_request_and_what_it_causes_are_one_trace() {
         let mesh = TestMesh::builder().otlp().start().await;
         let otlp = mesh.otlp.as_ref().unwrap();
         let pool = PgPool::connect(&mesh.db.url()).await.unwrap();
-        let settings = format!("endpoint = \"{}\"\nratio = 1.0", otlp.endpoint());
+        let settings = format!("endpoint = \"{}\"\nratio = 1.0\ntimeout_ms = 30000", otlp.endpoint());
         let options = OtlpOptions::read(&Section::from_toml("otlp", &settings).unwrap()).unwrap();
         let telemetry = Telemetry::exporting(&options).unwrap();
         let parts = Parts { spans: telemetry.spans(), ..parts(&pool, &mesh.redis.url(), &Options::default()).await };
@@ -81,11 +81,11 @@ fn a_request_and_what_it_causes_are_one_trace() {
         let answer = call.header("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01")).send().await;
         assert_eq!(answer.status, 201);
         let named = |name: &str| otlp.trace(trace).into_iter().map(|one| one.span).find(|span| span.name == name);
-        let handled = wait_for("the handler's span has come", Duration::from_secs(20), async || {
+        let handled = wait_for("the handler's span has come", Duration::from_secs(30), async || {
             named("process events.auth.user_registered")
         })
         .await;
-        let cause = wait_for("the RPC's span has come", Duration::from_secs(20), async || {
+        let cause = wait_for("the RPC's span has come", Duration::from_secs(30), async || {
             named("coreloop.auth.v1.AuthService/SignUp")
         })
         .await;

@@ -1,7 +1,5 @@
 //! Guessing is bounded across replicas, and lockout is no weapon (A5).
 
-use std::time::Duration;
-
 use coreloop_auth_api::v1::LoginRequest;
 use coreloop_testkit::{
     PASSWORD, TestMesh, Visitor, rpc, run,
@@ -103,8 +101,8 @@ fn who_hangs_up_has_failed_and_keeps_nobody_waiting() {
                 _ = wait_until(format!("place {taken} is taken"), PATIENCE, counted) => {}
             }
         }
-        // Whoever had to wait for a place would do so for eight seconds.
-        let next = within("the next one's answer", Duration::from_secs(7), rpc::call(&auth, path, &login, &[])).await;
+        // Whoever had to wait for a place would do so for eight seconds, and be told OVERLOADED.
+        let next = within("the next one's answer", PATIENCE, rpc::call(&auth, path, &login, &[])).await;
         assert_eq!(rpc::reason(&next.unwrap_err()), "ACCOUNT_LOCKED");
     });
 }

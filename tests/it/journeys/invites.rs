@@ -43,7 +43,7 @@ fn sign_up_needs_an_invite_where_invites_are_required() {
 #[test]
 fn an_invite_admits_nobody_after_its_time() {
     run(async {
-        let mesh = TestMesh::builder().stand_ins().setting("auth.invite_required", true).start().await;
+        let mesh = TestMesh::builder().stand_ins().exact_limits().setting("auth.invite_required", true).start().await;
         let made = format!(
             "insert into auth.invites (code, max_uses, expires_at, created_at)
              values ('spring', 9, to_timestamp({}) + interval '1 hour', now())",

@@ -97,7 +97,7 @@ in_both_topologies! {
 #[test]
 fn a_reset_mail_ends_the_links_that_never_proved_the_address() {
     run(async {
-        let mesh = TestMesh::builder().stand_ins().start().await;
+        let mesh = TestMesh::builder().stand_ins().exact_limits().start().await;
         let stand_ins = mesh.stand_ins.as_ref().unwrap();
         let (squatter, owner) = (mesh.visitor("squatter"), mesh.visitor("owner"));
         let name = squatter.handle();
@@ -130,7 +130,7 @@ fn a_reset_mail_ends_the_links_that_never_proved_the_address() {
 #[test]
 fn a_first_social_sign_in_needs_an_invite_where_invites_are_required() {
     run(async {
-        let mesh = TestMesh::builder().stand_ins().setting("auth.invite_required", true).start().await;
+        let mesh = TestMesh::builder().stand_ins().exact_limits().setting("auth.invite_required", true).start().await;
         for (code, refusal) in [("", Some("INVITE_REQUIRED")), ("unheard-of", Some("INVITE_INVALID")), ("5858", None)] {
             let visitor = mesh.visitor("guest");
             let path = format!("/api/v1/auth/authorize/google?invite_code={code}");

@@ -223,7 +223,7 @@ in_both_topologies! {
 #[test]
 fn a_lying_id_token_signs_nobody_in() {
     run(async {
-        let mesh = TestMesh::builder().stand_ins().start().await;
+        let mesh = TestMesh::builder().stand_ins().exact_limits().start().await;
         let stand_ins = mesh.stand_ins.as_ref().unwrap();
         for (lie, error_code) in [
             ("nonce", "id_token_nonce"),
@@ -259,7 +259,7 @@ fn a_lying_id_token_signs_nobody_in() {
 #[test]
 fn an_unverified_email_is_not_taken_as_the_accounts() {
     run(async {
-        let mesh = TestMesh::builder().stand_ins().start().await;
+        let mesh = TestMesh::builder().stand_ins().exact_limits().start().await;
         let victim = mesh.persona("victim").await;
         for provider in PROVIDERS {
             let attacker = mesh.visitor("attacker");
@@ -283,7 +283,7 @@ fn an_unverified_email_is_not_taken_as_the_accounts() {
 #[test]
 fn provider_failures_are_retried_once_then_told_with_their_code() {
     run(async {
-        let mesh = TestMesh::builder().stand_ins().start().await;
+        let mesh = TestMesh::builder().stand_ins().exact_limits().start().await;
         let stand_ins = mesh.stand_ins.as_ref().unwrap();
         for provider in PROVIDERS {
             let once = mesh.visitor("alice");
@@ -319,7 +319,7 @@ fn provider_failures_are_retried_once_then_told_with_their_code() {
 #[test]
 fn a_person_who_declines_at_the_provider_comes_back_with_the_error() {
     run(async {
-        let mesh = TestMesh::builder().stand_ins().start().await;
+        let mesh = TestMesh::builder().stand_ins().exact_limits().start().await;
         let stand_ins = mesh.stand_ins.as_ref().unwrap();
         let visitor = mesh.visitor("dora");
         let name = name_at_provider(&visitor, "kakao");
@@ -344,7 +344,7 @@ async fn states_expired(mesh: &TestMesh) -> u64 {
 #[test]
 fn states_and_login_codes_end_with_their_time() {
     run(async {
-        let mesh = TestMesh::builder().stand_ins().start().await;
+        let mesh = TestMesh::builder().stand_ins().exact_limits().start().await;
         let visitor = mesh.visitor("carol");
         let authorization = authorize(&visitor, "google").await;
         let (code, state) = consent(&mesh, &authorization, &name_at_provider(&visitor, "google")).await;

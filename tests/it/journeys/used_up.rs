@@ -33,7 +33,7 @@ async fn put_back(mesh: &TestMesh, all: Vec<(String, Vec<u8>)>) {
 #[test]
 fn what_was_used_stays_used_when_redis_comes_back_as_it_was() {
     run(async {
-        let mesh = TestMesh::builder().stand_ins().start().await;
+        let mesh = TestMesh::builder().stand_ins().exact_limits().start().await;
         let visitor = mesh.visitor("alice");
 
         let (code, state) = consent(&mesh, &visitor).await;

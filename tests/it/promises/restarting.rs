@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use coreloop_testkit::{
@@ -42,7 +42,7 @@ impl Load {
     async fn over_rest(self, alice: Persona, path: &'static str) -> Vec<String> {
         let (begin, mut failed) = (Instant::now(), Vec::new());
         while !self.stop.load(Ordering::Relaxed) {
-            match alice.rest().get(path).within(Duration::from_secs(12)).try_send().await {
+            match alice.rest().get(path).within(PATIENCE).try_send().await {
                 Ok(answer) if answer.status == 200 => _ = self.served.fetch_add(1, Ordering::Relaxed),
                 Ok(answer) => failed.push(format!(
                     "{:?} {path}: {} {}, logged {:?}",

@@ -81,10 +81,11 @@ impl Saga {
             // A handle of its own: what it is paid with is counted under a lock.
             What::Conversion(handle) => buy("gold-500", &format!("{handle}-{}", buyer.id)),
             What::ChargeBack => {
-                // Whoever is told that it goes on asks again, as any client does.
-                let bought = wait_for("a conversion that is charged back", PATIENCE, async || {
+                // Whoever is told that it goes on, or nothing, asks again, as any client does.
+                let bought = wait_for("a conversion that is charged back", M7 + PATIENCE, async || {
                     let answer = buyer.convert(&key, "card").await;
-                    (answer.reason() != "IN_PROGRESS").then_some(answer)
+                    let unknown = answer.status.is_server_error() || answer.reason() == "IN_PROGRESS";
+                    (!unknown).then_some(answer)
                 });
                 let bought = bought.await.expect(200);
                 let paid = buyer.transaction(bought["transaction_id"].as_str().unwrap()).await;

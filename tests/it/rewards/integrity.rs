@@ -3,7 +3,7 @@
 use coreloop_testkit::{TestMesh, run};
 use serde_json::json;
 
-use super::stage::{Shelf, person_with, settled};
+use super::stage::{Shelf, person_with, redeemed, settled};
 use crate::shop::integrity::{bent, sound};
 
 #[test]
@@ -15,8 +15,7 @@ fn a_row_that_is_bent_is_found() {
         let alice = person_with(&mesh, "alice", 100).await;
         let mut ids = Vec::new();
         for (shelf, state) in [(&good, "ISSUED"), (&bad, "FAILED")] {
-            let path = format!("/v1/rewards/{}/redeem", shelf.sku);
-            let begun = alice.post(&path, &json!({"idempotency_key": shelf.sku})).await.expect(200);
+            let begun = redeemed(&alice, &shelf.sku, &shelf.sku).await.expect(200);
             let id = begun["redemption"]["redemption_id"].as_str().unwrap().to_owned();
             assert_eq!(settled(&alice, &id).await["state"], format!("REDEMPTION_STATE_{state}"));
             ids.push(id);

@@ -36,13 +36,14 @@ pub fn mesh() -> Builder {
         // Buyers of tests buy faster than people.
         .setting("limit.enabled", false)
         .setting("shop.lease_secs", 30_i64)
+        .setting("shop.payment.timeout_ms", 9_000_i64)
         .setting("shop.payment.poll_secs", 1_i64)
         .setting("shop.payment.poll_most_secs", 1_i64)
 }
 
-/// As [`mesh`], but what is interrupted is taken up by others soon.
+/// As [`mesh`], but what is interrupted is taken up by others soon: as soon as is shipped, for buyers wait no longer.
 pub fn hasty() -> Builder {
-    mesh().setting("shop.lease_secs", 6_i64)
+    mesh().setting("shop.lease_secs", 10_i64)
 }
 
 /// The one that tests share: each has buyers and products of its own.
@@ -93,6 +94,17 @@ impl Buyer {
 
     pub async fn ask(&self, replica: usize, path: &str, body: &Value) -> Answer {
         self.rest(replica).post(path, body).send().await
+    }
+
+    /// What a purchase came to, asked for with its key until that is known: a machine that is too busy may answer that it is on its
+    /// way, or nothing in time.
+    pub async fn known(&self, replica: usize, path: &str, body: &Value) -> Answer {
+        wait_for("an answer", RECOVERY, async || {
+            let answer = self.ask(replica, path, body).await;
+            let known = ![503, 504].contains(&answer.status.as_u16()) && answer.reason() != "IN_PROGRESS";
+            known.then_some(answer)
+        })
+        .await
     }
 
     /// Buys a product with a key.

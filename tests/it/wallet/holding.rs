@@ -1,8 +1,6 @@
 //! Value that is set aside, and value that expires.
 
-use std::time::Duration;
-
-use coreloop_testkit::{TestMesh, run, wait_until};
+use coreloop_testkit::{TestMesh, run, wait::PATIENCE, wait_until};
 use coreloop_wallet_api::v1::GrantRequest;
 use futures::future::join_all;
 use jiff::SignedDuration;
@@ -127,12 +125,12 @@ fn what_is_over_comes_back_or_goes_by_itself() {
         shop.hold(&alice, 10).await.unwrap();
         assert_eq!(balance(&mesh, &alice).await, 27);
         mesh.clock.advance(SignedDuration::from_mins(16));
-        wait_until("the hold comes back", Duration::from_secs(20), async || balance(&mesh, &alice).await == 37).await;
+        wait_until("the hold comes back", PATIENCE, async || balance(&mesh, &alice).await == 37).await;
         let open = "select count(*) from wallet.holds where state = 'held'";
         assert_eq!(mesh.db.count(open).await, 0);
         // What was over when it came back has a week.
         mesh.clock.advance(SignedDuration::from_hours(24 * 8));
-        wait_until("what expires goes", Duration::from_secs(20), async || balance(&mesh, &alice).await == 30).await;
+        wait_until("what expires goes", PATIENCE, async || balance(&mesh, &alice).await == 30).await;
         let report = Shop::of(&mesh).await.verify_integrity().await;
         assert!(report.sound, "{:?}", report.findings);
     });

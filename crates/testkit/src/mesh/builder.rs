@@ -191,7 +191,7 @@ impl Builder {
         if let Some(otlp) = &otlp {
             settings = settings
                 .with("otlp.endpoint", otlp.endpoint())
-                .with_toml("traces", "[otlp]\nratio = 1.0\n")
+                .with_toml("traces", "[otlp]\nratio = 1.0\ntimeout_ms = 30000\n")
                 .expect("a ratio");
         }
         settings = self.overrides(settings);
@@ -235,6 +235,7 @@ impl Builder {
             .with("auth.mesh_secret", MESH_SECRET)
             // Two cores run every test at once: everything may answer later than anywhere else and is not away. Hashes, which
             // run only where nothing else does, come last of all.
+            .with("server.peer_connect_timeout_ms", 10_000_i64)
             .with("gateway.deadline_secs", 28_i64)
             .with("server.default_deadline_ms", 28_000_i64)
             // A connection whose task is not run for that long is closed with all its calls, though the answer to its ping is here.

@@ -44,7 +44,7 @@ impl TestMesh {
 }
 
 /// Longest time a decision may take under test, in milliseconds.
-pub const AUTHZ_TIMEOUT_MS: u32 = 2_000;
+pub const AUTHZ_TIMEOUT_MS: u32 = 5_000;
 
 fn at(proxy: &FaultProxy) -> Endpoint {
     Endpoint::new("127.0.0.1", proxy.port())
