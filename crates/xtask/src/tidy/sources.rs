@@ -122,6 +122,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "asks for more time while commands are worked on, or gives them back; ends with the reader, or its one request",
     ),
     (
+        "gateway/src/linger.rs",
+        "runtime.spawn(async move {",
+        "throws away what a refused client still sends, for two seconds at most; nothing is lost when it does not run",
+    ),
+    (
         "services/auth/src/revoke.rs",
         "tokio::spawn(",
         "the task is waited for; it is one so that publishing goes on when the caller goes away",
