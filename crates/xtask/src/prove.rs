@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{child, progress::say, test::Surroundings, tools};
+use crate::{child, lint, progress::say, test::Surroundings, tools};
 
 /// What a test that has a long form says.
 const ASKS: [&str; 3] = ["deep()", "figure(", "Rounds::of("];
@@ -70,11 +70,14 @@ fn tests(root: &Path, filter: Option<&str>) -> Result<()> {
     };
     let surroundings = Surroundings::start(root, false)?;
     let envoy = tools::envoy(root)?;
+    // Some promises are about processes of the product that are killed.
+    let product = lint::binary(root, false)?;
     let mut failed = Vec::new();
     for (target, filters) in &targets {
         say(&format!("{target}: {}", if filters.is_empty() { "all".to_owned() } else { filters.join(" ") }));
         let mut command = Command::new("cargo");
         command.current_dir(root).envs(surroundings.environment(&envoy)).env("CORELOOP_TEST_DEEP", "1");
+        command.env("CORELOOP_TEST_BINARY", &product);
         command.args(["test", "--package", "it", "--test", target, "--"]).args(filters);
         command.args(["--test-threads", "1", "--nocapture"]);
         if !child::run(&mut command)?.success() {
